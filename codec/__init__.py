@@ -1,0 +1,1 @@
+"""Motion codec: frames to bytes and back."""

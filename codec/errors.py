@@ -1,0 +1,57 @@
+"""What can go wrong, as one tree. Nothing else may come out of `fvc` for bad input.
+
+    FvcError                    exit code 1
+    ├── UsageError              2   an argument is absurd
+    ├── InputError              3   a video or picture cannot be used (missing, not a video, no face in it ...)
+    ├── StreamError             4   a .fvc or .fvs breaks the rules of bitstream_spec.md; `.rule` names the rule
+    ├── SourcesError            5   the sources are not those that the stream was made for
+    └── OutputError             6   the result cannot be written
+
+Each message is one line that names the file and the fault.
+"""
+
+from __future__ import annotations
+
+
+class FvcError(Exception):
+    """Base of all errors that `fvc` raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(FvcError):
+    """An argument has no sensible meaning (a frame rate of zero, an unknown profile ...)."""
+
+    exit_code = 2
+
+
+class InputError(FvcError):
+    """A video or a picture cannot be read or holds nothing that can be coded."""
+
+    exit_code = 3
+
+
+class StreamError(FvcError):
+    """Bytes break a numbered rule of bitstream_spec.md.
+
+    Attributes:
+        rule: the rule's name in the specification, e.g. "E03".
+    """
+
+    exit_code = 4
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"{message} [{rule}]")
+        self.rule = rule
+
+
+class SourcesError(FvcError):
+    """The source frames do not belong to the stream, or the stream to the installed weights."""
+
+    exit_code = 5
+
+
+class OutputError(FvcError):
+    """The result cannot be written where it was asked for."""
+
+    exit_code = 6

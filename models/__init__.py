@@ -1,0 +1,1 @@
+"""Networks, presets, weights and the inference runtime."""

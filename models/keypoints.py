@@ -1,0 +1,67 @@
+"""The sender's networks: learned (unsup) keypoints with Jacobians, and the expression code.
+
+    crop 3x64x64 -> Hourglass -> features -> K heatmaps -> spatial softmax -> centre of mass   keypoints [K, 2] in [-1, 1]
+                        |              \\-> K x 4 maps, weighted by the heatmaps               Jacobians [K, 2, 2]
+                        \\-> central feature, 512 numbers -> ExpressionMLP                     expression [16] in [0, 1]
+
+Oquab et al., CVPRW 2022, sections 3.2.2 and 6.1; the Jacobians are the first-order model's (Siarohin et al., NeurIPS 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import Hourglass, identity_grid
+
+N_UNSUP = 10
+N_EXPRESSION = 16
+INPUT_SIDE = 64
+
+
+class KeypointNet(nn.Module):
+    """[B, 3, 64, 64] in [0, 1] -> keypoints [B, 10, 2], Jacobians [B, 10, 2, 2], central feature [B, 512]."""
+
+    temperature = 0.1
+
+    def __init__(self, base: int = 16) -> None:
+        super().__init__()
+        self.hourglass = Hourglass(3, base, depth=5, widest=128)
+        self.heatmaps = nn.Conv2d(base, N_UNSUP, 3, padding=1)
+        self.jacobians = nn.Conv2d(base, 4 * N_UNSUP, 1)
+        nn.init.zeros_(self.jacobians.weight)
+        with torch.no_grad():
+            self.jacobians.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(N_UNSUP))
+        self.register_buffer("grid", identity_grid(INPUT_SIDE).reshape(-1, 2), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        features, centre = self.hourglass(x)
+        heat = (self.heatmaps(features).float().flatten(2) / self.temperature).softmax(-1)
+        jacobians = self.jacobians(features).float().flatten(2).unflatten(1, (N_UNSUP, 4))
+        jacobians = (jacobians * heat[:, :, None]).sum(-1).unflatten(-1, (2, 2))
+        return heat @ self.grid, jacobians, centre.flatten(1)
+
+
+class ExpressionMLP(nn.Sequential):
+    """Central feature [B, 512] -> expression code [B, 16] in [0, 1] (section 6.1.2)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(512, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, N_EXPRESSION), nn.Sigmoid()
+        )
+
+
+class MotionNet(nn.Module):
+    """Both of the sender's networks on one crop: [B, 3, 256, 256] -> keypoints, Jacobians, expression."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keypoints = KeypointNet()
+        self.expression = ExpressionMLP()
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The crop is reduced to 64x64 by averaging 4x4 pixels."""
+        keypoints, jacobians, centre = self.keypoints(F.avg_pool2d(crop, crop.shape[-1] // INPUT_SIDE))
+        return keypoints, jacobians, self.expression(centre.float()).float()

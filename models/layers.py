@@ -1,0 +1,83 @@
+"""Building blocks of all networks: MobileNetV2 blocks (Sandler et al., 2018), the hourglass, sampling on grids.
+
+Coordinates are in [-1, 1] of the crop, x right, y down, pixel centres (`align_corners=False`). A *flow* says for each output
+pixel where to look: [B, H, W, 2].
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expand, 3x3 depthwise, 1x1 project; skip connection where the shape allows it.
+
+    `up` doubles the resolution after the expansion: nearest up-sampling and 1x1 convolutions commute, so expanding first
+    gives the same result for a quarter of the work.
+    """
+
+    def __init__(self, inputs: int, outputs: int, expansion: int = 2, up: bool = False, down: bool = False) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.up, self.skip = up, inputs == outputs and not up and not down
+        self.expand = nn.Sequential(nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6())
+        stride = 2 if down else 1
+        self.filter = nn.Sequential(
+            nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6()
+        )
+        self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] -> [B, outputs, H', W']."""
+        y = self.expand(x)
+        if self.up:
+            y = F.interpolate(y, scale_factor=2.0, mode="nearest")
+        y = self.project(self.filter(y))
+        return x + y if self.skip else y
+
+
+class Hourglass(nn.Module):
+    """U-shaped network with additive skips (the paper's figure 15); returns its last feature map and its central one."""
+
+    def __init__(self, inputs: int, base: int, depth: int, widest: int = 128) -> None:
+        super().__init__()
+        width = [min(base * 2**d, widest) for d in range(depth + 1)]
+        self.stem = nn.Sequential(nn.Conv2d(inputs, base, 3, 1, 1, bias=False), nn.BatchNorm2d(base), nn.ReLU6())
+        self.down = nn.ModuleList(InvertedResidual(width[d], width[d + 1], down=True) for d in range(depth))
+        self.up = nn.ModuleList(InvertedResidual(width[d + 1], width[d], up=True) for d in reversed(range(depth)))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, inputs, H, W] -> [B, base, H, W], [B, widest, H / 2^depth, W / 2^depth]."""
+        levels = [self.stem(x)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        centre = y = levels.pop()
+        for up in self.up:
+            y = up(y) + levels.pop()
+        return y, centre
+
+
+def identity_grid(side: int) -> Tensor:
+    """[side, side, 2]: the flow that looks at its own place."""
+    axis = (torch.arange(side) + 0.5) / side * 2 - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x, y], -1)
+
+
+def warp(x: Tensor, flow: Tensor) -> Tensor:
+    """Samples x [B, C, H, W] where flow [B, H', W', 2] looks; beyond the border the border goes on."""
+    return F.grid_sample(x, flow.to(x.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def resize(x: Tensor, side: int) -> Tensor:
+    """[B, C, H, W] -> [B, C, side, side], bilinear."""
+    if x.shape[-1] == side:
+        return x
+    return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def resize_flow(flow: Tensor, side: int) -> Tensor:
+    """[B, H, W, 2] -> [B, side, side, 2]."""
+    return resize(flow.permute(0, 3, 1, 2), side).permute(0, 2, 3, 1)

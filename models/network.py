@@ -1,0 +1,50 @@
+"""All networks of one preset as one torch module: what training trains, weights hold and the runtime is converted from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .flow import Points
+from .generator import ComposedGenerator, FusedGenerator
+from .keypoints import N_UNSUP, MotionNet
+
+_GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator}
+
+
+class Network(nn.Module):
+    """Sender (`motion`) and receiver (`generator`)."""
+
+    def __init__(self, generator: str, mean_sup: Tensor) -> None:
+        super().__init__()
+        self.n_sup = len(mean_sup)
+        self.motion = MotionNet()
+        self.generator = _GENERATORS[generator](mean_sup, N_UNSUP)
+
+    def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
+        """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2], hiding what `parts` does not name."""
+        batch, device = len(sup), sup.device
+        eye = torch.eye(2, device=device)
+        if "jac" not in parts:
+            jacobians = eye.expand(batch, N_UNSUP, 2, 2)
+        shown = [float("sup" in parts)] * self.n_sup + [float("unsup" in parts)] * N_UNSUP
+        return Points(
+            torch.cat([sup, unsup], 1),
+            torch.cat([eye.expand(batch, self.n_sup, 2, 2), jacobians], 1),
+            torch.tensor(shown, device=device).expand(batch, -1),
+        )
+
+    def forward(
+        self, sources: Tensor, source_sup: Tensor, driving: Tensor, driving_sup: Tensor, parts: frozenset[str] | set[str]
+    ) -> dict[str, Tensor]:
+        """One training pass: sources [B, N, 3, 256, 256], driving [B, 3, 256, 256], sup keypoints -> picture and codes."""
+        batch, count = sources.shape[:2]
+        everything = torch.cat([sources.flatten(0, 1), driving])
+        unsup, jacobians, code = self.motion(everything)
+        split = batch * count
+        source_points = self.points(source_sup.flatten(0, 1), unsup[:split], jacobians[:split], parts)
+        driving_points = self.points(driving_sup, unsup[split:], jacobians[split:], parts)
+        expression = code[split:] if "expr" in parts else torch.full_like(code[split:], 0.5)
+        embedding = self.generator.embed(sources, source_points)
+        picture = self.generator.draw(embedding, driving_points, expression)
+        return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}

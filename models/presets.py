@@ -1,0 +1,42 @@
+"""Presets: which generator, and how often training shows it each profile. The trained systems are named here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
+    from torch import Tensor
+
+    from .network import Network
+
+N_SUP = 33
+DEFAULT = "composed"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A system that can be trained and shipped.
+
+    Attributes:
+        name: its folder under `models/weights`.
+        generator: "composed" or "fused" (see `models.generator`).
+        profiles: profile -> share of the training steps that see only this profile's parts.
+    """
+
+    name: str
+    generator: str
+    profiles: dict[str, float] = field(
+        default_factory=lambda: {"sup+unsup+expr": 0.6, "sup+unsup": 0.1, "sup": 0.15, "unsup+jac": 0.15}
+    )
+
+    def build(self, mean_sup: Tensor | None = None) -> Network:
+        """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
+        import torch
+
+        from .network import Network
+
+        return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup)
+
+
+PRESETS = {preset.name: preset for preset in (Preset("composed", "composed"), Preset("frontalizer-mobile", "fused"))}
