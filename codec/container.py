@@ -1,0 +1,190 @@
+"""The .fvc file: header, packets, END packet with an index, an eight-byte trailer (bitstream_spec.md, section 3).
+
+The writer appends only; a file that was cut off is whole up to its last packet. The reader takes any byte stream without
+seeking, in bounded memory; damage is reported as `Damage` and reading goes on at the next packet that is whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from .bitstream import MAX_PAYLOAD, SYNC, EndPayload, Header, KeyPayload, Kind, Packet
+from .errors import StreamError
+
+TRAILER = b"FVCX"
+_CHUNK = 1 << 16
+_LONGEST = max(MAX_PAYLOAD.values()) + 16
+
+
+class StreamWriter:
+    """Writes a stream to a binary file object; the bytes of each part are counted in `bits`."""
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        self._file, self._position = file, 0
+        self._keyframes: list[tuple[int, int]] = []
+        self._frames = self._audio_packets = 0
+        self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
+        self._append(bytes(header), "header")
+
+    def _append(self, data: bytes, what: str) -> None:
+        self._file.write(data)
+        self._position += len(data)
+        self.bytes_of[what] += len(data)
+
+    def write(self, packet: Packet) -> None:
+        """Appends a packet."""
+        if packet.kind == Kind.KEY:
+            self._keyframes.append((packet.number, self._position))
+        if packet.kind == Kind.AUDIO:
+            self._audio_packets += 1
+        else:
+            self._frames = packet.number + 1
+        self._append(bytes(packet), "audio" if packet.kind == Kind.AUDIO else "motion")
+
+    def end(self) -> None:
+        """Appends the END packet and the trailer."""
+        payload = EndPayload(self._frames, self._audio_packets, tuple(self._keyframes))
+        data = bytes(Packet(Kind.END, 0, bytes(payload)))
+        self._append(data + struct.pack(">I4s", len(data), TRAILER), "end")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes [start, stop) of the stream are unusable."""
+
+    start: int
+    stop: int
+    reason: str
+
+
+class StreamReader:
+    """Reads header and packets from a binary file object, front to back.
+
+    `packets()` yields `Packet` with full numbers and `Damage` where bytes were lost. After it ends, `end` holds the END payload
+    (None: the stream was cut off).
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._buffer, self._start, self._at_eof = file, bytearray(), 0, False
+        self._fill(7)
+        self._fill(Header.size(bytes(self._buffer[:7])))
+        size = Header.size(bytes(self._buffer[:7]))
+        self.header = Header.parse(bytes(self._buffer[:size]))
+        self._drop(size)
+        self.end: EndPayload | None = None
+        self._next = {Kind.MOTION: 0, Kind.AUDIO: 0}
+
+    def _fill(self, count: int) -> None:
+        while len(self._buffer) < count and not self._at_eof:
+            data = self._file.read(max(_CHUNK, count - len(self._buffer)))
+            self._at_eof = not data
+            self._buffer += data or b""
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._start += count
+
+    def packets(self) -> Iterator[Packet | Damage]:
+        """See the class."""
+        while self.end is None:
+            self._fill(4096 + 64)
+            if not self._buffer:
+                return
+            try:
+                packet, size = self._parse(0)
+                packet = self._numbered(packet)
+            except StreamError as error:
+                start = self._start
+                self._resynchronise()
+                yield Damage(start, self._start, str(error))
+                continue
+            self._drop(size)
+            if packet.kind == Kind.END:
+                self.end = EndPayload.parse(packet.payload)
+            else:
+                yield packet
+
+    def _parse(self, at: int) -> tuple[Packet, int]:
+        try:
+            return Packet.parse(self._buffer, at)
+        except StreamError as error:
+            if error.rule != "E04" or self._at_eof:
+                raise
+        self._fill(at + _LONGEST)
+        return Packet.parse(self._buffer, at)
+
+    def _numbered(self, packet: Packet) -> Packet:
+        """Restores the full number from its six bits and, in keyframes, from the payload."""
+        if packet.kind == Kind.END:
+            EndPayload.parse(packet.payload)
+            return packet
+        series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
+        number = self._next[series] + ((packet.number - self._next[series]) & 63)
+        if packet.kind == Kind.KEY:
+            key = KeyPayload.parse(packet.payload)
+            if key.frame & 63 != packet.number or key.frame < self._next[series]:
+                raise StreamError("E10", "a packet is damaged: frame number")
+            number = key.frame
+            self._next[Kind.AUDIO] = max(self._next[Kind.AUDIO], key.audio_packets)
+        self._next[series] = number + 1
+        return replace(packet, number=number)
+
+    def _resynchronise(self) -> None:
+        """Moves to the next whole packet: behind the damaged one if its size was right, else to the next sync word."""
+        try:
+            after = self._behind_damaged()
+            if after is not None:
+                self._parse(after)
+                self._drop(after)
+                return
+        except StreamError:
+            pass
+        self._drop(1)
+        while True:
+            self._fill(_CHUNK)
+            found = self._buffer.find(SYNC)
+            if found < 0:
+                if self._at_eof:
+                    self._drop(len(self._buffer))
+                    return
+                self._drop(max(len(self._buffer) - len(SYNC) + 1, 0))
+                continue
+            self._drop(found)
+            try:
+                self._parse(0)
+                return
+            except StreamError:
+                self._drop(1)
+
+    def _behind_damaged(self) -> int | None:
+        at = len(SYNC) if self._buffer.startswith(SYNC) else 0
+        size = shift = 0
+        for n in range(1, 4):
+            if at + n >= len(self._buffer):
+                return None
+            byte = self._buffer[at + n]
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return at + n + 1 + size + 2 if at + n + 1 + size + 2 < len(self._buffer) else None
+        return None
+
+
+def read_index(file: BinaryIO) -> EndPayload | None:
+    """The index of a seekable file, from its trailer; None when there is none (the file was cut off)."""
+    end = file.seek(0, 2)
+    if end < 8:
+        return None
+    file.seek(end - 8)
+    size, magic = struct.unpack(">I4s", file.read(8))
+    if magic != TRAILER or not 4 <= size <= min(end - 8, _LONGEST):
+        return None
+    file.seek(end - 8 - size)
+    try:
+        packet, _ = Packet.parse(file.read(size))
+        return EndPayload.parse(packet.payload) if packet.kind == Kind.END else None
+    except StreamError:
+        return None

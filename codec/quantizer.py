@@ -1,0 +1,61 @@
+"""Floats to integers and back: the exact boundary (DESIGN rule 1). Uniform scalar quantizers, one per part.
+
+The paper (section 4.3) quantizes *deltas*: unsup keypoints to 12 bits and sup to 8 bits over [-1, 1], Jacobians to 16 bits over
+[-15, 15], expression codes to 10 bits over [-1, 1]. We quantize *absolute* values with the same step and code integer
+differences, so nothing drifts; codes lie in [0, 1], hence 9 bits for what the paper calls 10 bits over [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .sample import PART_SHAPES, DrivingSample
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """q = round((value - low) / step), clamped to [0, 2^bits - 1], with step = (high - low) / (2^bits - 1).
+
+    `low` and `high` are multiples of 1/256 in [-128, 128): the header carries them as 16-bit fixed point.
+    """
+
+    bits: int
+    low: float
+    high: float
+
+    @property
+    def top(self) -> int:
+        """The largest integer."""
+        return (1 << self.bits) - 1
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """float [...] -> int32 [...] in [0, top]; not-a-number becomes the middle."""
+        scaled = (np.asarray(values, np.float64) - self.low) * (self.top / (self.high - self.low))
+        return np.clip(np.rint(np.nan_to_num(scaled, nan=self.top / 2)), 0, self.top).astype(np.int32)
+
+    def dequantize(self, integers: np.ndarray) -> np.ndarray:
+        """int [...] -> float32 [...]."""
+        return (np.asarray(integers, np.float64) * ((self.high - self.low) / self.top) + self.low).astype(np.float32)
+
+
+PAPER: dict[str, Quantizer] = {
+    "sup": Quantizer(8, -1.0, 1.0),
+    "unsup": Quantizer(12, -1.0, 1.0),
+    "jac": Quantizer(16, -15.0, 15.0),
+    "expr": Quantizer(9, 0.0, 1.0),
+}
+
+
+def to_integers(sample: DrivingSample, parts: tuple[str, ...], quantizers: Mapping[str, Quantizer]) -> dict[str, np.ndarray]:
+    """The named parts of a sample as flat int32 arrays."""
+    return {name: quantizers[name].quantize(sample.parts[name]).ravel() for name in parts}
+
+
+def to_sample(integers: Mapping[str, np.ndarray], quantizers: Mapping[str, Quantizer]) -> DrivingSample:
+    """The inverse of `to_integers`, up to half a step."""
+    return DrivingSample(
+        {name: quantizers[name].dequantize(values).reshape(PART_SHAPES[name]) for name, values in integers.items()}
+    )

@@ -1,0 +1,462 @@
+"""Video and picture files in, MP4 and PNG files out: upright 8-bit RGB arrays on a constant-rate grid of time.
+
+Everything that a container may do to a frame (rotation, non-square pixels, variable rate, 10 bits, other colour
+matrices) is undone here. This module knows nothing about faces, models or the `.fvc` format.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from fvc.codec.errors import InputError, OutputError, UsageError
+
+MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
+MAX_PIXELS = 1 << 26  # of a picture or a frame
+MAX_FPS = 240
+MAX_GAP = 60  # seconds between two frames; a longer step is a clock that jumped, not a pause
+EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time stamps to a millisecond
+
+_LIMITS = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}  # a playlist shall not reach for the network
+# One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
+_SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+# AVColorSpace, as the file tags it, to the matrix that swscale shall use.
+_MATRIX = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+# Display matrices (a, b, c, d) for 0, 90, 180 and 270 degrees counter-clockwise.
+_TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One tick of the grid.
+
+    Attributes:
+        rgb: uint8 `[height, width, 3]`. Where the source repeats a frame, so does this very array: do not write to it.
+        index: position on the grid; the frame plays at `index / fps` seconds after the first.
+    """
+
+    rgb: np.ndarray
+    index: int
+
+
+class Clock:
+    """Places frames in time, bridging missing time stamps and clocks that jump (joined transport streams)."""
+
+    def __init__(self) -> None:
+        self._offset = Fraction(0)
+
+    def place(self, frame: av.VideoFrame | av.AudioFrame, expected: Fraction | None) -> Fraction:
+        """Seconds at which `frame` starts; `expected` is where the one before it ended (None: it is the first)."""
+        if frame.pts is None or not frame.time_base:
+            return expected or Fraction(0)
+        time = frame.pts * Fraction(frame.time_base) + self._offset
+        if expected is not None and not -1 <= time - expected <= MAX_GAP:
+            self._offset += expected - time
+            return expected
+        return time
+
+
+class VideoReader:
+    """Anything that ffmpeg reads, as upright RGB frames with square pixels.
+
+    Use as a context manager; leaving it closes the files of unfinished `frames()`.
+
+    Attributes:
+        width, height: of the upright frames, in pixels; each side is 16 to 8192.
+        source_fps: average rate that the file states, or None.
+        start: time stamp of the first frame, in seconds.
+        duration: of the video stream, in seconds, or of the file where the stream states none, or None.
+        has_audio: whether there is an audio stream that can be decoded.
+
+    Raises:
+        InputError: no such file, not a regular file, empty, not a video, or no frame in it can be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.name = _label(path)
+        self._path = _readable(path)
+        self._open_files = ExitStack()
+        with self.open() as container:
+            stream = self._video(container)
+            self.has_audio = self.audio_stream(container) is not None
+            rate = stream.average_rate or stream.guessed_rate
+            self.source_fps = rate if rate and 0 < rate <= 1000 else None
+            self._step = 1 / (self.source_fps or Fraction(25))
+            length = stream.duration and float(stream.duration * stream.time_base)
+            length = length or (container.duration and container.duration / av.time_base)
+            self.duration: float | None = length if length and length > 0 else None
+            frame = next(decode(container, stream), None)
+            if frame is None:
+                raise InputError(f"{self.name}: no video frame in it can be decoded")
+            self.start = Clock().place(frame, None)
+            self._turn = _display_matrix(frame)
+            self._square = _square_size(frame.width, frame.height, stream.sample_aspect_ratio)
+        self.width, self.height = self._square[::-1] if _is_transposed(self._turn) else self._square
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in self._square):
+            limits = f"each side must have {MIN_SIDE} to {MAX_SIDE} pixels"
+            raise InputError(f"{self.name}: frames of {self.width}x{self.height}; {limits}")
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._open_files.close()
+
+    def open(self) -> av.container.InputContainer:
+        """The file, opened anew from its start. Raises InputError."""
+        try:
+            container = av.open(f"file:{self._path}", options=_LIMITS)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise InputError(f"{self.name}: not a video ({_reason(error)})") from error
+        if container.format.name == "tty":  # ffmpeg draws text files
+            container.close()
+            raise InputError(f"{self.name}: not a video (a text file)")
+        return container
+
+    @staticmethod
+    def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+        """The first audio stream that can be decoded."""
+        return next((s for s in container.streams.audio if s.codec_context is not None), None)
+
+    def frames(self, fps: Fraction) -> Iterator[Frame]:
+        """Decodes from the start, in bounded memory; each call gives the same frames.
+
+        Tick i shows the last source frame whose time is at most `i / fps` seconds (within a millisecond) after the
+        first frame's; the ticks end with the last source frame's duration. Broken packets are skipped.
+
+        Raises:
+            UsageError: `fps` is not in (0, 240].
+        """
+        if not 0 < fps <= MAX_FPS:
+            raise UsageError(f"a rate of {fps} frames per second; it must be above 0 and at most {MAX_FPS}")
+        grid = self._grid(Fraction(fps))
+        self._open_files.callback(grid.close)  # type: ignore[attr-defined]
+        return grid
+
+    def _grid(self, fps: Fraction) -> Iterator[Frame]:
+        reformatter = VideoReformatter()
+        held, index = None, 0
+        for time, frame in self._timeline():
+            rgb = None
+            while held is not None and index / fps + EPSILON < time:
+                if rgb is None:
+                    rgb = _turn_upright(_to_rgb(reformatter, held, *self._square, self.name), self._turn)
+                yield Frame(rgb, index)
+                index += 1
+            held = frame
+
+    def _timeline(self) -> Iterator[tuple[Fraction, av.VideoFrame | None]]:
+        """Source frames with their times in seconds since the first, and last `(end of the clip, None)`."""
+        clock, time, end = Clock(), self.start, None
+        with self.open() as container:
+            for frame in decode(container, self._video(container)):
+                time = max(clock.place(frame, end), time)
+                length = (frame.duration or 0) * Fraction(frame.time_base or 0) or self._step
+                end = time + min(max(length, 2 * EPSILON), MAX_GAP)
+                yield time - self.start, frame
+        if end is not None:
+            yield end - self.start, None
+
+    def _video(self, container: av.container.InputContainer) -> av.VideoStream:
+        """The video stream, which is not a cover picture of a song."""
+        cover = av.stream.Disposition.attached_pic
+        streams = [s for s in container.streams.video if not s.disposition & cover]
+        if not streams:
+            raise InputError(f"{self.name}: no video stream in it")
+        if streams[0].codec_context is None:
+            raise InputError(f"{self.name}: its video codec is unknown")
+        streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        return streams[0]
+
+
+class VideoWriter:
+    """H.264 (yuv420p, BT.709) and mono AAC in an MP4 that appears at `path` only when it is complete.
+
+    Use as a context manager: leaving it closes the file, or on an exception removes every trace of it. The same
+    frames give the same bytes. H.264 has even sizes only: an odd side is padded by repeating its last row or column.
+
+    Args:
+        width, height: of the frames to come, in pixels.
+        fps: constant rate; frame i plays at `i / fps` seconds.
+        audio_rate: samples per second (one of AAC's, such as 48000), or None for a silent file.
+        crf: x264's constant rate factor, 0 (lossless) to 51.
+        metadata: the container's tags that MP4 knows, such as "title" and "comment".
+
+    Raises:
+        OutputError: from any method, when the file cannot be written; nothing is left behind.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        fps: Fraction,
+        audio_rate: int | None = None,
+        crf: int = 18,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        self.name, self._shape = _label(path), (height, width, 3)
+        self._frames = self._samples = 0  # written so far
+        self._reformatter = VideoReformatter()
+        self._container: Any = None
+        self._target: AbstractContextManager[BinaryIO] | None = atomic_write(path)
+        file = self._target.__enter__()
+        with self._dropped_on_error():
+            self._container = av.open(file, "w", format="mp4")
+            self._container.flags |= av.container.Flags.bitexact.value
+            self._container.metadata.update(metadata or {})
+            self._video = self._container.add_stream("libx264", Fraction(fps), {"crf": str(crf), "preset": "medium"})
+            self._video.width, self._video.height = width + width % 2, height + height % 2
+            self._video.pix_fmt = "yuv420p"
+            context = self._video.codec_context
+            context.time_base = 1 / Fraction(fps)
+            context.thread_count = 4  # fixed, because x264's output depends on it
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = ColorRange.MPEG
+            self._audio = self._container.add_stream("aac", audio_rate, layout="mono") if audio_rate else None
+            if self._audio:
+                self._audio.bit_rate = 64_000
+                self._audio.codec_context.flags |= av.codec.context.Flags.bitexact.value
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
+        if exc_type is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Appends one frame, uint8 `[height, width, 3]`."""
+        if rgb.shape != self._shape or rgb.dtype != np.uint8:
+            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, not uint8 {self._shape}")
+        even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+        with self._dropped_on_error():
+            frame = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(even, "rgb24"),
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.JPEG,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=_SWS,
+                threads=1,
+            )
+            self._encode(self._video, frame, self._frames, self._video.codec_context.time_base)
+        self._frames += 1
+
+    def write_audio(self, pcm: np.ndarray) -> None:
+        """Appends float32 mono samples `[n]` in [-1, 1]; the first one of all plays with the first frame."""
+        if self._audio is None:
+            raise ValueError("the writer was made without an audio rate")
+        if len(pcm):
+            with self._dropped_on_error():
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[None], np.float32), "fltp", "mono")
+                frame.sample_rate = self._audio.rate
+                self._encode(self._audio, frame, self._samples, Fraction(1, self._audio.rate))
+            self._samples += len(pcm)
+
+    def close(self) -> None:
+        """Completes the file and puts it in its place. Does nothing when the writer is already closed."""
+        if self._target is None:
+            return
+        with self._dropped_on_error():
+            if not self._frames:
+                raise OutputError(f"{self.name}: there is no frame to write")
+            self._container.mux(self._video.encode(None))
+            if self._audio and self._samples:
+                self._container.mux(self._audio.encode(None))
+            self._container.close()
+        target, self._target = self._target, None
+        target.__exit__(None, None, None)
+
+    def abort(self) -> None:
+        """Drops the file; nothing is left of it."""
+        with suppress(_AbortError), self._dropped_on_error():
+            raise _AbortError
+
+    def _encode(self, stream: Any, frame: Any, pts: int, time_base: Fraction) -> None:
+        if self._target is None:
+            raise ValueError("the writer is closed")
+        frame.pts, frame.time_base = pts, time_base
+        self._container.mux(stream.encode(frame))
+
+    @contextmanager
+    def _dropped_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            target, self._target = self._target, None
+            if target is not None:
+                with suppress(Exception):  # this tries to complete the file that is about to vanish
+                    self._container.close()
+                target.__exit__(*sys.exc_info())
+            raise
+
+
+class _AbortError(Exception):
+    """The user of a writer dropped its file."""
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """A still picture as uint8 `[height, width, 3]` RGB, turned upright.
+
+    Raises:
+        InputError: not a picture, or one of more than 64 megapixels (told from its header, before decoding).
+    """
+    name, file = _label(path), _readable(path)
+    try:
+        with av.open(f"file:{file}", options=_LIMITS) as container:
+            stream = container.streams.video[0]
+            if not stream.width or container.format.name == "tty":
+                raise InputError(f"{name}: not a picture, or larger than {MAX_PIXELS >> 20} megapixels")
+            if cv2.haveImageReader(file):
+                bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+                if bgr is not None:
+                    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            frame = next(container.decode(stream))
+        rgb = _to_rgb(VideoReformatter(), frame, frame.width, frame.height, name)
+        return _turn_upright(rgb, _display_matrix(frame))
+    except (av.FFmpegError, cv2.error, OSError, LookupError, StopIteration) as error:
+        raise InputError(f"{name}: not a picture that can be read") from error
+
+
+def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
+    """Writes uint8 `[height, width, 3]` RGB as PNG, whatever the name's ending. Raises OutputError."""
+    with atomic_write(path) as file:
+        file.write(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` when the block ends, and never does if the block raises.
+
+    Until then its bytes are in `<path>.part`.
+
+    Raises:
+        OutputError: for any OSError or ffmpeg error, also one that the block itself raises.
+    """
+    name, target = _label(path), os.path.realpath(path)
+    if os.path.isdir(target):
+        raise OutputError(f"{name}: is a directory")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
+    part = f"{os.fsdecode(target)}.part"
+    try:
+        with open(part, "wb") as file:
+            yield file
+        os.replace(part, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(part)
+        if isinstance(error, (OSError, av.FFmpegError)):
+            raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
+        raise
+
+
+def decode(container: Any, stream: Any) -> Iterator[Any]:
+    """All frames of `stream` that can be decoded; broken packets are skipped, a broken tail is the end."""
+    packets = container.demux(stream)
+    packet: Any = True
+    while packet is not None:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, IndexError):  # IndexError: PyAV, over a stream that appears midway
+            packet = None
+        with suppress(av.FFmpegError):  # also EOFError, when the decoder is already drained
+            yield from stream.decode(packet)
+
+
+def _to_rgb(reformatter: VideoReformatter, frame: av.VideoFrame, width: int, height: int, name: str) -> np.ndarray:
+    """Pixels as they are stored, scaled to `width` x `height`, in full-range RGB."""
+    matrix = None
+    if not frame.format.is_rgb:  # untagged: HD is taken for BT.709 and the rest for BT.601, as players do
+        is_hd = frame.width >= 1280 or frame.height > 576
+        matrix = _MATRIX.get(frame.colorspace, Colorspace.ITU709 if is_hd else Colorspace.ITU601)
+    try:
+        return reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb24",
+            src_colorspace=matrix,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=_SWS,
+            threads=1,
+        ).to_ndarray()
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(f"{name}: its pixel format {frame.format.name} cannot be converted") from error
+
+
+def _square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """Size with square pixels: the side that is too short grows, so that no detail is lost."""
+    if not aspect or aspect < 0:
+        return width, height
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a stored pixel (x, y) is shown at (ax + cy, bx + dy), up to a shift."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18.1 fails over side data that it has no name for, such as EXIF
+        return _TURNS[round(frame.rotation / 90) % 4]
+    if data is None:
+        return _TURNS[0]
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+    return a, b, c, d
+
+
+def _is_transposed(matrix: tuple[int, int, int, int]) -> bool:
+    return abs(matrix[1]) > abs(matrix[0])
+
+
+def _turn_upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Applies the nearest of the eight turns and reflections."""
+    a, b, c, d = matrix
+    x, y = (c, b) if _is_transposed(matrix) else (a, d)
+    if _is_transposed(matrix):
+        rgb = rgb.swapaxes(0, 1)
+    return np.ascontiguousarray(rgb[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1])
+
+
+def _label(path: str | os.PathLike[str]) -> str:
+    """The file's name for a message of one line."""
+    return " ".join(os.fsdecode(path).encode("utf-8", "replace").decode().splitlines())
+
+
+def _readable(path: str | os.PathLike[str]) -> str:
+    name = _label(path)
+    if not os.path.exists(path):
+        raise InputError(f"{name}: no such file")
+    if not os.path.isfile(path):
+        raise InputError(f"{name}: not a file" if not os.path.isdir(path) else f"{name}: is a directory")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{name}: permission denied")
+    if not os.path.getsize(path):
+        raise InputError(f"{name}: the file is empty")
+    return os.fsdecode(path)
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

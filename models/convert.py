@@ -1,0 +1,148 @@
+"""Trained weights -> what the runtime loads (needs torch; `python -m fvc.models.convert RUN_WEIGHTS PRESET`).
+
+Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published form), three OpenVINO graphs and `manifest.json`
+with the SHA-256 of each. The number of sources stays free in the graphs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .flow import Points
+from .generator import ComposedGenerator
+from .keypoints import N_EXPRESSION
+from .network import Network
+from .presets import PRESETS
+from .weights import GRAPHS, folder_of, write_manifest
+
+
+def _unit(pictures: Tensor) -> Tensor:
+    return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+class MotionGraph(nn.Module):
+    """uint8 [1, 256, 256, 3] -> unsup [1, 10, 2], jac [1, 10, 2, 2], expr [1, 16]."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.motion = network.motion
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        return self.motion(_unit(crop))
+
+
+class EmbedGraph(nn.Module):
+    """Source pictures uint8 [N, 256, 256, 3] and their points -> the tensors of the embedding that networks computed."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.generator = network.generator
+
+    def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        embedding = self.generator.embed(_unit(pictures)[None], Points(position, jacobian, presence))
+        return embedding[:5] if isinstance(self.generator, ComposedGenerator) else embedding
+
+
+class DrawComposed(nn.Module):
+    """Embedding and one driving sample -> uint8 [1, 256, 256, 3]."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.generator = network.generator
+
+    def forward(
+        self, deep: Tensor, middle: Tensor, fine: Tensor, rgb: Tensor, residual: Tensor, source_position: Tensor,
+        source_jacobian: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """See the class."""
+        embedding = (deep, middle, fine, rgb, residual, source_position, source_jacobian)
+        picture = self.generator.draw(embedding, Points(position, jacobian, presence), expression)
+        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+class DrawFused(nn.Module):
+    """As `DrawComposed`, for the paper's generator; its embedding is one tensor."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.generator = network.generator
+
+    def forward(
+        self, deep: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor
+    ) -> Tensor:
+        """See the class."""
+        picture = self.generator.draw((deep,), Points(position, jacobian, presence), expression)
+        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+    """The three modules with example inputs for three sources."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    n_points = len(network.generator.reference.position)
+    pictures = (rand(3, 256, 256, 3) * 255).to(torch.uint8)
+
+    def points(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        eye = torch.eye(2).expand(count, n_points, 2, 2) + 0.05 * rand(count, n_points, 2, 2)
+        return rand(count, n_points, 2) - 0.5, eye.contiguous(), torch.ones(count, n_points)
+
+    embed = EmbedGraph(network)
+    source = (pictures, *points(3))
+    composed = isinstance(network.generator, ComposedGenerator)
+    with torch.no_grad():
+        embedding = embed(*source) + (source[1:3] if composed else ())
+    driving = (*points(1), rand(1, N_EXPRESSION))
+    draw = (DrawComposed if composed else DrawFused)(network)
+    return {
+        "motion": (MotionGraph(network), (pictures[:1],)),
+        "embed": (embed, source),
+        "draw": (draw, (*embedding, *driving)),
+    }
+
+
+def load_network(weights: Path, preset: str) -> Network:
+    """A trained network in evaluation mode, float32."""
+    network = PRESETS[preset].build()
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    missing = [name for name in missing if "num_batches" not in name]
+    if missing or unexpected:
+        raise ValueError(f"{weights}: not weights of {preset}: {(missing + unexpected)[:3]}")
+    return network.eval()
+
+
+def convert(run_weights: Path, preset: str) -> Path:
+    """Installs trained weights as the shipped ones of `preset`; returns the folder."""
+    import openvino
+
+    folder = folder_of(preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
+    save_file(half, folder / "weights.safetensors")
+    network = load_network(folder / "weights.safetensors", preset)
+    for name, (module, example) in graphs(network).items():
+        model = openvino.convert_model(module.eval(), example_input=example)
+        for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
+            free = name == "embed" or (name == "draw" and index < len(example) - 4 and len(example) > 5)
+            shape = openvino.PartialShape([-1 if free else tensor.shape[0], *tensor.shape[1:]])
+            model.inputs[index].get_node().set_partial_shape(shape)
+            port.get_tensor().set_names({f"in{index}"})
+        model.validate_nodes_and_infer_types()
+        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
+    write_manifest(folder)
+    assert set(GRAPHS) == {"motion", "embed", "draw"}
+    return folder
+
+
+if __name__ == "__main__":
+    print(convert(Path(sys.argv[1]), sys.argv[2]))
