@@ -25,7 +25,8 @@ class StreamWriter:
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self._file, self._position = file, 0
         self._keyframes: list[tuple[int, int]] = []
-        self._frames = self._audio_packets = 0
+        self.frames = self.audio_packets = 0
+        self.payload_bytes = 0  # of motion
         self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
         self._append(bytes(header), "header")
 
@@ -39,14 +40,15 @@ class StreamWriter:
         if packet.kind == Kind.KEY:
             self._keyframes.append((packet.number, self._position))
         if packet.kind == Kind.AUDIO:
-            self._audio_packets += 1
+            self.audio_packets += 1
         else:
-            self._frames = packet.number + 1
+            self.frames = packet.number + 1
+            self.payload_bytes += len(packet.payload)
         self._append(bytes(packet), "audio" if packet.kind == Kind.AUDIO else "motion")
 
     def end(self) -> None:
         """Appends the END packet and the trailer."""
-        payload = EndPayload(self._frames, self._audio_packets, tuple(self._keyframes))
+        payload = EndPayload(self.frames, self.audio_packets, tuple(self._keyframes))
         data = bytes(Packet(Kind.END, 0, bytes(payload)))
         self._append(data + struct.pack(">I4s", len(data), TRAILER), "end")
 

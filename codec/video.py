@@ -1,4 +1,4 @@
-"""Video and picture files in, MP4 and PNG files out: upright 8-bit RGB arrays on a constant-rate grid of time.
+"""Video and picture files in: upright 8-bit RGB arrays on a constant-rate grid of time.
 
 Everything that a container may do to a frame (rotation, non-square pixels, variable rate, 10 bits, other colour
 matrices) is undone here. This module knows nothing about faces, models or the `.fvc` format.
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from fvc.codec.errors import InputError, OutputError, UsageError
+from fvc.codec.errors import InputError, UsageError
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MAX_PIXELS = 1 << 26  # of a picture or a frame
@@ -30,7 +29,7 @@ EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time s
 
 _LIMITS = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}  # a playlist shall not reach for the network
 # One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
-_SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
+SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 # AVColorSpace, as the file tags it, to the matrix that swscale shall use.
 _MATRIX = {
     1: Colorspace.ITU709,
@@ -92,7 +91,7 @@ class VideoReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = _label(path)
+        self.name = label(path)
         self._path = _readable(path)
         self._open_files = ExitStack()
         with self.open() as container:
@@ -126,7 +125,7 @@ class VideoReader:
         try:
             container = av.open(f"file:{self._path}", options=_LIMITS)
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{self.name}: not a video ({_reason(error)})") from error
+            raise InputError(f"{self.name}: not a video ({reason(error)})") from error
         if container.format.name == "tty":  # ffmpeg draws text files
             container.close()
             raise InputError(f"{self.name}: not a video (a text file)")
@@ -137,27 +136,33 @@ class VideoReader:
         """The first audio stream that can be decoded."""
         return next((s for s in container.streams.audio if s.codec_context is not None), None)
 
-    def frames(self, fps: Fraction) -> Iterator[Frame]:
+    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterator[Frame]:
         """Decodes from the start, in bounded memory; each call gives the same frames.
 
         Tick i shows the last source frame whose time is at most `i / fps` seconds (within a millisecond) after the
         first frame's; the ticks end with the last source frame's duration. Broken packets are skipped.
+
+        Args:
+            only: indices of the ticks that are wanted; the others are passed over without converting their pixels.
 
         Raises:
             UsageError: `fps` is not in (0, 240].
         """
         if not 0 < fps <= MAX_FPS:
             raise UsageError(f"a rate of {fps} frames per second; it must be above 0 and at most {MAX_FPS}")
-        grid = self._grid(Fraction(fps))
+        grid = self._grid(Fraction(fps), only)
         self._open_files.callback(grid.close)  # type: ignore[attr-defined]
         return grid
 
-    def _grid(self, fps: Fraction) -> Iterator[Frame]:
+    def _grid(self, fps: Fraction, only: Container[int] | None) -> Iterator[Frame]:
         reformatter = VideoReformatter()
         held, index = None, 0
         for time, frame in self._timeline():
             rgb = None
             while held is not None and index / fps + EPSILON < time:
+                if only is not None and index not in only:
+                    index += 1
+                    continue
                 if rgb is None:
                     rgb = _turn_upright(_to_rgb(reformatter, held, *self._square, self.name), self._turn)
                 yield Frame(rgb, index)
@@ -188,143 +193,13 @@ class VideoReader:
         return streams[0]
 
 
-class VideoWriter:
-    """H.264 (yuv420p, BT.709) and mono AAC in an MP4 that appears at `path` only when it is complete.
-
-    Use as a context manager: leaving it closes the file, or on an exception removes every trace of it. The same
-    frames give the same bytes. H.264 has even sizes only: an odd side is padded by repeating its last row or column.
-
-    Args:
-        width, height: of the frames to come, in pixels.
-        fps: constant rate; frame i plays at `i / fps` seconds.
-        audio_rate: samples per second (one of AAC's, such as 48000), or None for a silent file.
-        crf: x264's constant rate factor, 0 (lossless) to 51.
-        metadata: the container's tags that MP4 knows, such as "title" and "comment".
-
-    Raises:
-        OutputError: from any method, when the file cannot be written; nothing is left behind.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        width: int,
-        height: int,
-        fps: Fraction,
-        audio_rate: int | None = None,
-        crf: int = 18,
-        metadata: dict[str, str] | None = None,
-    ) -> None:
-        self.name, self._shape = _label(path), (height, width, 3)
-        self._frames = self._samples = 0  # written so far
-        self._reformatter = VideoReformatter()
-        self._container: Any = None
-        self._target: AbstractContextManager[BinaryIO] | None = atomic_write(path)
-        file = self._target.__enter__()
-        with self._dropped_on_error():
-            self._container = av.open(file, "w", format="mp4")
-            self._container.flags |= av.container.Flags.bitexact.value
-            self._container.metadata.update(metadata or {})
-            self._video = self._container.add_stream("libx264", Fraction(fps), {"crf": str(crf), "preset": "medium"})
-            self._video.width, self._video.height = width + width % 2, height + height % 2
-            self._video.pix_fmt = "yuv420p"
-            context = self._video.codec_context
-            context.time_base = 1 / Fraction(fps)
-            context.thread_count = 4  # fixed, because x264's output depends on it
-            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-            context.color_range = ColorRange.MPEG
-            self._audio = self._container.add_stream("aac", audio_rate, layout="mono") if audio_rate else None
-            if self._audio:
-                self._audio.bit_rate = 64_000
-                self._audio.codec_context.flags |= av.codec.context.Flags.bitexact.value
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
-        if exc_type is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write(self, rgb: np.ndarray) -> None:
-        """Appends one frame, uint8 `[height, width, 3]`."""
-        if rgb.shape != self._shape or rgb.dtype != np.uint8:
-            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, not uint8 {self._shape}")
-        even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
-        with self._dropped_on_error():
-            frame = self._reformatter.reformat(
-                av.VideoFrame.from_ndarray(even, "rgb24"),
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                src_color_range=ColorRange.JPEG,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=_SWS,
-                threads=1,
-            )
-            self._encode(self._video, frame, self._frames, self._video.codec_context.time_base)
-        self._frames += 1
-
-    def write_audio(self, pcm: np.ndarray) -> None:
-        """Appends float32 mono samples `[n]` in [-1, 1]; the first one of all plays with the first frame."""
-        if self._audio is None:
-            raise ValueError("the writer was made without an audio rate")
-        if len(pcm):
-            with self._dropped_on_error():
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[None], np.float32), "fltp", "mono")
-                frame.sample_rate = self._audio.rate
-                self._encode(self._audio, frame, self._samples, Fraction(1, self._audio.rate))
-            self._samples += len(pcm)
-
-    def close(self) -> None:
-        """Completes the file and puts it in its place. Does nothing when the writer is already closed."""
-        if self._target is None:
-            return
-        with self._dropped_on_error():
-            if not self._frames:
-                raise OutputError(f"{self.name}: there is no frame to write")
-            self._container.mux(self._video.encode(None))
-            if self._audio and self._samples:
-                self._container.mux(self._audio.encode(None))
-            self._container.close()
-        target, self._target = self._target, None
-        target.__exit__(None, None, None)
-
-    def abort(self) -> None:
-        """Drops the file; nothing is left of it."""
-        with suppress(_AbortError), self._dropped_on_error():
-            raise _AbortError
-
-    def _encode(self, stream: Any, frame: Any, pts: int, time_base: Fraction) -> None:
-        if self._target is None:
-            raise ValueError("the writer is closed")
-        frame.pts, frame.time_base = pts, time_base
-        self._container.mux(stream.encode(frame))
-
-    @contextmanager
-    def _dropped_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            target, self._target = self._target, None
-            if target is not None:
-                with suppress(Exception):  # this tries to complete the file that is about to vanish
-                    self._container.close()
-                target.__exit__(*sys.exc_info())
-            raise
-
-
-class _AbortError(Exception):
-    """The user of a writer dropped its file."""
-
-
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A still picture as uint8 `[height, width, 3]` RGB, turned upright.
 
     Raises:
         InputError: not a picture, or one of more than 64 megapixels (told from its header, before decoding).
     """
-    name, file = _label(path), _readable(path)
+    name, file = label(path), _readable(path)
     try:
         with av.open(f"file:{file}", options=_LIMITS) as container:
             stream = container.streams.video[0]
@@ -339,39 +214,6 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
         return _turn_upright(rgb, _display_matrix(frame))
     except (av.FFmpegError, cv2.error, OSError, LookupError, StopIteration) as error:
         raise InputError(f"{name}: not a picture that can be read") from error
-
-
-def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
-    """Writes uint8 `[height, width, 3]` RGB as PNG, whatever the name's ending. Raises OutputError."""
-    with atomic_write(path) as file:
-        file.write(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that appears at `path` when the block ends, and never does if the block raises.
-
-    Until then its bytes are in `<path>.part`.
-
-    Raises:
-        OutputError: for any OSError or ffmpeg error, also one that the block itself raises.
-    """
-    name, target = _label(path), os.path.realpath(path)
-    if os.path.isdir(target):
-        raise OutputError(f"{name}: is a directory")
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
-    part = f"{os.fsdecode(target)}.part"
-    try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, target)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(part)
-        if isinstance(error, (OSError, av.FFmpegError)):
-            raise OutputError(f"{name}: cannot be written ({_reason(error)})") from error
-        raise
 
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:
@@ -401,7 +243,7 @@ def _to_rgb(reformatter: VideoReformatter, frame: av.VideoFrame, width: int, hei
             "rgb24",
             src_colorspace=matrix,
             dst_color_range=ColorRange.JPEG,
-            interpolation=_SWS,
+            interpolation=SWS,
             threads=1,
         ).to_ndarray()
     except (av.FFmpegError, ValueError) as error:
@@ -440,13 +282,13 @@ def _turn_upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndar
     return np.ascontiguousarray(rgb[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1])
 
 
-def _label(path: str | os.PathLike[str]) -> str:
+def label(path: str | os.PathLike[str]) -> str:
     """The file's name for a message of one line."""
     return " ".join(os.fsdecode(path).encode("utf-8", "replace").decode().splitlines())
 
 
 def _readable(path: str | os.PathLike[str]) -> str:
-    name = _label(path)
+    name = label(path)
     if not os.path.exists(path):
         raise InputError(f"{name}: no such file")
     if not os.path.isfile(path):
@@ -458,5 +300,6 @@ def _readable(path: str | os.PathLike[str]) -> str:
     return os.fsdecode(path)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what ffmpeg or the system says."""
     return (getattr(error, "strerror", None) or str(error)).splitlines()[0]

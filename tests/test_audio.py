@@ -12,7 +12,8 @@ import pytest
 
 from fvc.codec.audio import DRIFT, RATE, OpusDecoder, OpusParams, encode_opus
 from fvc.codec.errors import InputError, UsageError
-from fvc.codec.video import VideoReader, VideoWriter
+from fvc.codec.output import VideoWriter
+from fvc.codec.video import VideoReader
 
 W, H, FPS = 64, 48, 25
 MOMENTS = (1.0, 3.0)  # seconds at which the clip flashes and beeps

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.video import VideoReader, VideoWriter, atomic_write, read_image, write_image
+from fvc.codec.output import VideoWriter, atomic_write, write_image
+from fvc.codec.video import VideoReader, read_image
 
 W, H = 64, 48
 

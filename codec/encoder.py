@@ -1,0 +1,69 @@
+"""The sender: frame -> face -> driving sample -> integers -> packet. One frame in, one packet out, bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .bitstream import Header, KeyPayload, Kind, Packet
+from .crop import cut, to_crop
+from .entropy import RangeWriter
+from .prediction import MotionState
+from .quantizer import to_integers
+from .sample import DrivingSample
+from .tracking import FaceTracker
+from .video import Frame
+
+MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork) -> DrivingSample:
+    """All parts of a driving sample, from a crop (uint8 [256, 256, 3]) and its sup landmarks ([33, 2] in [-1, 1])."""
+    return DrivingSample({"sup": sup, **network(picture)})
+
+
+class Encoder:
+    """Codes the frames of one stream in order.
+
+    Args:
+        header: what the stream says of itself; profile, quantizers, crop and keyframe interval are taken from it.
+        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`).
+        tracker: used by `encode` when it is not told the face.
+    """
+
+    def __init__(self, header: Header, network: MotionNetwork, tracker: FaceTracker | None = None) -> None:
+        self._header, self._network, self._tracker = header, network, tracker
+        bits = {part: header.quantizers[part].bits for part in header.profile.parts}
+        self._state = MotionState(header.profile.parts, bits)
+        self._last_key: int | None = None
+        self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
+
+    def encode(self, frame: Frame) -> Packet:
+        """Tracks and codes a frame."""
+        if self._tracker is None:
+            self._tracker = FaceTracker()
+        face = self._tracker.track(frame.rgb)
+        return self.encode_tracked(frame, None if face is None else face.sup)
+
+    def encode_tracked(self, frame: Frame, sup: np.ndarray | None) -> Packet:
+        """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds its picture."""
+        if sup is None:
+            return Packet(Kind.MOTION, frame.index, b"")
+        crop = self._header.crop
+        return self.encode_sample(frame.index, make_sample(cut(frame.rgb, crop), to_crop(sup, crop), self._network))
+
+    def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
+        """Codes a driving sample as frame `index`."""
+        header = self._header
+        arrays = to_integers(sample, header.profile.parts, header.quantizers)
+        integers = {part: array.tolist() for part, array in arrays.items()}
+        interval = header.keyframe_interval
+        key = self._last_key is None or (interval > 0 and index - self._last_key >= interval)
+        writer = RangeWriter()
+        self._state.code(writer, integers, key)
+        coded = writer.finish()
+        if not key:
+            return Packet(Kind.MOTION, index, coded or b"\0")  # an empty payload would mean: no face
+        self._last_key = index
+        return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, coded)))

@@ -1,0 +1,5 @@
+"""`python -m fvc`."""
+
+from fvc.cli import main
+
+main()

@@ -1,0 +1,175 @@
+"""The command line: arguments, progress bars and reports. All work is done in `fvc.api`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fvc._version import __version__
+from fvc.codec.errors import FvcError
+
+app = typer.Typer(
+    help="Ultra-low-bandwidth video chat: a talking face in a few kbit/s.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Bar:
+    """A progress bar on stderr; nothing at all when that is not a terminal."""
+
+    def __enter__(self) -> _Bar:
+        columns = (TextColumn("{task.description:>9}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=_errors, disable=not sys.stderr.isatty(), transient=True)
+        self._progress.start()
+        self._stages: dict[str, Any] = {}
+        return self
+
+    def __call__(self, stage: str, done: float, total: float | None) -> None:
+        if stage not in self._stages:
+            self._stages[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._stages[stage], completed=done, total=total)
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+
+def _note(text: str) -> None:
+    _errors.print(f"note: {text}", markup=False)
+
+
+def _show(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    typer.echo(json.dumps(report) if as_json else "\n".join(lines))
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.command(
+    epilog="Examples:  fvc encode talk.mp4 talk.fvc   |   fvc encode talk.mkv talk.fvc --fps 12 --profile sup --no-audio"
+)
+def encode(
+    video: Annotated[Path, typer.Argument(metavar="IN", help="A video that shows a talking face; anything ffmpeg reads.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
+    sources_out: Annotated[
+        Path | None, typer.Option(help="Where the source frames go: a .fvs file, or a folder for PNGs. Default: OUT.fvs")
+    ] = None,
+    fps: Annotated[str, typer.Option(help="Frames per second of the stream, e.g. 15 or 30000/1001.")] = "15",
+    profile: Annotated[
+        str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")
+    ] = "sup+unsup+expr",
+    keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframe packets; 0: only the first.")] = 5.0,
+    audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
+    no_canvas: Annotated[
+        bool, typer.Option("--no-canvas", help="Leave out the whole frame that `decode --canvas full` needs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Encode a video of a talking face into a .fvc stream and its source frames."""
+    from fvc import api
+
+    with _Bar() as bar:
+        report = api.encode(
+            video, out, sources_out=sources_out, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
+            audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas, note=_note, progress=bar,
+        )  # fmt: skip
+    _show(
+        report,
+        as_json,
+        [
+            f"{out}: {report['frames']} frames, {report['duration_s']} s at {report['fps']} fps, {report['profile']}",
+            f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
+            f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet heads and checksums)",
+            f"  audio    {report['audio_kbps']:7.3f} kbit/s",
+            f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
+            f"{report['sources']}: {report['sources_bytes']} bytes, sent once"
+            f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
+        ],
+    )
+
+
+def _bitrate(text: str) -> int:
+    from fvc.codec.errors import UsageError
+
+    try:
+        value = float(text[:-1]) * 1000 if text.lower().endswith("k") else float(text)
+        return int(value)
+    except (ValueError, OverflowError):
+        raise UsageError(f"--audio-bitrate {text}: not a bit rate; say 6k or 6000") from None
+
+
+@app.command(
+    epilog="Examples:  fvc decode talk.fvc --sources talk.fvs   |   fvc decode talk.fvc --sources a.png b.png c.png -o out.mp4"
+)
+def decode(
+    stream: Annotated[Path, typer.Argument(metavar="IN.fvc", help="The stream.")],
+    sources: Annotated[
+        list[Path], typer.Option(help="The stream's .fvs, or its source pictures, or a folder of them.")
+    ],
+    more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write. Default: IN.mp4")] = None,
+    canvas: Annotated[
+        str, typer.Option(help="crop: the 256x256 face; full: pasted into the whole frame at the input's size.")
+    ] = "crop",
+    allow_foreign_sources: Annotated[
+        bool, typer.Option("--allow-foreign-sources", help="Draw with sources that the stream was not made for.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Decode a .fvc stream into an MP4."""
+    from fvc import api
+
+    with _Bar() as bar:
+        report = api.decode(
+            stream, [*sources, *(more or [])], out, canvas=canvas, allow_foreign_sources=allow_foreign_sources,
+            note=_note, progress=bar,
+        )  # fmt: skip
+    held = f", {report['frames_held']} held" if report["frames_held"] else ""
+    size = "x".join(map(str, report["size"]))
+    _show(report, as_json, [f"{report['out']}: {report['frames']} frames{held}, {report['duration_s']} s, {size}"])
+
+
+@app.command(epilog="Example:  fvc info talk.fvc --json")
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .fvc or .fvs file.")], as_json: Json = False
+) -> None:
+    """Say what a .fvc or .fvs file holds."""
+    from fvc import api
+
+    report = api.info(file)
+    _show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fvc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Ultra-low-bandwidth video chat: a talking face in a few kbit/s."""
+
+
+def main() -> None:
+    """Entry point: one line on stderr and the error's exit code for everything that is the input's fault."""
+    try:
+        app()
+    except FvcError as error:
+        _errors.print(f"fvc: {error}", markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
