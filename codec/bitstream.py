@@ -1,7 +1,7 @@
-"""Bytes of a .fvc stream: header and packets (bitstream_spec.md, sections 3 and 4). Knows nothing about files or pixels.
+"""Bytes of a .fvc stream: header and packets (see bitstream_spec.md). Knows nothing about files or pixels.
 
-Each wire object is a frozen dataclass with `parse` and `__bytes__`; field names are those of the specification's tables. All
-multi-byte numbers are big-endian. Errors are `StreamError` with the specification's rule.
+Each wire object is a frozen dataclass with `parse` and `__bytes__`; field names are those of the specification's
+tables. All multi-byte numbers are big-endian. Errors are `StreamError` with the specification's rule.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from typing import Any
 
-from .errors import StreamError
-from .quantizer import Quantizer
-from .sample import Profile
+from fvc.codec.errors import StreamError
+from fvc.codec.quantizer import Quantizer
+from fvc.codec.sample import Profile
 
 MAGIC = b"\xabFVC"
 VERSION = 1
@@ -142,7 +143,7 @@ class Header:
             raise StreamError("E03", "the header is damaged: checksum")
         body, at = data[7 : size - 4], 0
 
-        def take(layout: str) -> tuple[int, ...]:
+        def take(layout: str) -> tuple[Any, ...]:
             nonlocal at
             if at + struct.calcsize(layout) > len(body):
                 raise StreamError("E03", "the header is too short")
@@ -157,7 +158,7 @@ class Header:
             raise StreamError("E07", f"the header's frame rate {num}/{den} is absurd")
         if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < side <= MAX_SIDE):
             raise StreamError("E07", f"the header's geometry {width}x{height}, crop {side}, is absurd")
-        hashes = take(f">{MODEL_HASH}s{SOURCES_HASH}s{SOURCES_HASH}s")
+        model, sources, pixels = take(f">{MODEL_HASH}s{SOURCES_HASH}s{SOURCES_HASH}s")
         quantizers = {}
         for part in Profile(profile).parts:
             bits, low, high = take(">Bhh")
@@ -167,8 +168,8 @@ class Header:
         audio = Audio(*take(">BH")) if has_audio else None
         if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > 48000):
             raise StreamError("E09", "the audio parameters are absurd")
-        crop = Crop(width, height, x, y, side)
-        return cls(Profile(profile), quantizers, Fraction(num, den), interval, crop, *hashes, audio)  # type: ignore[arg-type]
+        crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
+        return cls(Profile(profile), quantizers, fps, interval, crop, model, sources, pixels, audio)
 
 
 @dataclass(frozen=True)

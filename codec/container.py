@@ -1,7 +1,8 @@
 """The .fvc file: header, packets, END packet with an index, an eight-byte trailer (bitstream_spec.md, section 3).
 
-The writer appends only; a file that was cut off is whole up to its last packet. The reader takes any byte stream without
-seeking, in bounded memory; damage is reported as `Damage` and reading goes on at the next packet that is whole.
+The writer appends only; a file that was cut off is whole up to its last packet. The reader takes any byte stream
+without seeking, in bounded memory; damage is reported as `Damage` and reading goes on at the next packet that is
+whole.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from .bitstream import MAX_PAYLOAD, SYNC, EndPayload, Header, KeyPayload, Kind, Packet
-from .errors import StreamError
+from fvc.codec.bitstream import MAX_PAYLOAD, SYNC, EndPayload, Header, KeyPayload, Kind, Packet
+from fvc.codec.errors import StreamError
 
 TRAILER = b"FVCX"
 _CHUNK = 1 << 16
@@ -65,8 +66,8 @@ class Damage:
 class StreamReader:
     """Reads header and packets from a binary file object, front to back.
 
-    `packets()` yields `Packet` with full numbers and `Damage` where bytes were lost. After it ends, `end` holds the END payload
-    (None: the stream was cut off).
+    `packets()` yields `Packet` with full numbers and `Damage` where bytes were lost. After it ends, `end` holds the
+    END payload (None: the stream was cut off).
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,7 +1,8 @@
-"""The fixed square crop: choosing it, cutting it out, pasting the drawn face back. Knows nothing about networks or bytes.
+"""The fixed square crop: choosing it, cutting it out, pasting the drawn face back. Knows nothing about networks.
 
-One crop per clip (a moving one would have to be sent, and would make the background swim). It is the square around everywhere
-the face went, with room for hair and shoulders, moved and shrunk to stay inside the frame where that is possible.
+One crop per clip (a moving one would have to be sent, and would make the background swim). It is the square around
+everywhere the face went, with room for hair and shoulders, moved and shrunk to stay inside the frame where that is
+possible.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .bitstream import MAX_SIDE, Crop
+from fvc.codec.bitstream import MAX_SIDE, Crop
 
 SIDE = 256  # of the networks' pictures
 _ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)

@@ -1,7 +1,7 @@
 """The receiver: packet -> integers -> driving sample -> picture. Imports neither torch nor mediapipe.
 
-Loss: a gap in the frame numbers or damaged data makes the decoder hold the last picture until the next keyframe; it never
-shows a picture drawn from guessed integers.
+Loss: a gap in the frame numbers or damaged data makes the decoder hold the last picture until the next keyframe; it
+never shows a picture drawn from guessed integers.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .bitstream import Header, KeyPayload, Kind, Packet
-from .entropy import RangeReader
-from .errors import StreamError
-from .prediction import MotionState
-from .quantizer import to_sample
-from .sample import DrivingSample
-from .video import Frame
+from fvc.codec.bitstream import Header, KeyPayload, Kind, Packet
+from fvc.codec.entropy import RangeReader
+from fvc.codec.errors import StreamError
+from fvc.codec.prediction import MotionState
+from fvc.codec.quantizer import to_sample
+from fvc.codec.sample import DrivingSample
+from fvc.codec.video import Frame
 
 DrawNetwork = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .bitstream import Header, KeyPayload, Kind, Packet
-from .crop import cut, to_crop
-from .entropy import RangeWriter
-from .prediction import MotionState
-from .quantizer import to_integers
-from .sample import DrivingSample
-from .tracking import FaceTracker
-from .video import Frame
+from fvc.codec.bitstream import Header, KeyPayload, Kind, Packet
+from fvc.codec.crop import cut, to_crop
+from fvc.codec.entropy import RangeWriter
+from fvc.codec.prediction import MotionState
+from fvc.codec.quantizer import to_integers
+from fvc.codec.sample import DrivingSample
+from fvc.codec.tracking import FaceTracker
+from fvc.codec.video import Frame
 
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -47,7 +47,7 @@ class Encoder:
         return self.encode_tracked(frame, None if face is None else face.sup)
 
     def encode_tracked(self, frame: Frame, sup: np.ndarray | None) -> Packet:
-        """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds its picture."""
+        """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds."""
         if sup is None:
             return Packet(Kind.MOTION, frame.index, b"")
         crop = self._header.crop

@@ -1,22 +1,24 @@
 """Entropy coding of integers with integer frequency tables (bitstream_spec.md, section 6). Knows nothing about faces.
 
-A value's expected magnitude picks one of `N_CLASSES` classes. A class has a shift s and a table: the value is split into
-high part q = (value + half) >> s and s low bits; q is coded with the table (an escape takes the rare rest), the low bits as
-they are. The tables are two-sided geometric with a heavy tail, built by integer arithmetic only and pinned by a digest.
+A value's expected magnitude picks one of `N_CLASSES` classes. A class has a shift s and a table: the value is split
+into high part q = (value + half) >> s and s low bits; q is coded with the table (an escape takes the rare rest), the
+low bits as they are. The tables are two-sided geometric with a heavy tail, built by integer arithmetic only and
+pinned by a digest.
 
-constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word boundary;
-`RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past the end.
+constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word
+boundary; `RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past
+the end.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import constriction
 import numpy as np
 
-from .errors import StreamError
+from fvc.codec.errors import StreamError
 
 _REACH = 16  # q in [-16, 16] has a symbol of its own; symbol 33 is the escape
 ESCAPE = 2 * _REACH + 1
@@ -62,7 +64,7 @@ def _table_index(index: int) -> int:
 
 
 def _geometric(magnitude: int) -> list[int]:
-    """Weights of |q| = 0 .. 16 and beyond for a mean magnitude in sixteenths: theta = m / (m + 1) per step, integers only."""
+    """Weights of |q| = 0 .. 16 and beyond, for a mean magnitude m in sixteenths: times m / (m + 16) per step."""
     theta = (magnitude << 16) // (magnitude + MAGNITUDE_ONE)
     weight, weights = 1 << 30, []
     for _ in range(_REACH + 1):
@@ -72,28 +74,26 @@ def _geometric(magnitude: int) -> list[int]:
     return weights
 
 
-@lru_cache(maxsize=None)
+@cache
 def frequencies(table: int) -> tuple[int, ...]:
     """The 34 frequencies (sum 2^16, each at least 1) of table `table` in [0, 22): q = -16 .. 16, then the escape."""
     middle = (_BOUNDS[table] + (_BOUNDS[table - 1] if table else 0) + 1) // 2
     body, tail = _geometric(middle), _geometric(3 * middle + 8)
     sums = [weights[0] + 2 * sum(weights[1:]) for weights in (body, tail)]
-    share = [
-        (13 * ((body[k] << 30) // sums[0]) + 3 * ((tail[k] << 30) // sums[1])) >> 4 for k in range(_REACH + 2)
-    ]
+    share = [(13 * ((body[k] << 30) // sums[0]) + 3 * ((tail[k] << 30) // sums[1])) >> 4 for k in range(_REACH + 2)]
     room = _TOTAL - (ESCAPE + 1)
     counts = [1 + (share[abs(q)] * room >> 30) for q in range(-_REACH, _REACH + 1)] + [1 + (2 * share[-1] * room >> 30)]
     counts[_REACH] += _TOTAL - sum(counts)
     return tuple(counts)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _model(table: int) -> Any:
     probabilities = (np.array(frequencies(table), np.float64) / _TOTAL).astype(np.float32)
     return constriction.stream.model.Categorical(probabilities, perfect=False)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bits_model(bits: int) -> Any:
     return constriction.stream.model.Uniform(1 << bits)
 

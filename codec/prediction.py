@@ -1,8 +1,9 @@
-"""Prediction and coding of one frame's integers (bitstream_spec.md, section 5). Integers only: the same on every platform.
+"""Prediction and coding of one frame's integers (see bitstream_spec.md). Integers only: the same on every platform.
 
-Each component of a part is predicted from its last value plus the running mean of the changes that the components before it on
-the same axis made in this frame (a moving head moves all landmarks). How far off that will be is expected from how far off
-it was before (an exponential mean per component), scaled by how lively this frame is so far.
+Each component of a part is predicted from its last value plus the running mean of the changes that the components
+before it on the same axis made in this frame (a moving head moves all landmarks). How far off that will be is
+expected from how far off it was before (an exponential mean per component), scaled by how lively this frame is so
+far.
 
 `code` runs the same for encoder and decoder: a RangeWriter codes the given value, a RangeReader returns the coded one.
 """
@@ -12,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from .errors import StreamError
-from .sample import PART_SHAPES
+from fvc.codec.errors import StreamError
+from fvc.codec.sample import PART_SHAPES
 
-_AXES = {"sup": 2, "unsup": 2, "jac": 4, "expr": 0}  # components whose index agrees modulo this move together; 0: none do
+_AXES = {
+    "sup": 2,
+    "unsup": 2,
+    "jac": 4,
+    "expr": 0,
+}  # components whose index agrees modulo this move together; 0: none do
 _START = {"sup": 24, "unsup": 160, "jac": 320, "expr": 160}  # expected magnitude after a keyframe, sixteenths of a step
 _RATE = 3  # the exponential mean forgets 1/8 per frame
 _FINE = 4  # it is kept in 1/16 of a sixteenth

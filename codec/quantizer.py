@@ -1,8 +1,9 @@
 """Floats to integers and back: the exact boundary (DESIGN rule 1). Uniform scalar quantizers, one per part.
 
-The paper (section 4.3) quantizes *deltas*: unsup keypoints to 12 bits and sup to 8 bits over [-1, 1], Jacobians to 16 bits over
-[-15, 15], expression codes to 10 bits over [-1, 1]. We quantize *absolute* values with the same step and code integer
-differences, so nothing drifts; codes lie in [0, 1], hence 9 bits for what the paper calls 10 bits over [-1, 1].
+The paper (section 4.3) quantizes *deltas*: unsup keypoints to 12 bits and sup to 8 bits over [-1, 1], Jacobians to 16
+bits over [-15, 15], expression codes to 10 bits over [-1, 1]. We quantize *absolute* values with the same step and
+code integer differences, so nothing drifts; codes lie in [0, 1], hence 9 bits for what the paper calls 10 bits over
+[-1, 1].
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .sample import PART_SHAPES, DrivingSample
+from fvc.codec.sample import PART_SHAPES, DrivingSample
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ PAPER: dict[str, Quantizer] = {
 }
 
 
-def to_integers(sample: DrivingSample, parts: tuple[str, ...], quantizers: Mapping[str, Quantizer]) -> dict[str, np.ndarray]:
+def to_integers(
+    sample: DrivingSample, parts: tuple[str, ...], quantizers: Mapping[str, Quantizer]
+) -> dict[str, np.ndarray]:
     """The named parts of a sample as flat int32 arrays."""
     return {name: quantizers[name].quantize(sample.parts[name]).ravel() for name in parts}
 

@@ -1,6 +1,7 @@
 """The driving sample: what one frame is reduced to. Knows nothing about pixels, bits or networks.
 
-A profile says which parts a stream carries. Parts are coded in the order given here; the arrays' shapes are the parts' shapes.
+A profile says which parts a stream carries. Parts are coded in the order given here; the arrays' shapes are the
+parts' shapes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from .errors import UsageError
+from fvc.codec.errors import UsageError
 
 PART_SHAPES: dict[str, tuple[int, ...]] = {"sup": (33, 2), "unsup": (10, 2), "jac": (10, 2, 2), "expr": (16,)}
 
@@ -56,7 +57,8 @@ class DrivingSample:
     """Motion of one frame.
 
     Attributes:
-        parts: part name -> float32 array of its shape in `PART_SHAPES`. Keypoints lie in [-1, 1] of the crop (x right, y down,
+        parts: part name -> float32 array of its shape in `PART_SHAPES`. Keypoints lie in [-1, 1] of the crop (x
+        right, y down,
             pixel centres), expression codes in [0, 1], Jacobians are 2x2 matrices near the identity.
     """
 

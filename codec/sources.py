@@ -1,8 +1,8 @@
 """Source frames: which ones to take, and the .fvs file that carries them (bitstream_spec.md, section 7).
 
-A source set is two or three AV1 stills of the crop with their quantized samples, so that the receiver needs no tracker, and optionally a
-small picture of the whole frame ("canvas") for `--canvas full`. Streams name the set by the SHA-256 of the file, and its pictures by
-the SHA-256 of their pixels, so that lossless copies (PNG) are known too.
+A source set is two or three AV1 stills of the crop with their quantized samples, so that the receiver needs no
+tracker, and optionally a small picture of the whole frame ("canvas") for `--canvas full`. Streams name the set by the
+SHA-256 of the file, and its pictures by the SHA-256 of their pixels, so that lossless copies (PNG) are known too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from .bitstream import MODEL_HASH, SOURCES_HASH
-from .crop import SIDE
-from .errors import StreamError
-from .quantizer import Quantizer, to_integers, to_sample
-from .sample import PART_SHAPES, DrivingSample, Profile
-from .still import MAX_BYTES, MAX_PIXELS, decode_still, encode_still
+from fvc.codec.bitstream import MODEL_HASH, SOURCES_HASH
+from fvc.codec.crop import SIDE
+from fvc.codec.errors import StreamError
+from fvc.codec.quantizer import Quantizer, to_integers, to_sample
+from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
+from fvc.codec.still import MAX_BYTES, MAX_PIXELS, decode_still, encode_still
 
 MAGIC = b"\xabFVS"
 VERSION = 1
@@ -41,8 +41,8 @@ _SHARP = 0.6  # a picture is usable from this share of the clip's median contras
 def choose_sources(yaw: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3) -> list[int]:
     """The paper's choice (section 3.3): the most frontal frame with open eyes, then the two yaw extremes.
 
-    Near each extreme (within 0.05 rad) the frame with the most open eyes is taken. Clips that hardly turn give three nearly frontal
-    frames; clips of one or two frames repeat them.
+    Near each extreme (within 0.05 rad) the frame with the most open eyes is taken. Clips that hardly turn give three
+    nearly frontal frames; clips of one or two frames repeat them.
 
     Args:
         yaw, openness, contrast: [T], one value per frame with a face.

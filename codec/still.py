@@ -11,7 +11,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from .errors import StreamError
+from fvc.codec.errors import StreamError
 
 os.environ.setdefault("SVT_LOG", "0")  # the encoder would print its settings
 MAX_PIXELS = 1 << 22

@@ -25,7 +25,15 @@ import numpy as np
 
 N_LANDMARKS = 478
 
-_MIDDLE = (10, 152, 1, 0, 17, 13, 14)  # forehead, chin, nose tip, lips: outer top, outer bottom, inner top, inner bottom
+_MIDDLE = (
+    10,
+    152,
+    1,
+    0,
+    17,
+    13,
+    14,
+)  # forehead, chin, nose tip, lips: outer top, outer bottom, inner top, inner bottom
 _PAIRS = (  # image left of a frontal face, image right
     (234, 454), (172, 397),                                # ear level, jaw angle
     (70, 300), (105, 334), (107, 336),                     # brow: outer, middle, inner
@@ -85,14 +93,16 @@ class Face:
         point = self.landmarks[:, :2]
 
         def ratio(top: int, bottom: int, outer: int, inner: int) -> float:
-            return float(np.linalg.norm(point[top] - point[bottom]) / (np.linalg.norm(point[outer] - point[inner]) + 1e-6))
+            return float(
+                np.linalg.norm(point[top] - point[bottom]) / (np.linalg.norm(point[outer] - point[inner]) + 1e-6)
+            )
 
         return (ratio(159, 145, 33, 133) + ratio(386, 374, 263, 362)) / 2
 
 
 @contextlib.contextmanager
 def _native_stderr_closed() -> Iterator[None]:
-    """MediaPipe's C++ prints start-up notes straight to file descriptor 2; users asked for one clear line, not for those."""
+    """MediaPipe's C++ prints start-up notes straight to file descriptor 2; nobody asked for those."""
     try:
         saved = os.dup(2)
     except OSError:
@@ -118,6 +128,7 @@ class FaceTracker:
     def __init__(self, still: bool = False, max_faces: int = 2) -> None:
         self._still = still
         self._last: Face | None = None
+        self._noted = False
         with _native_stderr_closed():
             from mediapipe.python.solutions.face_mesh import FaceMesh  # slow to import, and only senders need it
 
@@ -129,7 +140,9 @@ class FaceTracker:
         height, width = rgb.shape[:2]
         while max(rgb.shape[:2]) > _MAX_SIDE:
             rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        with contextlib.nullcontext() if self._noted else _native_stderr_closed():
+            found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
+        self._noted = self._noted or bool(found)  # the last of the notes comes with the first face
         scale = np.array([width, height, width], np.float32)  # z shares x's unit
         faces = []
         for face in found:

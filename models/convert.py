@@ -1,24 +1,25 @@
 """Trained weights -> what the runtime loads (needs torch; `python -m fvc.models.convert RUN_WEIGHTS PRESET`).
 
-Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published form), three OpenVINO graphs and `manifest.json`
-with the SHA-256 of each. The number of sources stays free in the graphs.
+Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published form), three OpenVINO graphs and
+`manifest.json` with the SHA-256 of each. The number of sources stays free in the graphs.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .flow import Points
-from .generator import ComposedGenerator
-from .keypoints import N_EXPRESSION
-from .network import Network
-from .presets import PRESETS
-from .weights import GRAPHS, folder_of, write_manifest
+from fvc.models.flow import Points
+from fvc.models.generator import ComposedGenerator
+from fvc.models.keypoints import N_EXPRESSION
+from fvc.models.network import Network
+from fvc.models.presets import PRESETS
+from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 
 def _unit(pictures: Tensor) -> Tensor:
@@ -38,11 +39,11 @@ class MotionGraph(nn.Module):
 
 
 class EmbedGraph(nn.Module):
-    """Source pictures uint8 [N, 256, 256, 3] and their points -> the tensors of the embedding that networks computed."""
+    """Source pictures uint8 [N, 256, 256, 3] and their points -> what the networks compute of the embedding."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.generator = network.generator
+        self.generator: Any = network.generator
 
     def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
@@ -55,7 +56,7 @@ class DrawComposed(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.generator = network.generator
+        self.generator: Any = network.generator
 
     def forward(
         self, deep: Tensor, middle: Tensor, fine: Tensor, rgb: Tensor, residual: Tensor, source_position: Tensor,
@@ -72,11 +73,9 @@ class DrawFused(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.generator = network.generator
+        self.generator: Any = network.generator
 
-    def forward(
-        self, deep: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor
-    ) -> Tensor:
+    def forward(self, deep: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor) -> Tensor:
         """See the class."""
         picture = self.generator.draw((deep,), Points(position, jacobian, presence), expression)
         return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)

@@ -1,8 +1,8 @@
 """Sparse and dense motion between two sets of keypoints.
 
-`Points` are keypoints with local affine frames (Jacobians; the identity where none are known) and a presence that is 0 for
-parts that the stream's profile does not carry: an absent keypoint neither moves nor votes, so one set of weights serves all
-profiles. The first-order model's local motion takes a place x near keypoint `at_k` to
+`Points` are keypoints with local affine frames (Jacobians; the identity where none are known) and a presence that is
+0 for parts that the stream's profile does not carry: an absent keypoint neither moves nor votes, so one set of
+weights serves all profiles. The first-order model's local motion takes a place x near keypoint `at_k` to
 
     to_k + A_k (x - at_k),   A_k = J_to J_at^-1                                  (Siarohin et al., 2019, eq. 4)
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import Hourglass, identity_grid
+from fvc.models.layers import Hourglass, identity_grid
 
 FLOW_SIDE = 64  # the sparse motion's resolution: eyelids move by less than a cell of a 32x32 flow
 NET_SIDE = 32  # the hourglass's
@@ -65,7 +65,7 @@ class SparseMotion(nn.Module):
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
 
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
-        """Returns softmax weights [B, P, K] and the log of their sum before normalisation [B, P] (how near the face is)."""
+        """Returns softmax weights [B, P, K] and their log-sum before normalisation [B, P] (how near the face is)."""
         logits = self.bias - _squared_distance(self.grid, at.position) / self.log_variance.exp()
         logits = logits + (at.presence[:, None] - 1) * 1e4
         return logits.softmax(-1), logits.logsumexp(-1)
@@ -84,7 +84,7 @@ class SparseMotion(nn.Module):
 
 
 class DenseMotion(nn.Module):
-    """Hourglass on keypoint displacement maps and the sparse motion: Frontalizer and dense motion net are both one of these.
+    """Hourglass on keypoint displacement maps and the sparse motion: Frontalizer and dense motion net are such.
 
     Returns `outputs` maps [B, outputs, 32, 32], zero at the start of training, and features [B, base, 32, 32].
     """

@@ -4,11 +4,13 @@ Two designs behind one interface, `embed` and `draw`:
 
 `FusedGenerator`, the paper's (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
 
-    source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)--> embedding
-    driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) -> picture
+    source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)-->
+    embedding driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) ->
+    picture
 
-`ComposedGenerator`, ours: nothing is fused into one blurred reference picture. The sources keep their features at 32, 64 and 128
-and their RGB at 256; the reference position stays the hub, so that there is one dense motion network per frame and not N:
+`ComposedGenerator`, ours: nothing is fused into one blurred reference picture. The sources keep their features at 32,
+64 and 128 and their RGB at 256; the reference position stays the hub, so that there is one dense motion network per
+frame and not N:
 
     once        Frontalizer(reference -> source_n): residual flow_n, confidence_n              cached
     per frame   DenseMotion(driving -> reference): where each pixel lies in the reference, background mask, occlusion
@@ -29,9 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, SparseMotion
-from .keypoints import N_EXPRESSION
-from .layers import InvertedResidual, identity_grid, resize, resize_flow, warp
+from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, SparseMotion
+from fvc.models.keypoints import N_EXPRESSION
+from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, warp
 
 
 class _Reference(nn.Module):

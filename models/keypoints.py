@@ -1,10 +1,12 @@
 """The sender's networks: learned (unsup) keypoints with Jacobians, and the expression code.
 
-    crop 3x64x64 -> Hourglass -> features -> K heatmaps -> spatial softmax -> centre of mass   keypoints [K, 2] in [-1, 1]
+    crop 3x64x64 -> Hourglass -> features -> K heatmaps -> spatial softmax -> centre of mass   keypoints [K, 2] in
+    [-1, 1]
                         |              \\-> K x 4 maps, weighted by the heatmaps               Jacobians [K, 2, 2]
                         \\-> central feature, 512 numbers -> ExpressionMLP                     expression [16] in [0, 1]
 
-Oquab et al., CVPRW 2022, sections 3.2.2 and 6.1; the Jacobians are the first-order model's (Siarohin et al., NeurIPS 2019).
+Oquab et al., CVPRW 2022, sections 3.2.2 and 6.1; the Jacobians are the first-order model's (Siarohin et al., NeurIPS
+2019).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Hourglass, identity_grid
+from fvc.models.layers import Hourglass, identity_grid
 
 N_UNSUP = 10
 N_EXPRESSION = 16
@@ -48,9 +50,7 @@ class ExpressionMLP(nn.Sequential):
     """Central feature [B, 512] -> expression code [B, 16] in [0, 1] (section 6.1.2)."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.Linear(512, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, N_EXPRESSION), nn.Sigmoid()
-        )
+        super().__init__(nn.Linear(512, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, N_EXPRESSION), nn.Sigmoid())
 
 
 class MotionNet(nn.Module):

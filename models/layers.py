@@ -1,7 +1,7 @@
 """Building blocks of all networks: MobileNetV2 blocks (Sandler et al., 2018), the hourglass, sampling on grids.
 
-Coordinates are in [-1, 1] of the crop, x right, y down, pixel centres (`align_corners=False`). A *flow* says for each output
-pixel where to look: [B, H, W, 2].
+Coordinates are in [-1, 1] of the crop, x right, y down, pixel centres (`align_corners=False`). A *flow* says for each
+output pixel where to look: [B, H, W, 2].
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class InvertedResidual(nn.Module):
     """1x1 expand, 3x3 depthwise, 1x1 project; skip connection where the shape allows it.
 
-    `up` doubles the resolution after the expansion: nearest up-sampling and 1x1 convolutions commute, so expanding first
-    gives the same result for a quarter of the work.
+    `up` doubles the resolution after the expansion: nearest up-sampling and 1x1 convolutions commute, so expanding
+    first gives the same result for a quarter of the work.
     """
 
     def __init__(self, inputs: int, outputs: int, expansion: int = 2, up: bool = False, down: bool = False) -> None:
@@ -39,7 +39,7 @@ class InvertedResidual(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """U-shaped network with additive skips (the paper's figure 15); returns its last feature map and its central one."""
+    """U-shaped network with additive skips (the paper's figure 15); returns its last and its central feature map."""
 
     def __init__(self, inputs: int, base: int, depth: int, widest: int = 128) -> None:
         super().__init__()

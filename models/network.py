@@ -1,13 +1,15 @@
-"""All networks of one preset as one torch module: what training trains, weights hold and the runtime is converted from."""
+"""All networks of one preset as one torch module: what is trained, stored and converted for the runtime."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .flow import Points
-from .generator import ComposedGenerator, FusedGenerator
-from .keypoints import N_UNSUP, MotionNet
+from fvc.models.flow import Points
+from fvc.models.generator import ComposedGenerator, FusedGenerator
+from fvc.models.keypoints import N_UNSUP, MotionNet
 
 _GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator}
 
@@ -19,7 +21,7 @@ class Network(nn.Module):
         super().__init__()
         self.n_sup = len(mean_sup)
         self.motion = MotionNet()
-        self.generator = _GENERATORS[generator](mean_sup, N_UNSUP)
+        self.generator: Any = _GENERATORS[generator](mean_sup, N_UNSUP)
 
     def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
         """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2], hiding what `parts` does not name."""
@@ -35,9 +37,14 @@ class Network(nn.Module):
         )
 
     def forward(
-        self, sources: Tensor, source_sup: Tensor, driving: Tensor, driving_sup: Tensor, parts: frozenset[str] | set[str]
+        self,
+        sources: Tensor,
+        source_sup: Tensor,
+        driving: Tensor,
+        driving_sup: Tensor,
+        parts: frozenset[str] | set[str],
     ) -> dict[str, Tensor]:
-        """One training pass: sources [B, N, 3, 256, 256], driving [B, 3, 256, 256], sup keypoints -> picture and codes."""
+        """One training pass: sources [B, N, 3, 256, 256], driving [B, 3, 256, 256], sup -> picture and codes."""
         batch, count = sources.shape[:2]
         everything = torch.cat([sources.flatten(0, 1), driving])
         unsup, jacobians, code = self.motion(everything)

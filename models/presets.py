@@ -1,4 +1,4 @@
-"""Presets: which generator, and how often training shows it each profile. The trained systems are named here and nowhere else."""
+"""Presets: which generator, and how often training shows it each profile. Systems are named here only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
     from torch import Tensor
 
-    from .network import Network
+    from fvc.models.network import Network
 
 N_SUP = 33
 DEFAULT = "composed"
@@ -34,7 +34,7 @@ class Preset:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
         import torch
 
-        from .network import Network
+        from fvc.models.network import Network
 
         return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup)
 

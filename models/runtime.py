@@ -1,19 +1,19 @@
 """Inference without torch: the shipped networks on a CPU through OpenVINO, in float32.
 
-`MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression), `DrawRuntime` the receiver's. What depends on the source
-set only is computed once, in the constructor.
+`MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression), `DrawRuntime` the receiver's. What depends
+on the source set only is computed once, in the constructor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
-from .presets import N_SUP
-from .weights import folder_of, verify
+from fvc.models.presets import N_SUP
+from fvc.models.weights import folder_of, verify
 
 SIDE = 256
 _N_UNSUP = 10
@@ -27,7 +27,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read(preset: str, graph: str) -> Any:
     folder = folder_of(preset)
     if graph == "draw":
@@ -44,7 +44,7 @@ def _compile(preset: str, graph: str, sources: int | None = None) -> Any:
 
 
 def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keypoints of a sample as the networks take them: position [1, 43, 2], jacobian [1, 43, 2, 2], presence [1, 43]."""
+    """A sample's keypoints for the networks: position [1, 43, 2], jacobian [1, 43, 2, 2], presence [1, 43]."""
     position = np.zeros((1, N_SUP + _N_UNSUP, 2), np.float32)
     jacobian = np.tile(np.eye(2, dtype=np.float32), (1, N_SUP + _N_UNSUP, 1, 1))
     presence = np.zeros((1, N_SUP + _N_UNSUP), np.float32)
@@ -77,7 +77,9 @@ class DrawRuntime:
         samples: the parts of each source's sample (float32 arrays, see `codec.sample`).
     """
 
-    def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]) -> None:
+    def __init__(
+        self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+    ) -> None:
         count = len(pictures)
         position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
         embed = _compile(preset, "embed", count)

@@ -1,14 +1,14 @@
 """Shipped weights: where they lie, what they are called by, that they are whole. No torch.
 
-A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json` ties the
-converted graphs to it.
+A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
+ties the converted graphs to it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 GRAPHS = ("motion", "embed", "draw")
@@ -47,7 +47,7 @@ def verify(folder: Path) -> None:
             raise ValueError(f"{folder / name}: differs from its manifest; reinstall fvc")
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_hash(preset: str) -> bytes:
     """The eight bytes by which streams name these weights."""
     digests = json.loads((folder_of(preset) / "manifest.json").read_text())["sha256"]

@@ -1,12 +1,13 @@
 """The packed data set and how training samples are drawn from it.
 
-A pack is one safetensors file: `jpeg` uint8 [bytes], `offset` int64 [frames + 1], `landmarks` int16 [frames, 478, 2] in units of
-1/8192 of the crop's half side, `yaw` float32 [frames], `clip` int32 [frames]; its metadata holds the JSON lists `clips` and
-`identities`. No pickle, and small enough to travel.
+A pack is one safetensors file: `jpeg` uint8 [bytes], `offset` int64 [frames + 1], `landmarks` int16 [frames, 478, 2]
+in units of 1/8192 of the crop's half side, `yaw` float32 [frames], `clip` int32 [frames]; its metadata holds the JSON
+lists `clips` and `identities`. No pickle, and small enough to travel.
 
-Sampling is the paper's four frames (section 3.3): sources A and C are far apart in yaw, B1 between them, B2 near A in yaw; we
-add the paper's frontal source at will (N sources). Clips are drawn by person first, so that people with many minutes do not
-dominate. Everything about faces that training needs (the sup landmarks, mirroring) comes through arguments.
+Sampling is the paper's four frames (section 3.3): sources A and C are far apart in yaw, B1 between them, B2 near A in
+yaw; we add the paper's frontal source at will (N sources). Clips are drawn by person first, so that people with many
+minutes do not dominate. Everything about faces that training needs (the sup landmarks, mirroring) comes through
+arguments.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Batch:
-    """sources [B,N,3,256,256] and driving [B,3,256,256] in [0,1]; their sup keypoints [B,N,33,2] and [B,33,2] in [-1,1]."""
+    """sources [B,N,3,256,256], driving [B,3,256,256] in [0,1]; their sup keypoints [B,N,33,2], [B,33,2] in [-1,1]."""
 
     sources: torch.Tensor
     source_keypoints: torch.Tensor
@@ -131,12 +132,11 @@ class Sampler:
             picked = picked[::-1]
         a, c, rest = picked[0], picked[-1], picked[1:-1]
         near = [f for f in rest if abs(yaw[f] - yaw[a]) < 0.1]
-        if draw.random() < 0.3 and near:  # B2: a small rotation away from a source
-            driving = near[draw.integers(len(near))]
-        else:  # B1: anywhere between the sources
-            driving = rest[draw.integers(len(rest))]
+        # B2, a small rotation away from a source, or B1, anywhere between the sources.
+        pool = near if draw.random() < 0.3 and near else rest
+        driving = pool[draw.integers(len(pool))]
         others = [f for f in rest if f != driving]
-        extra = draw.permutation(others)[: n_sources - 2] if others else []
+        extra = list(draw.permutation(others)[: n_sources - 2]) if others else []
         sources = draw.permutation(np.array([a, c, *extra], np.int64))[:n_sources]
         while len(sources) < n_sources:
             sources = np.append(sources, a)
@@ -164,7 +164,9 @@ class Sampler:
         for _ in range(size):
             sources, driving = self._frames(n_sources)
             frames = np.append(sources, driving)
-            rgb, keypoints = self._augment(np.stack([self._pack.image(int(f)) for f in frames]), self._pack.keypoints[frames])
+            rgb, keypoints = self._augment(
+                np.stack([self._pack.image(int(f)) for f in frames]), self._pack.keypoints[frames]
+            )
             rgbs.append(rgb)
             points.append(keypoints)
         x = torch.from_numpy(np.stack(rgbs)).permute(0, 1, 4, 2, 3).float() / 255

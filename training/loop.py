@@ -48,7 +48,9 @@ def _snap(sup: Tensor) -> Tensor:
     return (sup * 127.5).round() / 127.5
 
 
-def _loss(network: Network, perceptual: torch.nn.Module, batch: Batch, parts: set[str]) -> tuple[Tensor, dict[str, float]]:
+def _loss(
+    network: Network, perceptual: torch.nn.Module, batch: Batch, parts: set[str]
+) -> tuple[Tensor, dict[str, float]]:
     result = network(batch.sources, batch.source_keypoints, batch.driving, _snap(batch.driving_keypoints), parts)
     picture, target = result["picture"], batch.driving
     count = len(target)
@@ -66,7 +68,12 @@ def _loss(network: Network, perceptual: torch.nn.Module, batch: Batch, parts: se
 
 @torch.no_grad()
 def validate(
-    network: Network, perceptual: torch.nn.Module, pack: Pack, n_sources: int = 3, frames: int = 6, profile: str = "sup+unsup+expr"
+    network: Network,
+    perceptual: torch.nn.Module,
+    pack: Pack,
+    n_sources: int = 3,
+    frames: int = 6,
+    profile: str = "sup+unsup+expr",
 ) -> float:
     """Mean LPIPS over clips: `frames` driving frames spread over each, sources chosen as at inference."""
     network.eval()
@@ -103,7 +110,7 @@ class Run:
         self.average = PRESETS[recipe.preset].build(mean_sup).to(device)
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, (0.5, 0.99), weight_decay=1e-3)
-        # bf16 pays where the hardware has it; elsewhere (a CPU without AVX-512 BF16 or AMX) it is emulated, 20 times slower.
+        # bf16 pays where the hardware has it; on a CPU without AVX-512 BF16 or AMX it is emulated, ten times slower.
         self.half = device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         self.step, self.seconds = 0, 0.0
         if (folder / "last.pt").exists():
@@ -156,15 +163,24 @@ class Run:
         self.step += 1
         keep = min(recipe.ema, 1 - 1 / (self.step + 1))
         with torch.no_grad():
-            for mine, theirs in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
+            for mine, theirs in zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            ):
                 if mine.is_floating_point():
                     mine.lerp_(theirs, 1 - keep)
         return terms
 
 
 def train(
-    recipe: Recipe, pack_path: Path, val_path: Path | None, perceptual_folder: Path, folder: Path,
-    sup: tuple[int, ...], mirror: tuple[int, ...], validate_every: int = 400, save_every: int = 100,
+    recipe: Recipe,
+    pack_path: Path,
+    val_path: Path | None,
+    perceptual_folder: Path,
+    folder: Path,
+    sup: tuple[int, ...],
+    mirror: tuple[int, ...],
+    validate_every: int = 400,
+    save_every: int = 100,
 ) -> Path:
     """Trains until `recipe.minutes` of training are done; returns the path of the averaged weights."""
     device = "cuda" if torch.cuda.is_available() else "cpu"

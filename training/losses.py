@@ -1,7 +1,8 @@
 """Losses: multi-scale perceptual (SqueezeNet features and LPIPS), L1 with extra weight on eyes and mouth, equivariance.
 
-The perceptual networks are not part of the package: `load_perceptual` takes a folder that holds `load_lpips_squeeze.py` with its
-weights (LPIPS v0.1 heads on SqueezeNet 1.1). Weights as in the first-order model where it has the term.
+The perceptual networks are not part of the package: `load_perceptual` takes a folder that holds
+`load_lpips_squeeze.py` with its weights (LPIPS v0.1 heads on SqueezeNet 1.1). Weights as in the first-order model
+where it has the term.
 """
 
 from __future__ import annotations
@@ -66,13 +67,19 @@ def region_weights(keypoints: Tensor, side: int) -> Tensor:
 def equivariance_loss(keypoint_net: nn.Module, crop: Tensor, keypoints: Tensor, jacobians: Tensor) -> Tensor:
     """Keypoints of an affinely moved crop must be the moved keypoints (first-order model, section 3.4).
 
-    `crop` [B, 3, 64, 64]; the moved crop shows at x what the crop shows at theta(x), so theta(new keypoints) = keypoints.
+    `crop` [B, 3, 64, 64]; the moved crop shows at x what the crop shows at theta(x), so theta(new keypoints) =
+    keypoints.
     """
     batch = len(crop)
     matrix = torch.eye(2, device=crop.device) + torch.randn(batch, 2, 2, device=crop.device) * 0.08
     shift = torch.randn(batch, 2, device=crop.device) * 0.06
     theta = torch.cat([matrix, shift[..., None]], -1)
-    moved = F.grid_sample(crop, F.affine_grid(theta, list(crop.shape), align_corners=False), padding_mode="reflection", align_corners=False)
+    moved = F.grid_sample(
+        crop,
+        F.affine_grid(theta, list(crop.shape), align_corners=False),
+        padding_mode="reflection",
+        align_corners=False,
+    )
     new_points, new_jacobians, _ = keypoint_net(moved)
     back = (matrix[:, None] @ new_points[..., None])[..., 0] + shift[:, None]
     # d theta(new) / d x = matrix @ J_new must agree with J: J^-1 matrix J_new = I, written without the inverse.

@@ -1,8 +1,8 @@
 """Videos of faces -> one packed training file. The only file of `fvc.training` that tracks faces and reads video.
 
-Input: a folder of face tubes (square clips, fixed crop, one person each). A `catalog.csv` in the folder above it with the
-columns `clip` and `identity`, where there is one, says who is who; else each clip is its own person.
-Output: a pack (see `training.data`): JPEG frames, 478 landmarks and yaw per frame, capped per person so that nobody dominates.
+Input: a folder of face tubes (square clips, fixed crop, one person each). A `catalog.csv` in the folder above it with
+the columns `clip` and `identity`, where there is one, says who is who; else each clip is its own person. Output: a
+pack (see `training.data`): JPEG frames, 478 landmarks and yaw per frame, capped per person so that nobody dominates.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def prepare(
     report: dict[str, int] = defaultdict(int)
     with ProcessPoolExecutor(workers) as pool, PackWriter(out) as pack:
         results: Iterable = pool.map(_read_tube, jobs)
-        for name, jpegs, landmarks, yaw, lost in tqdm(results, total=len(jobs), desc="prepare", unit="clip", disable=None):
+        for name, jpegs, landmarks, yaw, lost in tqdm(
+            results, total=len(jobs), desc="prepare", unit="clip", disable=None
+        ):
             report["clips"] += 1
             report["frames without a face"] += lost
             report["clips dropped: no face"] += not jpegs

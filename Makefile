@@ -1,0 +1,41 @@
+# `make demo` and `make test` set up what they need: Python 3.10-3.12 and make are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SAMPLE := samples/astronaut.mp4
+
+.PHONY: help demo test lint typing wheel clean
+help:            ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
+
+$(VENV)/run: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: pyproject.toml $(VENV)/run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/run ## encode and decode the sample; writes demo/side-by-side.mp4 and demo/strip.png
+	$(BIN)/python samples/demo.py $(SAMPLE) demo
+
+test: $(VENV)/dev ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev ## style
+	$(BIN)/ruff check .
+
+typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
+	@mkdir -p build/typing/fvc
+	@for file in fvc/*.py fvc/py.typed; do ln -sfn ../../../$$file build/typing/fvc/; done
+	@for part in codec models export training evaluation; do ln -sfn ../../../$$part build/typing/fvc/$$part; done
+	$(BIN)/mypy
+
+wheel: $(VENV)/dev ## build the wheel into dist/ and try it in an empty environment outside the checkout
+	rm -rf build/lib dist
+	$(BIN)/python -m build --wheel --outdir dist . > /dev/null
+	sh tests/try_wheel.sh $(PYTHON) dist/*.whl $(SAMPLE)
+
+clean:           ## remove what was built
+	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
