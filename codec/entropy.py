@@ -12,6 +12,7 @@ the end.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -64,13 +65,17 @@ def _table_index(index: int) -> int:
 
 
 def _geometric(magnitude: int) -> list[int]:
-    """Weights of |q| = 0 .. 16 and beyond, for a mean magnitude m in sixteenths: times m / (m + 16) per step."""
-    theta = (magnitude << 16) // (magnitude + MAGNITUDE_ONE)
+    """Weights of |q| = 0 .. 16 and beyond for a mean magnitude m > 0 in sixteenths, integers only.
+
+    Each step weighs theta times the one before; a two-sided geometric distribution has the mean magnitude
+    2 theta / (1 - theta^2), hence theta = (sqrt(16^2 + m^2) - 16) / m, here with 16 fractional bits.
+    """
+    theta = (math.isqrt((MAGNITUDE_ONE**2 + magnitude**2) << 32) - (MAGNITUDE_ONE << 16)) // magnitude
     weight, weights = 1 << 30, []
     for _ in range(_REACH + 1):
         weights.append(weight)
         weight = weight * theta >> 16
-    weights.append(weight * (magnitude + MAGNITUDE_ONE) // MAGNITUDE_ONE)  # the rest of the geometric series
+    weights.append((weight << 16) // ((1 << 16) - theta))  # the rest of the series
     return weights
 
 
@@ -80,7 +85,7 @@ def frequencies(table: int) -> tuple[int, ...]:
     middle = (_BOUNDS[table] + (_BOUNDS[table - 1] if table else 0) + 1) // 2
     body, tail = _geometric(middle), _geometric(3 * middle + 8)
     sums = [weights[0] + 2 * sum(weights[1:]) for weights in (body, tail)]
-    share = [(13 * ((body[k] << 30) // sums[0]) + 3 * ((tail[k] << 30) // sums[1])) >> 4 for k in range(_REACH + 2)]
+    share = [(14 * ((body[k] << 30) // sums[0]) + 2 * ((tail[k] << 30) // sums[1])) >> 4 for k in range(_REACH + 2)]
     room = _TOTAL - (ESCAPE + 1)
     counts = [1 + (share[abs(q)] * room >> 30) for q in range(-_REACH, _REACH + 1)] + [1 + (2 * share[-1] * room >> 30)]
     counts[_REACH] += _TOTAL - sum(counts)

@@ -22,7 +22,7 @@ _AXES = {
     "jac": 4,
     "expr": 0,
 }  # components whose index agrees modulo this move together; 0: none do
-_START = {"sup": 24, "unsup": 160, "jac": 320, "expr": 160}  # expected magnitude after a keyframe, sixteenths of a step
+_START = {"sup": 16, "unsup": 100, "jac": 320, "expr": 60}  # expected magnitude after a keyframe, sixteenths of a step
 _RATE = 3  # the exponential mean forgets 1/8 per frame
 _FINE = 4  # it is kept in 1/16 of a sixteenth
 

