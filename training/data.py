@@ -114,10 +114,10 @@ class Batch:
 
 
 class Sampler:
-    """Endless, seeded batches with augmentation that is the same for all frames of a sample."""
+    """A batch for every step, the same each time it is asked for, with augmentation that is the same for all frames of a sample."""
 
     def __init__(self, pack: Pack, mirror: tuple[int, ...], seed: int = 0) -> None:
-        self._pack, self._mirror = pack, list(mirror)
+        self._pack, self._mirror, self._seed = pack, list(mirror), seed
         self._random = np.random.default_rng(seed)
         self._people = [p for p in ([c for c in clips if len(c.frames) >= 4] for clips in pack.people) if p]
 
@@ -158,8 +158,9 @@ class Sampler:
             rgb = np.clip(rgb * gain.astype(np.float32) + np.float32(bias), 0, 255).astype(np.uint8)
         return rgb, keypoints
 
-    def batch(self, size: int, n_sources: int) -> Batch:
-        """Draws `size` samples of `n_sources` sources and one driving frame."""
+    def batch(self, step: int, size: int, n_sources: int) -> Batch:
+        """The batch of training step `step`: `size` samples of `n_sources` sources and one driving frame."""
+        self._random = np.random.default_rng([self._seed, step])
         rgbs, points = [], []
         for _ in range(size):
             sources, driving = self._frames(n_sources)

@@ -6,6 +6,7 @@ Imports torch, numpy, cv2, safetensors and tqdm only, so that it runs on a bare 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,8 +120,7 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
-        self.sampler = Sampler(pack, mirror, seed=recipe.seed + self.step)
-        self.random = np.random.default_rng(recipe.seed + self.step)
+        self.sampler = Sampler(pack, mirror, recipe.seed)
 
     def save(self) -> None:
         """Writes the checkpoint and the averaged weights, each in one move."""
@@ -148,10 +148,12 @@ class Run:
         progress = min(self.seconds / 60 / recipe.minutes, 1.0)
         warm = min(1.0, (self.step + 1) / 50)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate * warm * max(0.02, 0.5 * (1 + np.cos(np.pi * progress)))
-        profile = self.random.choice(list(self.profiles), p=list(self.profiles.values()))
-        n_sources = 3 if self.random.random() < 0.3 else 2  # two as in the paper, three now and then: it is what ships
-        batch = self.sampler.batch(recipe.batch, n_sources)
+            group["lr"] = recipe.rate * warm * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
+        draw = np.random.default_rng([recipe.seed, self.step, 1])  # by step: a run that was stopped draws the same
+        torch.manual_seed(recipe.seed + self.step)
+        profile = draw.choice(list(self.profiles), p=list(self.profiles.values()))
+        n_sources = 3 if draw.random() < 0.3 else 2  # two as in the paper, three now and then: it is what ships
+        batch = self.sampler.batch(self.step, recipe.batch, n_sources)
         batch = Batch(*(t.to(self.device, non_blocking=True) for t in vars(batch).values()))
         with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
             loss, terms = _loss(self.network, perceptual, batch, PARTS[profile])
@@ -181,8 +183,9 @@ def train(
     mirror: tuple[int, ...],
     validate_every: int = 400,
     save_every: int = 100,
+    stop_at: int | None = None,
 ) -> Path:
-    """Trains until `recipe.minutes` of training are done; returns the path of the averaged weights."""
+    """Trains until `recipe.minutes` of training are done, or step `stop_at`; returns the path of the averaged weights."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     perceptual = load_perceptual(perceptual_folder, device)
     pack = Pack(pack_path, sup)
@@ -190,7 +193,7 @@ def train(
     run = Run(recipe, pack, mirror, folder, device)
     run.log(recipe=asdict(recipe), device=device, threads=torch.get_num_threads())
     with tqdm(total=recipe.minutes * 60, initial=run.seconds, unit="s", disable=None, desc=recipe.preset) as bar:
-        while run.seconds < recipe.minutes * 60:
+        while run.seconds < recipe.minutes * 60 and (stop_at is None or run.step < stop_at):
             start = time.monotonic()
             terms = run.one_step(perceptual)
             run.seconds += time.monotonic() - start

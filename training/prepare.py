@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -85,7 +86,7 @@ def prepare(
         share = frames_per_person // clips_of[who.get(clip.name, clip.stem)]
         jobs.append((clip, max(_MIN_FRAMES, share), Fraction(fps), quality))
     report: dict[str, int] = defaultdict(int)
-    with ProcessPoolExecutor(workers) as pool, PackWriter(out) as pack:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool, PackWriter(out) as pack:
         results: Iterable = pool.map(_read_tube, jobs)
         for name, jpegs, landmarks, yaw, lost in tqdm(
             results, total=len(jobs), desc="prepare", unit="clip", disable=None

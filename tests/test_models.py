@@ -1,0 +1,140 @@
+"""Networks, their conversion, and the shipped weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fvc.models.convert import load_network
+from fvc.models.flow import Points, SparseMotion
+from fvc.models.keypoints import MotionNet
+from fvc.models.layers import Hourglass, InvertedResidual, identity_grid, warp
+from fvc.models.presets import DEFAULT, N_SUP, PRESETS
+from fvc.models.runtime import DrawRuntime, MotionRuntime, points
+from fvc.models.weights import folder_of, model_hash, preset_of, shipped, verify
+
+PROFILES = [{"sup"}, {"sup", "unsup"}, {"sup", "unsup", "expr"}, {"unsup", "jac"}]
+
+
+def random_sample(draw: np.random.Generator) -> dict[str, np.ndarray]:
+    return {
+        "sup": draw.uniform(-0.6, 0.6, (33, 2)).astype(np.float32),
+        "unsup": draw.uniform(-0.6, 0.6, (10, 2)).astype(np.float32),
+        "jac": (np.eye(2) + draw.normal(0, 0.1, (10, 2, 2))).astype(np.float32),
+        "expr": draw.random(16).astype(np.float32),
+    }
+
+
+def test_identity_warp_changes_nothing() -> None:
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.allclose(warp(x, identity_grid(32).expand(2, -1, -1, -1)), x, atol=1e-5)
+
+
+def test_expanding_before_upsampling_is_the_same() -> None:
+    block = InvertedResidual(8, 6, up=True).eval()
+    x = torch.rand(1, 8, 5, 5)
+    late = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+    assert torch.allclose(block(x), block.project(block.filter(block.expand(late))), atol=1e-6)
+
+
+def test_hourglass_shapes() -> None:
+    features, centre = Hourglass(3, 16, depth=5)(torch.rand(2, 3, 64, 64))
+    assert features.shape == (2, 16, 64, 64)
+    assert centre.flatten(1).shape == (2, 512)  # the paper's central feature
+
+
+def test_motion_net_shapes_and_ranges() -> None:
+    keypoints, jacobians, code = MotionNet().eval()(torch.rand(2, 3, 256, 256))
+    assert keypoints.shape == (2, 10, 2)
+    assert jacobians.shape == (2, 10, 2, 2)
+    assert code.shape == (2, 16)
+    assert keypoints.abs().max() <= 1
+    assert 0 <= code.min() <= code.max() <= 1
+    assert torch.allclose(jacobians, torch.eye(2).expand(2, 10, 2, 2), atol=1e-4)  # before training: the identity
+
+
+def test_sparse_motion_is_exact_at_an_only_keypoint_and_follows_its_jacobian() -> None:
+    motion = SparseMotion(3, 16)
+    eye = torch.eye(2).expand(1, 3, 2, 2)
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).expand(1, 3, 2, 2)
+    presence = torch.tensor([[1.0, 0.0, 0.0]])
+    at = Points(torch.tensor([[[0.1, 0.2], [9.0, 9.0], [-9.0, 9.0]]]), eye, presence)
+    to = Points(at.position + torch.tensor([0.3, -0.1]), turn, presence)
+    weights, _ = motion.weights(at)
+    assert weights[..., 1:].abs().max() == 0  # absent keypoints do not vote
+    move = motion.displacement(weights, at, to)
+    expected = (motion.grid - at.position[0, 0]) @ turn[0, 0].T + to.position[0, 0] - motion.grid
+    assert torch.allclose(move[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_any_number_of_sources(preset: str, count: int) -> None:
+    torch.manual_seed(0)
+    network = PRESETS[preset].build(torch.rand(N_SUP, 2) - 0.5).eval()
+    for parts in PROFILES:
+        out = network(
+            torch.rand(1, count, 3, 256, 256), torch.rand(1, count, 33, 2) - 0.5, torch.rand(1, 3, 256, 256),
+            torch.rand(1, 33, 2) - 0.5, parts,
+        )  # fmt: skip
+        assert out["picture"].shape == (1, 3, 256, 256)
+        assert torch.isfinite(out["picture"]).all()
+        assert 0 <= out["picture"].min() <= out["picture"].max() <= 1
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_gradients_reach_every_parameter(preset: str) -> None:
+    torch.manual_seed(0)
+    network = PRESETS[preset].build(torch.rand(N_SUP, 2) - 0.5)
+    for name, parameter in network.named_parameters():
+        if "head" in name:  # zero at the start of training, which hides what is behind it
+            torch.nn.init.normal_(parameter, std=0.05)
+    for parts in ({"sup", "unsup", "expr"}, {"unsup", "jac"}):
+        out = network(
+            torch.rand(2, 2, 3, 256, 256), torch.rand(2, 2, 33, 2) - 0.5, torch.rand(2, 3, 256, 256),
+            torch.rand(2, 33, 2) - 0.5, parts,
+        )  # fmt: skip
+        out["picture"].square().mean().backward()
+    dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not dead
+
+
+def test_shipped_weights_are_whole_and_small() -> None:
+    assert DEFAULT in shipped()
+    for preset in shipped():
+        verify(folder_of(preset))
+        assert preset_of(model_hash(preset)) == preset
+        assert (folder_of(preset) / "weights.safetensors").stat().st_size < 5_000_000
+    assert preset_of(b"nobody's") is None
+
+
+@pytest.mark.parametrize("preset", shipped())
+@pytest.mark.parametrize("count", [2, 3])
+def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
+    draw = np.random.default_rng(count)
+    network = load_network(folder_of(preset) / "weights.safetensors", preset)
+    smooth = [np.kron(draw.integers(0, 255, (16, 16, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(count)]
+    samples, driving = [random_sample(draw) for _ in range(count)], random_sample(draw)
+    picture = DrawRuntime(preset, smooth, samples)(driving)
+
+    with torch.no_grad():
+        pictures = torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)[None] / 255
+        joined = [torch.from_numpy(np.concatenate(t)) for t in zip(*map(points, samples), strict=True)]
+        embedding = network.generator.embed(pictures, Points(*joined))
+        at = Points(*map(torch.from_numpy, points(driving)))
+        wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None])
+    wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
+    assert np.abs(picture - wanted).max() < 6  # levels of 255
+    assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
+    assert np.array_equal(picture, DrawRuntime(preset, smooth, samples)(driving))
+
+
+def test_runtime_motion_is_torchs() -> None:
+    crop = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    network = load_network(folder_of(DEFAULT) / "weights.safetensors", DEFAULT)
+    with torch.no_grad():
+        wanted = network.motion(torch.from_numpy(crop).permute(2, 0, 1)[None] / 255)
+    got = MotionRuntime(DEFAULT)(crop)
+    for name, tensor in zip(("unsup", "jac", "expr"), wanted, strict=True):
+        assert np.abs(got[name] - tensor[0].numpy()).max() < 2e-3, name
