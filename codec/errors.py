@@ -36,13 +36,18 @@ class StreamError(FvcError):
 
     Attributes:
         rule: the rule's name in the specification, e.g. "E03".
+        fault: the message without the rule.
     """
 
     exit_code = 4
 
-    def __init__(self, rule: str, message: str) -> None:
-        super().__init__(f"{message} [{rule}]")
-        self.rule = rule
+    def __init__(self, rule: str, fault: str) -> None:
+        super().__init__(f"{fault} [{rule}]")
+        self.rule, self.fault = rule, fault
+
+    def within(self, name: str) -> StreamError:
+        """The same error, said of the file `name`."""
+        return StreamError(self.rule, f"{name}: {self.fault}")
 
 
 class SourcesError(FvcError):

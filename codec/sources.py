@@ -118,7 +118,8 @@ class SourceSet:
         if data[:4] != MAGIC:
             raise StreamError("E20", "not a .fvs source set")
         if len(data) > 4 and data[4] != VERSION:
-            raise StreamError("E02", f"version {data[4]} of the format is unknown (this one reads version {VERSION})")
+            newer = "a newer fvc is needed to read" if data[4] > VERSION else "no reader is left for"
+            raise StreamError("E02", f"{newer} version {data[4]} of the format (this one reads version {VERSION})")
         if len(data) < 9 + MODEL_HASH or zlib.crc32(data[:-4]) != struct.unpack(">I", data[-4:])[0]:
             raise StreamError("E21", "the source set is damaged or truncated")
         body, at = data[:-4], 5

@@ -1,1 +1,1 @@
-"""Metrics and comparisons."""
+"""What the codec achieves: acceptance runs and metrics."""

@@ -1,1 +1,1 @@
-"""Export to other runtimes (Core ML, ONNX): planned, see CHANGELOG.md."""
+"""Export of trained networks to other runtimes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fvc._version import __version__
-from fvc.codec.errors import FvcError
+from fvc.codec.errors import FvcError, InputError, UsageError
 
 app = typer.Typer(
     help="Ultra-low-bandwidth video chat: a talking face in a few kbit/s.",
@@ -24,14 +25,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 class _Bar:
     """A progress bar on stderr; nothing at all when that is not a terminal."""
 
     def __enter__(self) -> _Bar:
-        columns = (TextColumn("{task.description:>9}"), BarColumn(), TextColumn("{task.completed:.0f}"), TimeRemainingColumn())
+        stage, count = TextColumn("{task.description:>9}"), TextColumn("{task.completed:.0f}")
+        columns = (stage, BarColumn(), count, TimeRemainingColumn())
         self._progress = Progress(*columns, console=_errors, disable=not sys.stderr.isatty(), transient=True)
         self._progress.start()
         self._stages: dict[str, Any] = {}
@@ -58,19 +60,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 
 @app.command(
-    epilog="Examples:  fvc encode talk.mp4 talk.fvc   |   fvc encode talk.mkv talk.fvc --fps 12 --profile sup --no-audio"
+    epilog="Examples:  fvc encode talk.mp4 talk.fvc   |   fvc encode talk.mkv t.fvc --fps 12 --profile sup --no-audio"
 )
 def encode(
-    video: Annotated[Path, typer.Argument(metavar="IN", help="A video that shows a talking face; anything ffmpeg reads.")],
+    video: Annotated[Path, typer.Argument(metavar="IN", help="A video of a talking face; anything ffmpeg reads.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
     sources_out: Annotated[
-        Path | None, typer.Option(help="Where the source frames go: a .fvs file, or a folder for PNGs. Default: OUT.fvs")
+        Path | None, typer.Option(help="Where source frames go: a .fvs file, or a folder for PNGs. Default: OUT.fvs")
     ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second of the stream, e.g. 15 or 30000/1001.")] = "15",
     profile: Annotated[
         str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")
     ] = "sup+unsup+expr",
-    keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframe packets; 0: only the first.")] = 5.0,
+    keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: only the first.")] = 5.0,
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
     no_canvas: Annotated[
@@ -80,39 +82,38 @@ def encode(
 ) -> None:
     """Encode a video of a talking face into a .fvc stream and its source frames."""
     from fvc import api
+    from fvc.codec.video import label
 
     with _Bar() as bar:
         report = api.encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
             audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas, note=_note, progress=bar,
         )  # fmt: skip
+    length = f"{report['duration_s']} s at {report['fps']} fps"
     _show(
         report,
         as_json,
         [
-            f"{out}: {report['frames']} frames, {report['duration_s']} s at {report['fps']} fps, {report['profile']}",
+            f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
             f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
             f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet heads and checksums)",
             f"  audio    {report['audio_kbps']:7.3f} kbit/s",
             f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
-            f"{report['sources']}: {report['sources_bytes']} bytes, sent once"
+            f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
             f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
         ],
     )
 
 
 def _bitrate(text: str) -> int:
-    from fvc.codec.errors import UsageError
-
     try:
-        value = float(text[:-1]) * 1000 if text.lower().endswith("k") else float(text)
-        return int(value)
+        return round(float(text[:-1]) * 1000 if text.lower().endswith("k") else float(text))
     except (ValueError, OverflowError):
         raise UsageError(f"--audio-bitrate {text}: not a bit rate; say 6k or 6000") from None
 
 
 @app.command(
-    epilog="Examples:  fvc decode talk.fvc --sources talk.fvs   |   fvc decode talk.fvc --sources a.png b.png c.png -o out.mp4"
+    epilog="Examples:  fvc decode talk.fvc --sources talk.fvs   |   fvc decode talk.fvc --sources a.png b.png -o o.mp4"
 )
 def decode(
     stream: Annotated[Path, typer.Argument(metavar="IN.fvc", help="The stream.")],
@@ -131,6 +132,7 @@ def decode(
 ) -> None:
     """Decode a .fvc stream into an MP4."""
     from fvc import api
+    from fvc.codec.video import label
 
     with _Bar() as bar:
         report = api.decode(
@@ -139,7 +141,8 @@ def decode(
         )  # fmt: skip
     held = f", {report['frames_held']} held" if report["frames_held"] else ""
     size = "x".join(map(str, report["size"]))
-    _show(report, as_json, [f"{report['out']}: {report['frames']} frames{held}, {report['duration_s']} s, {size}"])
+    line = f"{label(report['out'])}: {report['frames']} frames{held}, {report['duration_s']} s, {size}"
+    _show(report, as_json, [line])
 
 
 @app.command(epilog="Example:  fvc info talk.fvc --json")
@@ -161,13 +164,17 @@ def prepare(
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
 ) -> None:
     """Track and pack a folder of face clips for training (needs fvc[train])."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
     with _extra("train"):
         from fvc.training.prepare import prepare as run
     for name, count in run(folder, out, frames_per_person=per_person, workers=workers).items():
         typer.echo(f"{name:>24}  {count}")
 
 
-@app.command(epilog="Example:  fvc train composed --data train.pack --val val.pack --perceptual lpips_squeeze/ --minutes 90 --run runs/a")
+@app.command(
+    epilog="Example:  fvc train composed --data a.pack --val b.pack --perceptual lpips/ --minutes 90 --run runs/a"
+)
 def train(
     preset: Annotated[str, typer.Argument(help="composed or frontalizer-mobile.")],
     data: Annotated[Path, typer.Option(help="Training pack from `fvc prepare`.")],
@@ -180,7 +187,6 @@ def train(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Train a preset on a CPU or one GPU (needs fvc[train])."""
-    from fvc.codec.errors import InputError, UsageError
     from fvc.codec.tracking import SUP, SUP_MIRROR
     from fvc.models.presets import PRESETS
 
@@ -213,13 +219,20 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Ultra-low-bandwidth video chat: a talking face in a few kbit/s."""
 
 
+def _terminated(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point: one line on stderr and the error's exit code for everything that is the input's fault."""
+    signal.signal(signal.SIGTERM, _terminated)  # so that half-written files are removed
     try:
         app()
     except FvcError as error:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator, FusedGenerator
 from fvc.models.keypoints import N_UNSUP, MotionNet
+from fvc.models.presets import PRESETS
 
 _GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator}
 
@@ -55,3 +58,14 @@ class Network(nn.Module):
         embedding = self.generator.embed(sources, source_points)
         picture = self.generator.draw(embedding, driving_points, expression)
         return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}
+
+
+def load_network(weights: Path, preset: str) -> Network:
+    """A trained network in evaluation mode, float32. Raises ValueError if the file does not fit the preset."""
+    network = PRESETS[preset].build()
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    missing = [name for name in missing if "num_batches" not in name]
+    if missing or unexpected:
+        raise ValueError(f"{weights}: not weights of {preset}: {(missing + unexpected)[:3]}")
+    return network.eval()

@@ -1,8 +1,8 @@
 """A second decoder of .fvc and .fvs, written from bitstream_spec.md alone: standard library only, nothing of `fvc`.
 
-It follows the specification's order and names its sections. It is made to be read and compared, not to be fast, and it
-is strict: where a player would hold the last picture and go on, this one raises `SpecError` with the rule that is broken.
-A gap in the frame numbers breaks no rule; frames up to the next KEY packet are then held (None).
+It names the specification's sections. It is made to be read and compared, not to be fast, and it is strict: where a
+player would hold the last picture and go on, it raises `SpecError` with the rule that is broken. A gap in the frame
+numbers breaks no rule; frames up to the next KEY packet are then held (None).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import zlib
 from bisect import bisect_right
+from math import isqrt
 from typing import Any
 
 
@@ -21,18 +22,19 @@ class SpecError(Exception):
         self.rule = rule
 
 
-# --- 2. Conventions ---------------------------------------------------------------------------------------------------
+def forbid(fault: bool, rule: str, message: str) -> None:
+    if fault:
+        raise SpecError(rule, message)
 
 
-class Bytes:
-    """Reads the descriptors u(n), i(n) and leb128 from a byte string; `short` is the rule that a premature end breaks."""
+class Bytes:  # 2. Conventions
+    """Reads the descriptors u(n), i(n) and leb128; `short` is the rule that a premature end breaks."""
 
     def __init__(self, data: bytes, short: str) -> None:
         self.data, self.at, self.short = data, 0, short
 
     def take(self, count: int) -> bytes:
-        if self.at + count > len(self.data):
-            raise SpecError(self.short, "more bytes are needed")
+        forbid(self.at + count > len(self.data), self.short, "more bytes are needed")
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -54,59 +56,43 @@ class Bytes:
         raise SpecError("E05", "not a valid leb128 number")
 
 
-def crc16(data: bytes) -> int:
-    """Polynomial 0x1021, initial value 0xFFFF, most significant bit first, no final inversion."""
-    return binascii.crc_hqx(data, 0xFFFF)
-
-
-# --- 4.1 Header -------------------------------------------------------------------------------------------------------
-
+# 4.1 Header
 PARTS = {0: ("sup",), 1: ("sup", "unsup"), 2: ("sup", "unsup", "expr"), 3: ("unsup", "jac")}  # 5.1
 COMPONENTS = {"sup": 66, "unsup": 20, "jac": 40, "expr": 16}
 
 
 def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
-    """Returns the header's fields and its size in bytes."""
     magic = b"\xabFVC"
-    if not data or data[:4] != magic[: len(data)]:
-        raise SpecError("E01", "magic")
+    forbid(not data or data[:4] != magic[: len(data)], "E01", "magic")
     start = Bytes(data, "E04")
     start.take(4)
     version, header_length = start.u(8), start.u(16)
-    if version != 1:
-        raise SpecError("E02", "version")
-    if header_length > 256:
-        raise SpecError("E03", "header_length")
+    forbid(version != 1, "E02", "version")
+    forbid(header_length > 256, "E03", "header_length")
     body = Bytes(start.take(header_length), "E03")
-    if start.u(32) != zlib.crc32(data[: 7 + header_length]):
-        raise SpecError("E03", "header_crc")
+    forbid(start.u(32) != zlib.crc32(data[: 7 + header_length]), "E03", "header_crc")
 
     has_audio, profile = body.u(8), body.u(8)
     fps = [body.u(16), body.u(16)]
     keyframe_interval = body.u(16)
     crop = {"width": body.u(16), "height": body.u(16), "x": body.i(16), "y": body.i(16), "side": body.u(16)}
-    if has_audio > 1 or profile > 3:
-        raise SpecError("E06", "has_audio or profile")
-    if 0 in fps or fps[0] > 240 * fps[1]:
-        raise SpecError("E07", "fps")
-    if not all(0 < crop[name] <= 16384 for name in ("width", "height", "side")):
-        raise SpecError("E07", "crop")
+    forbid(has_audio > 1 or profile > 3, "E06", "has_audio or profile")
+    forbid(0 in fps or fps[0] > 240 * fps[1], "E07", "fps")
+    forbid(not all(0 < crop[name] <= 16384 for name in ("width", "height", "side")), "E07", "crop")
     header = {"profile": profile, "fps": fps, "keyframe_interval": keyframe_interval, "crop": crop}
     header |= {"model_hash": body.take(8), "sources_hash": body.take(16), "pixels_hash": body.take(16)}
     header["quantizers"] = {}
     for part in PARTS[profile]:
         quantizer = {"bits": body.u(8), "low": body.i(16), "high": body.i(16)}
-        if not 1 <= quantizer["bits"] <= 16 or quantizer["high"] <= quantizer["low"]:
-            raise SpecError("E08", part)
+        forbid(not 1 <= quantizer["bits"] <= 16 or quantizer["high"] <= quantizer["low"], "E08", part)
         header["quantizers"][part] = quantizer
     header["audio"] = {"frame_ms": body.u(8), "pre_skip": body.u(16)} if has_audio else None
-    if has_audio and (header["audio"]["frame_ms"] not in (10, 20, 40, 60) or header["audio"]["pre_skip"] > 48000):
-        raise SpecError("E09", "audio")
+    audio = header["audio"] or {"frame_ms": 20, "pre_skip": 0}
+    forbid(audio["frame_ms"] not in (10, 20, 40, 60) or audio["pre_skip"] > 48000, "E09", "audio")
     return header, start.at
 
 
-# --- 4.2 Packets ------------------------------------------------------------------------------------------------------
-
+# 4.2 Packets
 MOTION, KEY, AUDIO, END = range(4)
 MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20}
 
@@ -116,31 +102,26 @@ def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
     packet = Bytes(data, "E04")
     packet.at = at
     synced = data[at] == 0xFF
-    if synced and packet.take(4) != b"\xffFVK":
-        raise SpecError("E10", "sync")
+    forbid(synced and packet.take(4) != b"\xffFVK", "E10", "sync")
     body_start = packet.at
     head = packet.u(8)
     kind, number = head // 64, head % 64
-    if synced != (kind == KEY) or (kind == END and number != 0):
-        raise SpecError("E10", "kind")
+    forbid(synced != (kind == KEY) or (kind == END and number != 0), "E10", "kind")
     try:
         payload_size = packet.leb128()
     except SpecError as error:
         raise SpecError("E10" if error.rule == "E05" else error.rule, "payload_size") from None
-    if payload_size > MAX_PAYLOAD[kind]:
-        raise SpecError("E10", "payload_size")
+    forbid(payload_size > MAX_PAYLOAD[kind], "E10", "payload_size")
     payload = packet.take(payload_size)
-    crc = crc16(data[body_start : packet.at])
-    if packet.u(16) != crc:
-        raise SpecError("E10", "packet_crc")
+    crc = binascii.crc_hqx(data[body_start : packet.at], 0xFFFF)
+    forbid(packet.u(16) != crc, "E10", "packet_crc")
     return kind, number, payload, packet.at
 
 
 def parse_end(payload: bytes) -> dict[str, Any]:
     end = Bytes(payload, "E04")
     frames, audio_packets, keyframe_count = end.leb128(), end.leb128(), end.leb128()
-    if keyframe_count > (len(payload) - end.at) // 2:
-        raise SpecError("E11", "keyframe_count")
+    forbid(keyframe_count > (len(payload) - end.at) // 2, "E11", "keyframe_count")
     keyframes, frame, offset = [], 0, 0
     for _ in range(keyframe_count):
         frame, offset = frame + end.leb128(), offset + end.leb128()
@@ -148,25 +129,24 @@ def parse_end(payload: bytes) -> dict[str, Any]:
     return {"frames": frames, "audio_packets": audio_packets, "keyframes": keyframes}
 
 
-# --- 6.1 Frequency tables ---------------------------------------------------------------------------------------------
-
+# 6.1 Frequency tables
 BOUNDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 34, 39, 45, 52, 60)
 
 
 def weights(mean: int) -> list[int]:
-    theta = mean * 65536 // (mean + 16)
+    theta = (isqrt((256 + mean * mean) << 32) - (16 << 16)) // mean
     out, w = [], 1 << 30
     for _ in range(17):
         out.append(w)
-        w = w * theta // 65536
-    return [*out, w * (mean + 16) // 16]
+        w = w * theta >> 16
+    return [*out, (w << 16) // ((1 << 16) - theta)]
 
 
 def frequencies(table: int) -> list[int]:
     middle = (BOUNDS[table] + (BOUNDS[table - 1] if table else 0) + 1) // 2
     body, tail = weights(middle), weights(3 * middle + 8)
     body_sum, tail_sum = body[0] + 2 * sum(body[1:]), tail[0] + 2 * sum(tail[1:])
-    share = [(13 * ((b << 30) // body_sum) + 3 * ((t << 30) // tail_sum)) // 16 for b, t in zip(body, tail, strict=True)]
+    share = [(14 * ((body[k] << 30) // body_sum) + 2 * ((tail[k] << 30) // tail_sum)) >> 4 for k in range(18)]
     side = [1 + ((share[k] * 65502) >> 30) for k in range(17)]
     escape = 1 + ((2 * share[17] * 65502) >> 30)
     out = [*side[:0:-1], side[0], *side[1:], escape]  # q = -16 .. 16, escape
@@ -174,14 +154,11 @@ def frequencies(table: int) -> list[int]:
     return out
 
 
-# --- 6.2 Cumulative probabilities of 24 bits --------------------------------------------------------------------------
-
-
-def round24(number: int) -> int:
+def round24(number: int) -> int:  # 6.2 Cumulative probabilities of 24 bits
     """To the nearest number with at most 24 significant bits, ties to an even last bit."""
     drop = max(number.bit_length() - 24, 0)
     kept, rest = number >> drop, number % (1 << drop)
-    if 2 * rest > 1 << drop or (2 * rest == 1 << drop and drop and kept % 2):
+    if 2 * rest > 1 << drop or (2 * rest == 1 << drop and kept % 2):
         kept += 1
     return kept << drop
 
@@ -193,8 +170,7 @@ def cumulative(frequency: list[int]) -> list[int]:
 
 CDF = [cumulative(frequencies(table)) for table in range(22)]
 
-# --- 6.3 Range decoder ------------------------------------------------------------------------------------------------
-
+# 6.3 Range decoder
 MOD = 1 << 64
 
 
@@ -205,16 +181,14 @@ class RangeDecoder:
         self.point = self.word() << 32
         self.point += self.word()
 
-    def word(self) -> int:
-        """The next 32 bits; past the end of the data there are zeros."""
+    def word(self) -> int:  # past the end of the data there are zeros
         self.at += 4
         return int.from_bytes(self.data[self.at - 4 : self.at].ljust(4, b"\0"), "big")
 
     def quantile(self) -> tuple[int, int]:
         scale = self.range >> 24
         q = (self.point - self.lower) % MOD // scale
-        if q >= 1 << 24:
-            raise SpecError("E12", "no symbol has this code")
+        forbid(q >= 1 << 24, "E12", "no symbol has this code")
         return scale, q
 
     def narrow(self, scale: int, start: int, end: int) -> None:
@@ -231,9 +205,7 @@ class RangeDecoder:
         self.narrow(scale, CDF[table][s], CDF[table][s + 1])
         return s
 
-    # --- 6.4 Raw bits -------------------------------------------------------------------------------------------------
-
-    def bits(self, count: int) -> int:
+    def bits(self, count: int) -> int:  # 6.4
         value = 0
         while count > 0:
             width = (count - 1) % 16 + 1
@@ -244,9 +216,7 @@ class RangeDecoder:
             count -= width
         return value
 
-    # --- 6.5 Signed values --------------------------------------------------------------------------------------------
-
-    def value(self, magnitude: int) -> int:
+    def value(self, magnitude: int) -> int:  # 6.5
         shift = 0
         while magnitude > 60 and shift < 12:
             magnitude >>= 1
@@ -255,16 +225,14 @@ class RangeDecoder:
         q = self.symbol(table) - 16
         if q == 17:  # the escape
             negative, width = self.bits(1), self.bits(5)
-            if not 1 <= width <= 20:
-                raise SpecError("E12", "escape width")
+            forbid(not 1 <= width <= 20, "E12", "escape width")
             q = 16 + (1 << (width - 1)) + self.bits(width - 1)
             q = -q if negative else q
         return (q << shift) + self.bits(shift) - ((1 << shift) >> 1)
 
 
-# --- 5. Decoding a frame ----------------------------------------------------------------------------------------------
-
-START = {"sup": 24, "unsup": 160, "jac": 320, "expr": 160}
+# 5. Decoding a frame
+START = {"sup": 16, "unsup": 100, "jac": 320, "expr": 60}
 AXES = {"sup": 2, "unsup": 2, "jac": 4, "expr": 0}
 
 
@@ -276,22 +244,21 @@ class Motion:
         self.width = {part: header["quantizers"][part]["bits"] for part in self.parts}
         self.last: dict[str, list[int]] = {}
         self.expected: dict[str, list[int]] = {}
-        self.coder = {"lower": 0, "range": MOD - 1}  # the range decoder's state after the last frame
+        self.decoder = RangeDecoder(b"")  # of the last coded frame
         self.trace: list[dict[str, int]] = []  # each step of the last MOTION packet
 
     def key(self, coded: bytes) -> dict[str, list[int]]:
-        decoder = RangeDecoder(coded)
+        decoder = self.decoder = RangeDecoder(coded)
         for part in self.parts:
             self.last[part] = [decoder.bits(self.width[part]) for _ in range(COMPONENTS[part])]
             self.expected[part] = [16 * START[part]] * COMPONENTS[part]
-        self.coder = {"lower": decoder.lower, "range": decoder.range}
         return {part: list(self.last[part]) for part in self.parts}
 
     def motion(self, coded: bytes) -> dict[str, list[int]]:
         decoder, self.trace = RangeDecoder(coded), []
+        self.decoder = decoder
         for part in self.parts:
             self.part(decoder, part)
-        self.coder = {"lower": decoder.lower, "range": decoder.range}
         return {part: list(self.last[part]) for part in self.parts}
 
     def part(self, decoder: RangeDecoder, part: str) -> None:
@@ -308,8 +275,7 @@ class Motion:
             magnitude = (expected[i] * (actual + usual) // (2 * usual)) >> 4
             residual = decoder.value(magnitude)
             value = prediction + residual
-            if not 0 <= value <= top:
-                raise SpecError("E13", part)
+            forbid(not 0 <= value <= top, "E13", part)
             size = 16 * min(abs(residual), 65536)
             usual += expected[i] >> 4
             actual += size
@@ -322,10 +288,7 @@ class Motion:
             last[i] = value
 
 
-# --- 3. The stream ----------------------------------------------------------------------------------------------------
-
-
-def decode_stream(data: bytes) -> dict[str, Any]:
+def decode_stream(data: bytes) -> dict[str, Any]:  # 3. The stream
     """A whole .fvc file. `frames` holds (number, integers of each part, or None for hold), `audio` (number, payload);
     `end` is None if the stream was cut off between two packets."""
     header, at = parse_header(data)
@@ -346,8 +309,7 @@ def decode_stream(data: bytes) -> dict[str, Any]:
         elif kind == KEY:
             fields = Bytes(payload, "E04")
             frame, audio_packets = fields.leb128(), fields.leb128()
-            if frame % 64 != low_bits or frame < next_frame:
-                raise SpecError("E10", "frame")
+            forbid(frame % 64 != low_bits or frame < next_frame, "E10", "frame")
             frames.append((frame, motion.key(payload[fields.at :])))
             next_frame = follows = frame + 1
             next_audio = max(next_audio, audio_packets)
@@ -360,35 +322,28 @@ def decode_stream(data: bytes) -> dict[str, Any]:
             else:
                 frames.append((number, motion.motion(payload) if payload else None))
                 follows = number + 1
-    return {"header": header, "frames": frames, "audio": audio, "end": end, "coder": motion.coder, "trace": motion.trace}
+    coder = (motion.decoder.lower, motion.decoder.range)
+    return {"header": header, "frames": frames, "audio": audio, "end": end, "coder": coder, "trace": motion.trace}
 
 
-# --- 7. Source sets ---------------------------------------------------------------------------------------------------
-
-
-def parse_sources(data: bytes) -> dict[str, Any]:
+def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
     """A .fvs file: its fields, integers and coded pictures (which are not decoded)."""
-    if data[:4] != b"\xabFVS":
-        raise SpecError("E20", "magic")
-    if len(data) > 4 and data[4] != 1:
-        raise SpecError("E02", "version")
-    if len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"):
-        raise SpecError("E21", "file_crc")
+    forbid(data[:4] != b"\xabFVS", "E20", "magic")
+    forbid(len(data) > 4 and data[4] != 1, "E02", "version")
+    forbid(len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"), "E21", "file_crc")
     body = Bytes(data[:-4], "E21")
     body.take(5)
     model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
     width, height, canvas_bytes = body.u(16), body.u(16), body.u(32)
-    if profile > 3 or not 1 <= source_count <= 8 or width * height > 1 << 22:
-        raise SpecError("E21", "profile, source_count or canvas_size")
+    forbid(profile > 3 or not 1 <= source_count <= 8, "E21", "profile or source_count")
+    forbid(width * height > 1 << 22, "E21", "canvas_size")
     sources = []
     for _ in range(source_count):
         integers = {part: [body.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
         coded_bytes = body.u(32)
-        if coded_bytes > 1 << 20:
-            raise SpecError("E21", "coded_bytes")
+        forbid(coded_bytes > 1 << 20, "E21", "coded_bytes")
         sources.append({"integers": integers, "coded": body.take(coded_bytes)})
     canvas = body.take(canvas_bytes) if canvas_bytes else None
-    if body.at != len(body.data):
-        raise SpecError("E21", "bytes are left over")
+    forbid(body.at != len(body.data), "E21", "bytes are left over")
     fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
     return fields | {"sources": sources, "canvas": canvas}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fvc.models.convert import load_network
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, identity_grid, warp
+from fvc.models.network import load_network
 from fvc.models.presets import DEFAULT, N_SUP, PRESETS
 from fvc.models.runtime import DrawRuntime, MotionRuntime, points
 from fvc.models.weights import folder_of, model_hash, preset_of, shipped, verify

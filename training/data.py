@@ -114,7 +114,7 @@ class Batch:
 
 
 class Sampler:
-    """A batch for every step, the same each time it is asked for, with augmentation that is the same for all frames of a sample."""
+    """One batch per step, the same whenever it is asked for; a sample's frames share one augmentation."""
 
     def __init__(self, pack: Pack, mirror: tuple[int, ...], seed: int = 0) -> None:
         self._pack, self._mirror, self._seed = pack, list(mirror), seed

@@ -185,7 +185,7 @@ def train(
     save_every: int = 100,
     stop_at: int | None = None,
 ) -> Path:
-    """Trains until `recipe.minutes` of training are done, or step `stop_at`; returns the path of the averaged weights."""
+    """Trains for `recipe.minutes` in all, or to step `stop_at`; returns the path of the averaged weights."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     perceptual = load_perceptual(perceptual_folder, device)
     pack = Pack(pack_path, sup)

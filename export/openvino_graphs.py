@@ -1,4 +1,4 @@
-"""Trained weights -> what the runtime loads (needs torch; `python -m fvc.models.convert RUN_WEIGHTS PRESET`).
+"""Trained weights -> what the runtime loads (needs torch; `python -m fvc.export.openvino_graphs RUN_WEIGHTS PRESET`).
 
 Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published form), three OpenVINO graphs and
 `manifest.json` with the SHA-256 of each. The number of sources stays free in the graphs.
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator
 from fvc.models.keypoints import N_EXPRESSION
-from fvc.models.network import Network
-from fvc.models.presets import PRESETS
+from fvc.models.network import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 
@@ -107,17 +106,6 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         "embed": (embed, source),
         "draw": (draw, (*embedding, *driving)),
     }
-
-
-def load_network(weights: Path, preset: str) -> Network:
-    """A trained network in evaluation mode, float32."""
-    network = PRESETS[preset].build()
-    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    missing = [name for name in missing if "num_batches" not in name]
-    if missing or unexpected:
-        raise ValueError(f"{weights}: not weights of {preset}: {(missing + unexpected)[:3]}")
-    return network.eval()
 
 
 def convert(run_weights: Path, preset: str) -> Path:

@@ -1,0 +1,177 @@
+"""Encode and decode a folder of videos and say what was lost: the acceptance run of the whole codec.
+
+    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--lpips FOLDER] [--strips DIR] [--json OUT]
+
+Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS of the
+decoded crop (with `--lpips`, a folder that holds load_lpips_squeeze.py) and NME, the mean distance of the sup
+landmarks tracked on the decoded and on the original crop over the distance of the outer eye corners. `--strips`
+writes PNGs to look at (input above, decoded below).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+import fvc
+from fvc.codec.bitstream import Crop
+from fvc.codec.crop import cut
+from fvc.codec.errors import FvcError
+from fvc.codec.output import write_image
+from fvc.codec.sample import Profile
+from fvc.codec.tracking import SUP, FaceTracker
+from fvc.codec.video import VideoReader
+
+_RATE = 8000  # of the sound when offsets are measured
+_OUTER_EYES = SUP.index(33), SUP.index(263)
+
+
+def sound(path: Path) -> np.ndarray | None:
+    """Mono samples at 8 kHz from the start of the video on, or None."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None
+        start = float(container.streams.video[0].start_time or 0) * float(container.streams.video[0].time_base or 0)
+        resampler, out, first = av.AudioResampler("flt", "mono", _RATE), [], None
+        for frame in container.decode(container.streams.audio[0]):
+            first = frame.time if first is None else first
+            out += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+    samples = np.concatenate(out) if out else np.zeros(0, np.float32)
+    lead = round(((first or 0) - start) * _RATE)
+    return np.concatenate([np.zeros(max(lead, 0), np.float32), samples[max(-lead, 0) :]])
+
+
+def sound_offset_ms(before: np.ndarray | None, after: np.ndarray | None, reach_ms: int = 500) -> float | None:
+    """By how much `after` is late against `before`, from the cross-correlation of their loudness; None for silence."""
+    if before is None or after is None:
+        return None
+    block = _RATE // 500  # 2 ms
+    length = min(len(before), len(after)) // block
+
+    def loudness(x: np.ndarray) -> np.ndarray:
+        envelope = np.sqrt(np.square(x[: length * block].reshape(length, block)).mean(1))
+        return envelope - envelope.mean()
+
+    a, b = loudness(before), loudness(after)
+    if a.std() < 1e-4 or b.std() < 1e-4:
+        return None
+    reach = min(reach_ms // 2, length // 4)
+    scores = [
+        float((a[reach:-reach] * b[reach + lag : length - reach + lag]).sum()) for lag in range(-reach, reach + 1)
+    ]
+    return 2.0 * (int(np.argmax(scores)) - reach)
+
+
+def _pictures(source: Path, decoded: Path, crop: Crop, fps: Fraction, lpips: Any) -> tuple[dict[str, Any], np.ndarray]:
+    lpips_scores, nme, pairs = [], [], []
+    with VideoReader(source) as before, VideoReader(decoded) as after:
+        total = max(1, round(float(fps) * (after.duration or 1)))
+        with FaceTracker() as track_a, FaceTracker() as track_b:
+            for a, b in zip(before.frames(fps), after.frames(fps), strict=False):
+                original = cut(a.rgb, crop)
+                face_a, face_b = track_a.track(original), track_b.track(b.rgb)
+                if face_a and face_b:
+                    eyes = np.linalg.norm(face_a.sup[_OUTER_EYES[0]] - face_a.sup[_OUTER_EYES[1]])
+                    nme.append(float(np.linalg.norm(face_a.sup - face_b.sup, axis=1).mean() / eyes))
+                if lpips is not None and a.index % 5 == 0:
+                    lpips_scores.append(lpips(original, b.rgb))
+                if a.index % max(1, total // 7) == 0 and len(pairs) < 8:
+                    pairs.append(np.vstack([original, b.rgb]))
+    scores = {
+        "lpips_squeeze": round(float(np.mean(lpips_scores)), 4) if lpips_scores else None,
+        "nme": round(float(np.mean(nme)), 4) if nme else None,
+    }
+    return scores, np.hstack(pairs)
+
+
+def _load_lpips(folder: Path) -> Any:
+    import torch
+
+    from fvc.training.losses import load_perceptual
+
+    network = load_perceptual(folder, "cpu")
+
+    def score(a: np.ndarray, b: np.ndarray) -> float:
+        x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (a, b))
+        with torch.no_grad():
+            return float(network(x, y, normalize=True))
+
+    return score
+
+
+def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tuple[dict[str, Any], np.ndarray]:
+    """Codes one clip in `folder`; returns its row and a strip of pictures."""
+    stream, sources, back = (folder / f"{source.stem}.{end}" for end in ("fvc", "fvs", "mp4"))
+    notes: list[str] = []
+    sent = fvc.encode(source, stream, profile=profile, note=notes.append)
+    got = fvc.decode(stream, sources, back, note=notes.append)
+    fps = Fraction(sent["fps"]).limit_denominator(1001)
+    with VideoReader(back) as video:
+        frames_back = sum(1 for _ in video.frames(fps, only=()))
+        seconds_back = video.duration
+    with VideoReader(source) as video:
+        seconds = video.duration
+    scores, strip = _pictures(source, back, Crop(*sent["size"], **sent["crop"]), fps, lpips)
+    row = {
+        "clip": source.name,
+        "profile": profile,
+        "seconds": seconds,
+        "seconds_back": seconds_back,
+        "frames": sent["frames"],
+        "frames_back": got["frames"],
+        "bits_per_frame": sent["motion_bits_per_frame"],
+        "motion_kbps": sent["motion_kbps"],
+        "file_kbps": sent["file_kbps"],
+        "sources_bytes": sent["sources_bytes"],
+        "sound_offset_ms": sound_offset_ms(sound(source), sound(back)),
+        **scores,
+        "notes": notes,
+    }
+    assert abs(frames_back - got["frames"]) <= 1
+    return row, strip
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--profile", nargs="+", default=["sup+unsup+expr"], choices=[p.label for p in Profile])
+    parser.add_argument("--lpips", type=Path)
+    parser.add_argument("--strips", type=Path)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    lpips = _load_lpips(args.lpips) if args.lpips else None
+    columns = (
+        "clip", "profile", "seconds", "seconds_back", "frames", "frames_back", "bits_per_frame", "motion_kbps",
+        "file_kbps", "sources_bytes", "sound_offset_ms", "lpips_squeeze", "nme",
+    )  # fmt: skip
+    print("| " + " | ".join(columns) + " |")
+    print("|" + "---|" * len(columns))
+    rows = []
+    for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")):
+        for profile in args.profile:
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    row, strip = roundtrip(source, Path(folder), profile, lpips)
+            except FvcError as error:
+                print(f"| {source.name} | {profile} | failed: {error} |")
+                continue
+            rows.append(row)
+            cells = (round(v, 3) if isinstance(v := row[name], float) else v for name in columns)
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            if args.strips:
+                args.strips.mkdir(parents=True, exist_ok=True)
+                write_image(args.strips / f"{source.stem}-{profile}.png", strip)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""A .fvc and its sources -> MP4. Imports neither torch nor, unless the sources are bare pictures, MediaPipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fvc._version import __version__
+from fvc.codec.audio import RATE, OpusDecoder, OpusParams
+from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
+from fvc.codec.container import Damage, StreamReader, read_index
+from fvc.codec.crop import SIDE, paste
+from fvc.codec.decoder import Decoder
+from fvc.codec.errors import SourcesError, StreamError, UsageError
+from fvc.codec.output import VideoWriter
+from fvc.codec.video import label
+from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import preset_of
+from fvc.source_files import LoadedSources, load_sources, source_paths
+
+_MAX_GAP_SECONDS = 600
+_MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
+_MAX_NOTES = 8  # damaged places that are named
+
+
+def decode(
+    stream: PathLike,
+    sources: PathLike | Sequence[PathLike],
+    out: PathLike | None = None,
+    *,
+    canvas: str = "crop",
+    allow_foreign_sources: bool = False,
+    note: Note = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Decodes a .fvc into an MP4 (H.264, AAC).
+
+    A damaged or cut-off stream is decoded as far as it is whole, with notes: frames that are lost show the last
+    picture again until the next keyframe, lost sound is silence.
+
+    Args:
+        sources: the .fvs of the stream, or the source pictures, or a folder of them.
+        out: default is the stream's name with the suffix .mp4.
+        canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
+        allow_foreign_sources: draw with sources that the stream was not made for.
+        note: called with one-line remarks; progress: called often with (stage, done, total).
+
+    Returns:
+        the report that `fvc decode --json` prints.
+
+    Raises:
+        FvcError: see `fvc.codec.errors`; nothing is left at `out` then.
+    """
+    if canvas not in ("crop", "full"):
+        raise UsageError(f"--canvas {canvas}: must be crop or full")
+    target = file_path(out) if out is not None else file_path(stream).with_suffix(".mp4")
+    paths = source_paths(sources)
+    keep_apart([target], [file_path(stream), *paths])
+    with open_stream(stream) as reader:
+        header = reader.header
+        preset = preset_of(header.model_hash)
+        if preset is None:
+            raise SourcesError(f"{label(stream)}: made for weights {header.model_hash.hex()}, which are not installed")
+        loaded = load_sources(paths, header, preset, note)
+        loaded.check(header, allow_foreign_sources, note)
+        whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
+        size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
+        rate = RATE if header.audio else None
+        comment = f"Synthesised by fvc {__version__} from a motion stream (weights {header.model_hash.hex()})."
+        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": comment}) as video:
+            source_set = loaded.source_set
+            draw = DrawRuntime(preset, source_set.pictures, [sample.parts for sample in source_set.samples])
+            decoder = Decoder(header, draw, source_set.samples[0])
+            sink = _Sink(video, decoder, header, whole)
+            damaged_places = _play(reader, sink, stream, note, progress)
+    return {
+        "frames": sink.frames,
+        "fps": round(float(header.fps), 3),
+        "duration_s": round(float(sink.frames / header.fps), 3),
+        "profile": header.profile.label,
+        "size": list(size),
+        "frames_held": decoder.held,
+        "complete": reader.end is not None,
+        "damaged_places": damaged_places,
+        "audio": header.audio is not None,
+        "out": str(target),
+    }
+
+
+def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
+    """The whole frame at the input's size. Raises SourcesError, StreamError."""
+    crop, (pixels, side) = header.crop, _MAX_CANVAS
+    if crop.width * crop.height > pixels or crop.side > side:
+        raise StreamError("E07", f"{name}: frames of {crop.width}x{crop.height} are too large; use --canvas crop")
+    return cv2.resize(loaded.canvas(header), (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
+
+
+def _play(reader: StreamReader, sink: _Sink, stream: PathLike, note: Note, progress: Progress) -> int:
+    """Decodes all packets; returns the number of damaged places."""
+    name, size, damaged_places = label(stream), os.path.getsize(stream), 0
+    total = _stated_frames(stream)
+    with naming(stream):
+        for item in reader.packets():
+            if isinstance(item, Packet):
+                sink.take(item)
+                progress("decoding", sink.frames, total)
+                continue
+            if reader.end is None and item.stop >= size:
+                continue  # the packet that was cut off
+            damaged_places += 1
+            if damaged_places <= _MAX_NOTES:
+                note(_describe(item, name, sink.frames))
+        if damaged_places > _MAX_NOTES:
+            note(f"{name}: {damaged_places - _MAX_NOTES} more damaged places")
+        if reader.end is None:
+            note(f"{name}: cut off after {sink.frames} frames; decoded what is whole")
+        if not sink.frames:
+            raise StreamError("E04", "holds no whole frame")
+        sink.finish(reader.end)
+    return damaged_places
+
+
+def _describe(damage: Damage, name: str, frames: int) -> str:
+    where = f"bytes {damage.start}-{damage.stop}, after {frames} frames"
+    return f"{name}: {damage.reason} at {where}; skipped, a lost frame is held until the next keyframe"
+
+
+def _stated_frames(path: PathLike) -> int | None:
+    with naming(path), open(path, "rb") as file:
+        end = read_index(file)
+    return end.frames if end else None
+
+
+class _Sink:
+    """Puts decoded packets in their place in time and fills gaps; a hostile gap cannot balloon the output."""
+
+    def __init__(self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None) -> None:
+        self._video, self._decoder, self._header, self._whole = video, decoder, header, whole
+        self._sound = _SoundSink(video, header.audio) if header.audio else None
+        self.frames = 0
+
+    def take(self, packet: Packet) -> None:
+        """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
+        if packet.kind == Kind.AUDIO:
+            if self._sound is not None:
+                self._sound.take(packet)
+            return
+        self._hold_until(packet.number)
+        self._show(self._decoder.decode(packet).rgb)
+
+    def finish(self, end: EndPayload | None) -> None:
+        """Fills up to the stream's stated length (None: unknown). Raises StreamError (E14)."""
+        self._hold_until(end.frames if end else 0)
+        if self._sound is not None:
+            self._sound.fill(max(end.audio_packets if end else 0, 1))  # a track without a sample is no valid MP4
+
+    def _hold_until(self, index: int) -> None:
+        _limit(float((index - self.frames) / self._header.fps))
+        while self.frames < index:
+            self._show(self._decoder.hold(self.frames).rgb)
+
+    def _show(self, rgb: np.ndarray) -> None:
+        self._video.write(rgb if self._whole is None else paste(self._whole, rgb, self._header.crop))
+        self.frames += 1
+
+
+class _SoundSink:
+    """The sound's half of `_Sink`."""
+
+    def __init__(self, video: VideoWriter, audio: Audio) -> None:
+        self._video, self._audio, self._packets = video, audio, 0
+        self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
+
+    def take(self, packet: Packet) -> None:
+        self.fill(packet.number)
+        self._write(packet.payload)
+
+    def fill(self, number: int) -> None:
+        """Silence up to packet `number`."""
+        _limit((number - self._packets) * self._audio.frame_ms / 1000)
+        while self._packets < number:
+            self._write(None)
+
+    def _write(self, packet: bytes | None) -> None:
+        self._video.write_audio(self._opus.decode(packet))
+        self._packets += 1
+
+
+def _limit(seconds: float) -> None:
+    if seconds > _MAX_GAP_SECONDS:
+        raise StreamError("E14", f"a gap of {seconds:.0f} seconds; at most {_MAX_GAP_SECONDS} are allowed")

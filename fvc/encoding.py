@@ -1,0 +1,272 @@
+"""A video -> .fvc and its source pictures. Two passes: the first tracks the face and chooses crop and sources."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from fvc.codec.audio import BITRATES, encode_opus
+from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
+from fvc.codec.container import StreamWriter
+from fvc.codec.crop import cut, to_crop
+from fvc.codec.encoder import Encoder, make_sample
+from fvc.codec.errors import InputError, UsageError
+from fvc.codec.output import atomic_write
+from fvc.codec.quantizer import PAPER
+from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.sources import SourceSet, code_canvas, code_pictures
+from fvc.codec.survey import Survey, survey
+from fvc.codec.tracking import FaceTracker
+from fvc.codec.video import VideoReader
+from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.models.presets import DEFAULT
+from fvc.models.runtime import MotionRuntime
+from fvc.models.weights import model_hash, shipped
+from fvc.source_files import SourcesWriter, write_sources
+
+SOURCE_CRF, CANVAS_CRF = 20, 36
+
+
+def encode(
+    source: PathLike,
+    out: PathLike,
+    *,
+    sources_out: PathLike | None = None,
+    fps: str | float | Fraction = 15,
+    profile: str = "sup+unsup+expr",
+    keyframe_interval: float = 5.0,
+    audio_bitrate: int | None = 6000,
+    canvas: bool = True,
+    preset: str = DEFAULT,
+    note: Note = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Encodes a video of a talking face into `out` (.fvc) and its source frames into `sources_out` (default: OUT.fvs).
+
+    Args:
+        sources_out: a .fvs file, or a folder (existing, or a name without suffix), which gets PNG pictures instead.
+        fps: frames per second of the stream, 0.1 to 240.
+        profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
+        keyframe_interval: seconds from one keyframe packet to the next; 0: only the first frame is one.
+        audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
+        canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
+        preset: the networks, one of those whose weights are installed.
+        note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
+
+    Returns:
+        the report that `fvc encode --json` prints.
+
+    Raises:
+        FvcError: see `fvc.codec.errors`; nothing is left at `out` or `sources_out` then.
+    """
+    rate, kind = parse_fps(fps), Profile.named(profile)
+    interval = _keyframe_frames(keyframe_interval, rate)
+    _check_sound_and_networks(audio_bitrate, preset)
+    stream = file_path(out)
+    sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
+    keep_apart([stream, sources], [file_path(source)])
+    with VideoReader(source) as video, _both_or_none(stream, sources) as (file, sources_writer):
+        clip = _track(video, rate, note, progress)
+        network = MotionRuntime(preset)
+        progress("sources", 0, None)
+        source_set, whole = _choose_sources(video, clip, kind, network, preset, canvas)
+        progress("sources", 1, 1)
+        sound = _Sound(source, audio_bitrate)
+        if audio_bitrate is not None and sound.audio is None:
+            note(f"{video.name}: has no sound")
+        header = Header(
+            kind, {part: PAPER[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
+            source_set.sources_hash, source_set.pixels_hash, sound.audio,
+        )  # fmt: skip
+        writer, encoder = StreamWriter(file, header), Encoder(header, network)
+        counts = _write_packets(writer, encoder, video, clip, sound, progress)
+        sources_bytes = sources_writer.save(source_set, whole if canvas else None)
+    return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), sources_bytes)}
+
+
+def parse_fps(text: str | float | Fraction) -> Fraction:
+    """ "15", "29.97", "30000/1001" -> Fraction with 16-bit parts. Raises UsageError for what cannot be a frame rate."""
+    try:
+        if len(str(text)) > 40 or "e" in str(text).lower():  # Fraction("1e999999999") would compute all its digits
+            raise ValueError
+        value = Fraction(text if isinstance(text, str | Fraction) else str(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError(f"--fps {str(text)[:40]}: not a frame rate; say 15 or 29.97 or 30000/1001") from None
+    if not Fraction(1, 10) <= value <= MAX_FPS:
+        raise UsageError(f"--fps {text}: must be between 0.1 and {MAX_FPS}")
+    short = value.limit_denominator(1001)
+    return short if short.numerator < 1 << 16 else Fraction(round(value))
+
+
+def _keyframe_frames(seconds: float, rate: Fraction) -> int:
+    if not math.isfinite(seconds) or seconds < 0:
+        raise UsageError(f"--keyframe-interval {seconds}: must be 0 or more seconds")
+    if seconds * rate > 0xFFFF:
+        raise UsageError(f"--keyframe-interval {seconds}: too long; 0 means that only the first frame is a keyframe")
+    return max(round(seconds * rate), 1) if seconds > 0 else 0
+
+
+def _check_sound_and_networks(audio_bitrate: int | None, preset: str) -> None:
+    """Raises UsageError; a minute of tracking later is too late for it."""
+    if audio_bitrate is not None and not BITRATES[0] <= audio_bitrate <= BITRATES[1]:
+        low, high = (f"{rate // 1000}k" for rate in BITRATES)
+        raise UsageError(f"--audio-bitrate {audio_bitrate}: must be {low} to {high}; --no-audio leaves the sound out")
+    if preset not in shipped():
+        raise UsageError(f"preset {preset!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
+
+
+@contextmanager
+def _both_or_none(stream: Path, sources: Path) -> Iterator[tuple[BinaryIO, SourcesWriter]]:
+    """Stream and sources get their names when the block ends; neither does if anything fails. Raises OutputError."""
+    is_named = False
+    try:
+        with write_sources(sources) as writer:
+            with atomic_write(stream) as file:
+                yield file, writer
+            is_named = True
+    except BaseException:
+        if is_named:
+            stream.unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """What the first pass found: the frames that show the face, and the crop for all of them."""
+
+    seen: Survey
+    rate: Fraction
+    crop: Crop
+
+
+def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -> _Clip:
+    total = None if video.duration is None else video.duration * float(rate)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress("tracking", done, total)
+
+    with FaceTracker() as tracker:
+        seen = survey(video.frames(rate), tracker, tick)
+    if not len(seen.index):
+        raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
+    if seen.n_faces > 1:
+        note(f"{video.name}: more than one face; following the largest")
+    if missing := seen.frames - len(seen.index):
+        note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
+    return _Clip(seen, rate, seen.crop(video.width, video.height))
+
+
+def _choose_sources(
+    video: VideoReader, clip: _Clip, kind: Profile, network: MotionRuntime, preset: str, canvas: bool
+) -> tuple[SourceSet, np.ndarray]:
+    """The source set, and the whole frame that its first picture was cut from."""
+    chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
+    frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=set(chosen))}
+    if missing := set(chosen) - set(frames):
+        raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
+    coded, pictures = code_pictures([cut(frames[i], clip.crop) for i in chosen], SOURCE_CRF)
+    samples = []
+    for index, picture in zip(chosen, pictures, strict=True):
+        sample = make_sample(picture, to_crop(sup_of[index], clip.crop), network)
+        samples.append(DrivingSample({part: sample.parts[part] for part in kind.parts}))
+    whole = frames[chosen[0]]
+    coded_whole, size = code_canvas(whole, CANVAS_CRF) if canvas else (None, (0, 0))
+    return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole
+
+
+class _Sound:
+    """The Opus packets of a clip, handed out as they fall due. `audio` is None where there are none."""
+
+    def __init__(self, source: PathLike, bitrate: int | None) -> None:
+        coded = encode_opus(source, bitrate) if bitrate is not None else None
+        self.audio = Audio(coded[0].frame_ms, coded[0].pre_skip) if coded else None
+        self._packets = enumerate(coded[1] if coded else ())
+        self._next = next(self._packets, None)
+
+    def due(self, seconds: Fraction | None) -> Iterator[Packet]:
+        """The packets whose sound starts at `seconds` or before (None: all that are left)."""
+        while self._next is not None and self.audio is not None:
+            if seconds is not None and self._next[0] * self.audio.frame_ms > 1000 * seconds:
+                return
+            yield Packet(Kind.AUDIO, *self._next)
+            self._next = next(self._packets, None)
+
+
+@dataclass
+class _Counts:
+    """What was written, beyond what a StreamWriter counts."""
+
+    audio_bytes: int = 0  # without packet heads
+    keyframes: int = 0
+    without_face: int = 0
+
+
+def _write_packets(
+    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: _Clip, sound: _Sound, progress: Progress
+) -> _Counts:
+    counts, sup_of = _Counts(), clip.seen.sup_of()
+
+    def write_sound(seconds: Fraction | None) -> None:
+        for packet in sound.due(seconds):
+            writer.write(packet)
+            counts.audio_bytes += len(packet.payload)
+
+    for frame in video.frames(clip.rate):
+        write_sound(frame.index / clip.rate)
+        encoder.audio_packets = writer.audio_packets
+        sup = sup_of.get(frame.index)
+        packet = encoder.encode_tracked(frame, sup)
+        writer.write(packet)
+        counts.keyframes += packet.kind == Kind.KEY
+        counts.without_face += sup is None
+        progress("encoding", frame.index + 1, clip.seen.frames)
+    write_sound(None)
+    if not writer.frames:
+        raise InputError(f"{video.name}: no frame could be read a second time")
+    writer.end()
+    return counts
+
+
+def _rates(writer: StreamWriter, header: Header, counts: _Counts) -> dict[str, Any]:
+    seconds = writer.frames / header.fps
+
+    def kbps(size: int) -> float:
+        return round(float(8 * size / seconds / 1000), 3)
+
+    return {
+        "frames": writer.frames,
+        "fps": round(float(header.fps), 3),
+        "duration_s": round(float(seconds), 3),
+        "profile": header.profile.label,
+        "motion_bits_per_frame": round(8 * writer.payload_bytes / writer.frames, 1),
+        "motion_kbps": kbps(writer.payload_bytes),
+        "packet_kbps": kbps(writer.bytes_of["motion"]),
+        "audio_kbps": kbps(counts.audio_bytes),
+        "file_kbps": kbps(sum(writer.bytes_of.values())),
+    }
+
+
+def _sizes(
+    writer: StreamWriter, header: Header, counts: _Counts, source_set: SourceSet, sources: str, sources_bytes: int
+) -> dict[str, Any]:
+    return {
+        "file_bytes": sum(writer.bytes_of.values()),
+        "sources_bytes": sources_bytes,
+        "sources": sources,
+        "source_pictures_bytes": [len(picture) for picture in source_set.coded],
+        "canvas_bytes": len(source_set.canvas or b""),
+        "keyframes": counts.keyframes,
+        "frames_without_face": counts.without_face,
+        "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
+        "size": [header.crop.width, header.crop.height],
+    }

@@ -1,0 +1,79 @@
+"""What a .fvc or .fvs file says of itself. Needs no networks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fvc.codec.bitstream import VERSION, Kind
+from fvc.codec.container import Damage, StreamReader
+from fvc.codec.sources import SourceSet
+from fvc.files import PathLike, is_source_set, naming, open_stream, read_source_set
+
+
+def info(path: PathLike) -> dict[str, Any]:
+    """Describes a .fvc or .fvs file; reads all of it. Damage is counted, not an error. Raises FvcError."""
+    if is_source_set(path):
+        return _sources_info(read_source_set(path))
+    with open_stream(path) as reader, naming(path):
+        return _stream_info(reader, os.path.getsize(path))
+
+
+def _sources_info(source_set: SourceSet) -> dict[str, Any]:
+    return {
+        "type": "fvs",
+        "version": VERSION,
+        "profile": source_set.profile.label,
+        "pictures": len(source_set.coded),
+        "picture_bytes": [len(coded) for coded in source_set.coded],
+        "canvas_bytes": len(source_set.canvas or b""),
+        "bytes": len(bytes(source_set)),
+        "weights": source_set.model_hash.hex(),
+        "sources_hash": source_set.sources_hash.hex(),
+        "pixels_hash": source_set.pixels_hash.hex(),
+    }
+
+
+def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
+    header, frames = reader.header, 0
+    count = {"keyframes": 0, "frames_without_face": 0, "audio_packets": 0, "damaged_places": 0}
+    motion = audio = 0
+    for item in reader.packets():
+        if isinstance(item, Damage):
+            count["damaged_places"] += 1
+        elif item.kind == Kind.AUDIO:
+            count["audio_packets"] += 1
+            audio += len(item.payload)
+        else:
+            frames = item.number + 1
+            motion += len(item.payload)
+            count["keyframes"] += item.kind == Kind.KEY
+            count["frames_without_face"] += not item.payload
+    frames = reader.end.frames if reader.end else frames
+    seconds = float(frames / header.fps)
+
+    def kbps(size: int) -> float | None:
+        return round(8 * size / seconds / 1000, 3) if seconds else None
+
+    return {
+        "type": "fvc",
+        "version": VERSION,
+        "profile": header.profile.label,
+        "fps": round(float(header.fps), 3),
+        "frames": frames,
+        "duration_s": round(seconds, 3),
+        "complete": reader.end is not None,
+        **count,
+        "motion_bits_per_frame": round(8 * motion / frames, 1) if frames else None,
+        "motion_kbps": kbps(motion),
+        "audio_kbps": kbps(audio),
+        "file_kbps": kbps(size),
+        "bytes": size,
+        "size": [header.crop.width, header.crop.height],
+        "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
+        "quantizers": {p: {"bits": q.bits, "low": q.low, "high": q.high} for p, q in header.quantizers.items()},
+        "keyframe_interval": header.keyframe_interval,
+        "weights": header.model_hash.hex(),
+        "sources_hash": header.sources_hash.hex(),
+        "pixels_hash": header.pixels_hash.hex(),
+    }

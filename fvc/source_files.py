@@ -1,0 +1,200 @@
+"""Source pictures on disk: a .fvs file, or PNG and JPEG pictures, out of the encoder and into the decoder.
+
+A .fvs carries the pictures' samples, so a receiver needs no tracker. Pictures have none: they are tracked here, which
+imports MediaPipe. Copies of a stream's own pictures are known by their pixels, in any order and under any name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fvc.codec.bitstream import MAGIC as STREAM_MAGIC
+from fvc.codec.bitstream import Crop, Header
+from fvc.codec.crop import SIDE, choose_crop, cut, to_crop
+from fvc.codec.encoder import make_sample
+from fvc.codec.errors import InputError, OutputError, SourcesError, StreamError, UsageError
+from fvc.codec.output import atomic_write, write_image
+from fvc.codec.sources import MAX_SOURCES, SourceSet, pixels_hash
+from fvc.codec.tracking import FaceTracker, _native_stderr_closed
+from fvc.codec.video import label, read_image, reason
+from fvc.files import Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
+from fvc.models.runtime import MotionRuntime
+from fvc.models.weights import model_hash
+
+CANVAS = "canvas.png"  # of a folder: the whole first source frame
+_PICTURES = (".png", ".jpg", ".jpeg")
+_WANTED = f"--sources: name a .fvs file, or 1 to {MAX_SOURCES} pictures, or a folder of them"
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether sources written to `path` become PNG pictures in a folder rather than a .fvs file."""
+    return path.is_dir() or not path.suffix
+
+
+class SourcesWriter:
+    """Where an encoder leaves its source set, as long as nothing fails until its block ends."""
+
+    def __init__(self, path: Path, file: BinaryIO | None) -> None:
+        self._path, self._file = path, file
+        self.staged: list[Path] = []
+
+    def save(self, source_set: SourceSet, whole: np.ndarray | None) -> int:
+        """Writes the set, in a folder with the whole frame if that is wanted; returns its bytes. Raises OutputError."""
+        if self._file is not None:
+            self._file.write(bytes(source_set))
+            self._file.flush()  # a full disk shall show before the stream gets its name
+            return len(bytes(source_set))
+        pictures = {f"source{n}.png": picture for n, picture in enumerate(source_set.pictures)}
+        if whole is not None:
+            pictures[CANVAS] = whole
+        elif (self._path / CANVAS).exists():
+            raise OutputError(f"{label(self._path / CANVAS)}: of other sources; remove it or choose another folder")
+        for name, picture in pictures.items():
+            self.staged.append(self._path / f"{name}.part")
+            write_image(self.staged[-1], picture)
+        return sum(path.stat().st_size for path in self.staged)
+
+
+@contextmanager
+def write_sources(path: Path) -> Iterator[SourcesWriter]:
+    """A place for a source set: a .fvs file, or a folder of PNG pictures, complete or absent. Raises OutputError."""
+    if not _is_folder(path):
+        with atomic_write(path) as file:
+            yield SourcesWriter(path, file)
+        return
+    made = not path.exists()
+    writer = SourcesWriter(path, None)
+    try:
+        path.mkdir(exist_ok=True)
+        yield writer
+        for part in writer.staged:
+            os.replace(part, part.with_suffix(""))
+    except BaseException as error:
+        for part in writer.staged:
+            part.unlink(missing_ok=True)
+        if made:
+            with suppress(OSError):
+                path.rmdir()
+        if isinstance(error, OSError):
+            raise OutputError(f"{label(path)}: cannot be written ({reason(error)})") from error
+        raise
+
+
+@dataclass(frozen=True)
+class LoadedSources:
+    """A source set and where it came from.
+
+    Attributes:
+        source_set: pictures and samples, frontal first.
+        name: of the files, for messages.
+        whole: the whole first source frame, where a picture gave it; a .fvs has it coded.
+    """
+
+    source_set: SourceSet
+    name: str
+    whole: np.ndarray | None = None
+
+    def canvas(self, header: Header) -> np.ndarray:
+        """The whole frame to paste faces into, of any size. Raises SourcesError where there is none."""
+        if self.whole is not None:
+            return self.whole
+        with naming(self.name):
+            coded = self.source_set.canvas_picture()
+        if coded is None:
+            size = f"{header.crop.width}x{header.crop.height}"
+            hint = f"use --canvas crop, or add the clip's canvas.png or a photo of {size}"
+            if self.source_set.coded:
+                hint = "use --canvas crop, or encode without --no-canvas"
+            raise SourcesError(f"{self.name}: no whole frame for --canvas full; {hint}")
+        return coded
+
+    def check(self, header: Header, allow_foreign: bool, note: Note) -> None:
+        """Raises SourcesError unless the stream can be drawn from the set: its own one, or any if that is allowed."""
+        source_set = self.source_set
+        if missing := [part for part in header.profile.parts if part not in source_set.profile.parts]:
+            raise SourcesError(f"{self.name}: lacks {'+'.join(missing)}, which the stream's profile needs")
+        if source_set.model_hash != header.model_hash:
+            raise SourcesError(
+                f"{self.name}: made for weights {source_set.model_hash.hex()}, the stream for {header.model_hash.hex()}"
+            )
+        is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
+        if is_own_file or source_set.pixels_hash == header.pixels_hash:
+            return
+        if not allow_foreign:
+            raise SourcesError(
+                f"{self.name}: not the sources that this stream was made for; "
+                "--allow-foreign-sources draws it with them nevertheless"
+            )
+        note(f"{self.name}: foreign sources; the picture shows somebody who never made these movements")
+
+
+def source_paths(sources: PathLike | Sequence[PathLike]) -> list[Path]:
+    """The files that are meant: a folder stands for the pictures in it. Raises UsageError, InputError."""
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    paths: list[Path] = []
+    for source in given:
+        if not os.path.isdir(source):
+            paths.append(file_path(source))
+            continue
+        pictures = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in _PICTURES)
+        if not pictures:
+            raise InputError(f"{label(source)}: no PNG or JPEG picture in the folder")
+        own = [path for path in pictures if path.name == CANVAS or path.match("source[0-9].png")]
+        paths += own if any(path.name == "source0.png" for path in own) else pictures
+    if not 1 <= sum(path.name != CANVAS for path in paths) <= MAX_SOURCES:
+        raise UsageError(_WANTED)
+    return paths
+
+
+def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
+    """The source set in one .fvs file, or in pictures, which are tracked. Raises FvcError."""
+    for path in paths:
+        if is_source_set(path):
+            if len(paths) > 1:
+                raise UsageError(f"{label(path)}: a .fvs is a whole source set; give no other file with it but -o OUT")
+            return LoadedSources(read_source_set(path), label(path))
+        if read_limited(path, len(STREAM_MAGIC)) == STREAM_MAGIC:
+            raise StreamError("E20", f"{label(path)}: a .fvc stream, not a .fvs source set")
+    return _track_pictures(paths, header, preset, note)
+
+
+def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
+    with _native_stderr_closed():  # libpng prints what it thinks of a picture
+        pictures = [(path, read_image(path)) for path in paths]
+    whole = next((rgb for path, rgb in pictures if path.name == CANVAS), None)
+    pictures = [(path, rgb) for path, rgb in pictures if path.name != CANVAS]
+    is_own = pixels_hash([rgb for _, rgb in pictures]) == header.pixels_hash
+    network, found = MotionRuntime(preset), []
+    with FaceTracker(still=True) as tracker:
+        for path, rgb in pictures:
+            face = tracker.track(rgb)
+            if face is None:
+                raise InputError(f"{label(path)}: no face found")
+            if face.count > 1:
+                note(f"{label(path)}: more than one face; taking the largest")
+            crop = _crop_of(rgb, np.array([face.box]), header.crop, is_own)
+            square = cut(rgb, crop)
+            sample = make_sample(square, to_crop(face.sup, crop), network)
+            found.append((abs(face.pose[0]), square, sample, rgb if crop == header.crop else None))
+    found.sort(key=lambda item: item[0])  # frontal first
+    if whole is None:
+        whole = next((rgb for *_, rgb in found if rgb is not None), None)
+    _, squares, samples, _ = zip(*found, strict=True)
+    return LoadedSources(
+        SourceSet(header.profile, model_hash(preset), (), squares, samples), ", ".join(map(label, paths)), whole
+    )
+
+
+def _crop_of(rgb: np.ndarray, boxes: np.ndarray, stream: Crop, is_own: bool) -> Crop:
+    """What to cut out: a frame of the stream's size has the stream's crop, 256x256 is a crop, others get their own."""
+    size = (rgb.shape[1], rgb.shape[0])
+    if size == (stream.width, stream.height) and not is_own:
+        return stream
+    return Crop(SIDE, SIDE, 0, 0, SIDE) if size == (SIDE, SIDE) else choose_crop(boxes, *size)

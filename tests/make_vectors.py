@@ -1,0 +1,481 @@
+"""Writes the golden streams of `tests/vectors`, or random valid ones for other people's decoders.
+
+    python tests/make_vectors.py [--out DIR]                    the golden streams
+    python tests/make_vectors.py --random N --out DIR --seed S  N random streams
+    python tests/make_vectors.py --spec                         tables and hex of bitstream_spec.md, Annexes A and B
+
+Each stream is made by fvc's own encoder from seeded samples; beside it lies a JSON file with what a decoder must find:
+header, [frame number, integers or null for hold], [audio number, payload], END payload. Only the AV1 data in the .fvs
+depends on a library's version. If a golden stream changes, so did the format: give it a new version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spec_decoder
+
+from fvc.codec.bitstream import Audio, Crop, Header, Kind, Packet
+from fvc.codec.container import StreamWriter
+from fvc.codec.encoder import Encoder
+from fvc.codec.quantizer import PAPER, Quantizer, to_integers, to_sample
+from fvc.codec.sample import PART_SHAPES, Profile
+from fvc.codec.sources import QUANTIZERS, SourceSet, code_pictures
+from fvc.codec.still import encode_still
+
+Integers = dict[str, list[int]]
+HERE = Path(__file__).parent
+VECTORS, SPEC = HERE / "vectors", HERE.parent / "bitstream_spec.md"
+
+
+def no_network(_: np.ndarray) -> Mapping[str, np.ndarray]:
+    raise AssertionError("samples are given")
+
+
+def header_of(profile: Profile, interval: int = 0, audio: Audio | None = None, **fields: Any) -> Header:
+    values = {
+        "quantizers": {part: PAPER[part] for part in profile.parts},
+        "fps": Fraction(15),
+        "crop": Crop(640, 480, 200, -12, 300),
+        "model_hash": bytes(range(8)),
+        "sources_hash": bytes(range(16, 32)),
+        "pixels_hash": bytes(range(32, 48)),
+    }
+    return Header(profile=profile, keyframe_interval=interval, audio=audio, **(values | fields))
+
+
+def size_of(part: str) -> int:
+    return math.prod(PART_SHAPES[part])
+
+
+def walk(header: Header, rng: random.Random, step: float) -> Iterator[Integers]:
+    """A face that moves: all components drift together, and each a little by itself; `step` in quantizer steps."""
+    tops = {part: header.quantizers[part].top for part in header.profile.parts}
+    now = {part: [rng.randrange(top + 1) for _ in range(size_of(part))] for part, top in tops.items()}
+    while True:
+        yield dict(now)
+        drift = [rng.uniform(-step, step) for _ in range(4)]
+        for part, values in now.items():
+            moved = (round(v + drift[i % 4] + rng.uniform(-step, step)) for i, v in enumerate(values))
+            now[part] = [min(max(v, 0), tops[part]) for v in moved]
+
+
+def jumps(header: Header, rng: random.Random) -> Iterator[Integers]:
+    """Ends of the range, alone and mixed: the largest residuals, escapes and shifts there are."""
+    tops = {part: header.quantizers[part].top for part in header.profile.parts}
+    while True:
+        for choice in ([0], [1], [0], [0, 1], [0, 1], [1], [0, 0, 0, 1]):
+            yield {part: [rng.choice(choice) * top for _ in range(size_of(part))] for part, top in tops.items()}
+
+
+def restored(number: int, lowest: int) -> int:
+    """What a decoder makes of the number's six bits: after 64 lost packets it is wrong until the next keyframe."""
+    return lowest + ((number - lowest) & 63)
+
+
+class Stream:
+    """A stream and what a decoder must find in it."""
+
+    def __init__(self, header: Header) -> None:
+        self._header, self._file = header, io.BytesIO()
+        self._writer, self._encoder = StreamWriter(self._file, header), Encoder(header, no_network)
+        self._next_frame = self._next_sound = 0  # the lowest number that a decoder may find next
+        self._follows: int | None = None  # the frame that needs no keyframe
+        self._frames: list[tuple[int, Integers | None]] = []
+        self._audio: list[tuple[int, str]] = []
+        self._end: dict[str, Any] | None = None
+
+    def frame(self, number: int, integers: Integers | None, lost: bool = False) -> None:
+        """Codes a frame (None: no face); `lost` keeps its packet out of the stream."""
+        packet = Packet(Kind.MOTION, number, b"")
+        if integers is not None:
+            arrays = {part: np.array(values) for part, values in integers.items()}
+            sample = to_sample(arrays, self._header.quantizers)
+            packet = self._encoder.encode_sample(number, sample)
+            coded = to_integers(sample, self._header.profile.parts, self._header.quantizers)
+            integers = {part: array.tolist() for part, array in coded.items()}
+        if lost:
+            return
+        if packet.kind == Kind.KEY:
+            self._next_frame, self._follows = number, number
+            self._next_sound = max(self._next_sound, self._encoder.audio_packets)
+        found = restored(number, self._next_frame)
+        self._next_frame = found + 1
+        whole = self._follows == found
+        self._follows = found + 1 if whole else None
+        self._frames.append((found, integers if whole else None))
+        self._writer.write(packet)
+
+    def sound(self, number: int, payload: bytes, lost: bool = False) -> None:
+        self._encoder.audio_packets = number + 1
+        if not lost:
+            self._writer.write(Packet(Kind.AUDIO, number, payload))
+            self._audio.append((restored(number, self._next_sound), payload.hex()))
+            self._next_sound = self._audio[-1][0] + 1
+
+    def bytes(self, ended: bool = True) -> bytes:
+        if ended:
+            self._writer.end()
+            keyframes = [list(pair) for pair in self._writer._keyframes]
+            self._end = {
+                "frames": self._writer.frames,
+                "audio_packets": self._writer.audio_packets,
+                "keyframes": keyframes,
+            }
+        return self._file.getvalue()
+
+    def json(self) -> str:
+        header = self._header
+        audio = header.audio and {"frame_ms": header.audio.frame_ms, "pre_skip": header.audio.pre_skip}
+        quantizers = {
+            part: {"bits": q.bits, "low": round(q.low * 256), "high": round(q.high * 256)}
+            for part, q in header.quantizers.items()
+        }
+        fields = {
+            "profile": int(header.profile),
+            "fps": [header.fps.numerator, header.fps.denominator],
+            "keyframe_interval": header.keyframe_interval,
+            "crop": vars(header.crop),
+            "model_hash": header.model_hash.hex(),
+            "sources_hash": header.sources_hash.hex(),
+            "pixels_hash": header.pixels_hash.hex(),
+            "quantizers": quantizers,
+            "audio": audio,
+        }
+        return compact({"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end})
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":")) + "\n"
+
+
+def profile_stream(profile: Profile) -> Stream:
+    header = header_of(profile, interval=4)
+    stream, rng = Stream(header), random.Random(f"profile {profile.label}")
+    for number, integers in zip(range(6), walk(header, rng, 2.5), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def annex_b() -> Stream:
+    """The stream that the specification takes apart: a keyframe, two ordinary frames, one without a face."""
+    header = header_of(Profile.SUP)
+    stream, rng = Stream(header), random.Random("annex B")
+    for number, integers in zip(range(3), walk(header, rng, 1.5), strict=False):
+        stream.frame(number, integers)
+    stream.frame(3, None)
+    return stream
+
+
+def extremes(profile: Profile) -> Stream:
+    header = header_of(
+        profile,
+        fps=Fraction(65535, 274),
+        crop=Crop(16384, 16384, -32768, 32767, 16384),
+        quantizers={part: Quantizer(16, -128.0, 32767 / 256) for part in profile.parts},
+    )
+    stream = Stream(header)
+    for number, integers in zip(range(7), jumps(header, random.Random("extremes")), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def coarse() -> Stream:
+    """One bit a component, every frame a keyframe."""
+    profile = Profile.SUP_UNSUP_EXPR
+    header = header_of(profile, interval=1, quantizers={part: Quantizer(1, -1.0, 1.0) for part in profile.parts})
+    stream = Stream(header)
+    for number, integers in zip(range(3), jumps(header, random.Random("coarse")), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def still() -> Stream:
+    """Nothing moves: expected magnitudes fall to zero, payloads to one byte."""
+    header = header_of(Profile.SUP)
+    stream, integers = Stream(header), next(walk(header, random.Random("still"), 0))
+    for number in range(24):
+        stream.frame(number, integers if number != 20 else {"sup": [255 - v for v in integers["sup"]]})
+    return stream
+
+
+def lost_face() -> Stream:
+    """No face at first, then for more than 64 frames; the numbers' six bits wrap."""
+    header = header_of(Profile.SUP, interval=30)
+    stream, faces = Stream(header), walk(header, random.Random("lost face"), 2)
+    for number in range(90):
+        stream.frame(number, next(faces) if number in (2, 3, 5, 6, 85, 86, 88) else None)
+    return stream
+
+
+def gap() -> Stream:
+    """Packets never arrived (frame 2, then 80 frames), the sound's with them; there is no END packet.
+
+    80 are more than six bits can count: until the next keyframe, what is found is 64 too low.
+    """
+    header = header_of(Profile.SUP, interval=5, audio=Audio(20, 312))
+    stream, faces = Stream(header), walk(header, random.Random("gap"), 2)
+    for number in range(94):
+        missing = number == 2 or 8 <= number < 88
+        stream.sound(number, bytes([number]), lost=missing)
+        if number < 8 or number > 85:
+            stream.frame(number, next(faces), lost=missing)
+    return stream
+
+
+def audio() -> Stream:
+    """Sound, more packets of it than frames; their contents are Opus to a player and opaque here."""
+    header = header_of(Profile.SUP, interval=3, audio=Audio(20, 312), fps=Fraction(30000, 1001))
+    stream, rng = Stream(header), random.Random("audio")
+    for number, integers in zip(range(5), walk(header, rng, 2), strict=False):
+        for n in range(20 * number, 20 * number + 20):
+            stream.sound(n, bytes(rng.randrange(256) for _ in range(rng.choice((0, 1, 3, 9)))))
+        stream.frame(number, integers)
+    return stream
+
+
+STREAMS: dict[str, Callable[[], Stream]] = {
+    "annex_b": annex_b,
+    "profile_sup": lambda: profile_stream(Profile.SUP),
+    "profile_sup_unsup": lambda: profile_stream(Profile.SUP_UNSUP),
+    "profile_sup_unsup_expr": lambda: profile_stream(Profile.SUP_UNSUP_EXPR),
+    "profile_unsup_jac": lambda: profile_stream(Profile.UNSUP_JAC),
+    "extremes": lambda: extremes(Profile.UNSUP_JAC),
+    "coarse": coarse,
+    "still": still,
+    "lost_face": lost_face,
+    "gap": gap,
+    "audio": audio,
+}
+CUT_OFF = "gap"  # has no END packet
+
+
+def source_set(coded: tuple[bytes, ...], pictures: tuple[np.ndarray, ...], canvas: bytes) -> tuple[SourceSet, str]:
+    """Two sources of profile sup+unsup+expr, and their JSON."""
+    profile, rng = Profile.SUP_UNSUP_EXPR, random.Random("sources")
+    values = [{part: [rng.randrange(1 << 16) for _ in range(size_of(part))] for part in profile.parts} for _ in coded]
+    samples = tuple(to_sample({part: np.array(v) for part, v in each.items()}, QUANTIZERS) for each in values)
+    result = SourceSet(profile, bytes(range(8)), coded, pictures, samples, canvas, (96, 64))
+    sources = [{"integers": i, "coded": c.hex()} for i, c in zip(values, coded, strict=True)]
+    fields = {"model_hash": bytes(range(8)).hex(), "profile": int(profile), "canvas_size": [96, 64]}
+    return result, compact(fields | {"sources": sources, "canvas": canvas.hex()})
+
+
+def gradient(width: int, height: int, slope: int) -> np.ndarray:
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    return np.stack([x * slope // 2 + 0 * y, 255 - y // slope + 0 * x, 90 + 0 * (x + y)], -1).astype(np.uint8)
+
+
+def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources")) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {}
+    for name in names:
+        if name == "sources":
+            coded, pictures = code_pictures([gradient(256, 256, 1), gradient(256, 256, 2)], 63)
+            sources, text = source_set(coded, pictures, encode_still(gradient(96, 64, 1), 63))
+            files |= {"sources.fvs": bytes(sources), "sources.json": text.encode()}
+        else:
+            stream = STREAMS[name]()
+            files[f"{name}.fvc"] = stream.bytes(ended=name != CUT_OFF)
+            files[f"{name}.json"] = stream.json().encode()
+    for file, data in files.items():
+        (out / file).write_bytes(data)
+    return [out / file for file in files]
+
+
+def random_stream(rng: random.Random) -> Stream:
+    """Any valid header, any motion, faces that come and go, sound that is longer or shorter than the picture."""
+    profile = rng.choice(list(Profile))
+    quantizers = {}
+    for part in profile.parts:
+        low = rng.randrange(-32768, 32767)
+        quantizers[part] = Quantizer(rng.randint(1, 16), low / 256, rng.randint(low + 1, 32767) / 256)
+    fps = Fraction(rng.randint(1, 65535), rng.randint(1, 65535))
+    header = header_of(
+        profile,
+        interval=rng.choice((0, 0, 1, 7, 65535)),
+        audio=rng.choice((None, Audio(rng.choice((10, 20, 40, 60)), rng.randint(0, 48000)))),
+        quantizers=quantizers if rng.random() < 0.5 else {part: PAPER[part] for part in profile.parts},
+        fps=fps if fps <= 240 else 1 / fps,
+        crop=Crop(rng.randint(1, 16384), rng.randint(1, 16384), *(rng.randint(-32768, 32767) for _ in "xy"), 256),
+        model_hash=rng.getrandbits(64).to_bytes(8, "big"),
+    )
+    stream, sound, face = Stream(header), 0, rng.random() < 0.8
+    motion = jumps(header, rng) if rng.random() < 0.2 else walk(header, rng, rng.choice((0.3, 2, 20, 300)))
+    loss = rng.choice((0, 0, 0.05))
+    for number in range(rng.choice((0, 1, 3, 10, 80))):
+        face ^= rng.random() < 0.1
+        stream.frame(number, next(motion) if face else None, lost=rng.random() < loss)
+        while header.audio and rng.random() < 0.5:
+            stream.sound(sound, rng.randbytes(rng.randrange(20)), lost=rng.random() < loss)
+            sound += 1
+    return stream
+
+
+def write_random(out: Path, count: int, seed: int) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for n in range(count):
+        rng = random.Random(f"{seed} {n}")
+        stream = random_stream(rng)
+        for file, data in (
+            (f"random{n:04}.fvc", stream.bytes(ended=rng.random() < 0.9)),
+            (f"random{n:04}.json", stream.json().encode()),
+        ):
+            (out / file).write_bytes(data)
+            written.append(out / file)
+    return written
+
+
+def annex_a() -> str:
+    """The frequency tables and 24-bit cumulative probabilities, for the specification."""
+    columns = [f"f({q})" for q in range(17)]
+    lines = [f"| t | bound | {' | '.join(columns)} | escape |", "|---" * 20 + "|"]
+    every = b""
+    for table, bound in enumerate(spec_decoder.BOUNDS):
+        counts = spec_decoder.frequencies(table)
+        every += b"".join(count.to_bytes(2, "big") for count in counts)
+        lines.append(f"| {table} | {bound} | {' | '.join(map(str, counts[16:33]))} | {counts[33]} |")
+    steps = b"".join(value.to_bytes(4, "big") for cdf in spec_decoder.CDF for value in cdf)
+    return "\n".join(
+        [
+            "Frequencies of each table; f(-q) = f(q).",
+            "",
+            *lines,
+            "",
+            "SHA-256 of all 22 x 34 frequencies as u(16), symbols in order:",
+            "",
+            f"`{hashlib.sha256(every).hexdigest()}`",
+            "",
+            "SHA-256 of all 22 x 35 values cdf[0] .. cdf[34] as u(32):",
+            "",
+            f"`{hashlib.sha256(steps).hexdigest()}`",
+        ]
+    )
+
+
+_HEADER_FIELDS = (
+    *(("magic", 4), ("version", 1), ("header_length", 2), ("has_audio", 1), ("profile", 1)),
+    *(("fps.numerator", 2), ("fps.denominator", 2), ("keyframe_interval", 2), ("crop.width", 2), ("crop.height", 2)),
+    *(("crop.x", 2), ("crop.y", 2), ("crop.side", 2), ("model_hash", 8), ("sources_hash", 16), ("pixels_hash", 16)),
+    *(("quantizers.bits", 1), ("quantizers.low", 2), ("quantizers.high", 2), ("header_crc", 4)),
+)
+_SIGNED = ("crop.x", "crop.y", "quantizers.low", "quantizers.high")
+
+
+def dissect(data: bytes) -> list[tuple[int, bytes, str]]:
+    """Offset, bytes and meaning of each element of a stream of profile sup without sound."""
+    rows: list[tuple[int, bytes, str]] = []
+
+    def row(size: int, meaning: str) -> bytes:
+        at = sum(len(r[1]) for r in rows)
+        rows.append((at, data[at : at + size], meaning))
+        return data[at : at + size]
+
+    for name, size in _HEADER_FIELDS:
+        number = int.from_bytes(data[sum(len(r[1]) for r in rows) :][:size], "big", signed=name in _SIGNED)
+        row(size, name if size > 2 else f"{name} = {number}")
+    kind = -1
+    while kind != spec_decoder.END:
+        at = sum(len(r[1]) for r in rows)
+        kind, number, payload, _ = spec_decoder.parse_packet(data, at)
+        if kind == spec_decoder.KEY:
+            row(4, "sync")
+        row(1, f"head: {Kind(kind).name}, number {number}")
+        row(1, f"payload_size = {len(payload)}")
+        if kind == spec_decoder.KEY:
+            row(1, f"frame = {payload[0]}")
+            row(1, f"audio_packets = {payload[1]}")
+            row(len(payload) - 2, "coded: 66 integers of 8 bits")
+        elif kind == spec_decoder.END:
+            names = ("frames", "audio_packets", "keyframe_count", "keyframes.frame", "keyframes.offset")
+            for name, value in zip(names, payload, strict=True):
+                row(1, f"{name} = {value}")
+        elif payload:
+            row(len(payload), "payload: 66 residuals")
+        row(2, "packet_crc")
+    row(4, f"end_size = {int.from_bytes(data[-8:-4], 'big')}")
+    row(4, "magic of the trailer")
+    return rows
+
+
+def annex_b_text() -> str:
+    """The dissected stream, for the specification."""
+    data = STREAMS["annex_b"]().bytes()
+    rows = [f"| {at:02x} | `{part.hex(' ')}` | {meaning} |" for at, part, meaning in dissect(data)]
+    found = spec_decoder.decode_stream(data)
+    integers = [
+        f"| {number} | {' '.join(map(str, frame['sup'])) if frame else 'hold'} |" for number, frame in found["frames"]
+    ]
+    names = ("i", "last", "prediction", "magnitude", "residual", "value")
+    steps = [
+        f"| {' | '.join(str(step[name]) for name in names)} | `{step['lower']:016x}` | `{step['range']:016x}` |"
+        for step in (*found["trace"][:8], found["trace"][-1])
+    ]
+    return "\n".join(
+        [
+            "### B.1 Bytes",
+            "",
+            "| Offset | Bytes | Element |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "### B.2 Integers of sup",
+            "",
+            "| Frame | q of components 0 .. 65 |",
+            "|---|---|",
+            *integers,
+            "",
+            "### B.3 Steps of frame 2",
+            "",
+            "The first eight and the last component; `lower` and `range` after the component.",
+            "",
+            "| i | last | prediction | magnitude | residual | q | lower | range |",
+            "|---|---|---|---|---|---|---|---|",
+            *steps,
+        ]
+    )
+
+
+def write_spec(path: Path) -> None:
+    """Renews Annexes A and B between their markers."""
+    text = path.read_text()
+    for name, content in (("annex A", annex_a()), ("annex B", annex_b_text())):
+        start = text.index("\n", text.index(f"<!-- {name}:")) + 1
+        end = text.index("<!-- end -->", start)
+        text = f"{text[:start]}\n{content}\n\n{text[end:]}"
+    path.write_text(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=VECTORS)
+    parser.add_argument("--random", type=int, metavar="N", help="write N random streams instead")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spec", action="store_true", help="instead, renew Annexes A and B of bitstream_spec.md")
+    options = parser.parse_args(arguments)
+    if options.spec:
+        return write_spec(SPEC)
+    if options.random is not None and options.out == VECTORS:
+        sys.exit("--random needs --out: random streams are not golden")
+    if options.random is None:
+        written = write_golden(options.out)
+    else:
+        written = write_random(options.out, options.random, options.seed)
+    for path in written:
+        print(f"{path.stat().st_size:6} {path.name}")
+
+
+if __name__ == "__main__":
+    main()

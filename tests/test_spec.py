@@ -1,0 +1,595 @@
+"""bitstream_spec.md, the decoder made from it (`spec_decoder`), the golden streams and `fvc.codec` agree."""
+
+from __future__ import annotations
+
+import binascii
+import dataclasses
+import hashlib
+import io
+import json
+import random
+import re
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import make_vectors
+import numpy as np
+import pytest
+import spec_decoder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from make_vectors import CUT_OFF, STREAMS, VECTORS, Stream, header_of
+from spec_decoder import SpecError
+
+from fvc.codec import bitstream, entropy, prediction, sources, still
+from fvc.codec.bitstream import Audio, Header, Kind, Packet
+from fvc.codec.container import Damage, StreamReader, read_index
+from fvc.codec.decoder import MotionDecoder
+from fvc.codec.entropy import RangeWriter
+from fvc.codec.errors import StreamError
+from fvc.codec.quantizer import Quantizer, to_integers
+from fvc.codec.sample import PART_SHAPES, Profile
+from fvc.codec.sources import SourceSet
+
+ROOT = Path(__file__).parent.parent
+SPEC = (ROOT / "bitstream_spec.md").read_text()
+PROFILES = list(Profile)
+
+
+def section(title: str) -> str:
+    """The text under a heading, without subsections of the same level."""
+    level = title.split(" ")[0]
+    found = re.search(rf"^{re.escape(title)}[^\n]*\n(.*?)(?=^{level} |\Z)", SPEC, re.M | re.S)
+    assert found, title
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all table rows in a text."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def json_of(value: object) -> Any:
+    return json.loads(json.dumps(value, default=bytes.hex))
+
+
+def by_spec(data: bytes) -> Any:
+    found = spec_decoder.decode_stream(data)
+    return json_of({name: found[name] for name in ("header", "frames", "audio", "end")})
+
+
+class Found:
+    """What fvc's own reader and decoder find."""
+
+    def __init__(self, data: bytes) -> None:
+        reader = StreamReader(io.BytesIO(data))
+        motion, self.header = MotionDecoder(reader.header), reader.header
+        self.frames: list[Any] = []
+        self.audio: list[Any] = []
+        self.damage: list[Damage] = []
+        self.rules: list[str] = []
+        for item in reader.packets():
+            if isinstance(item, Damage):
+                self.damage.append(item)
+            elif item.kind == Kind.AUDIO:
+                self.audio.append([item.number, item.payload.hex()])
+            else:
+                try:
+                    self.frames.append([item.number, motion.decode(item)])
+                except StreamError as error:
+                    self.frames.append([item.number, None])
+                    self.rules.append(error.rule)
+        self.end = reader.end
+
+
+def same_header(header: Header, expected: Any) -> bool:
+    quantizers = {
+        part: {"bits": q.bits, "low": q.low * 256, "high": q.high * 256} for part, q in header.quantizers.items()
+    }
+    return {
+        "profile": header.profile,
+        "fps": [header.fps.numerator, header.fps.denominator],
+        "keyframe_interval": header.keyframe_interval,
+        "crop": dataclasses.asdict(header.crop),
+        "model_hash": header.model_hash.hex(),
+        "sources_hash": header.sources_hash.hex(),
+        "pixels_hash": header.pixels_hash.hex(),
+        "quantizers": quantizers,
+        "audio": header.audio and dataclasses.asdict(header.audio),
+    } == expected
+
+
+# --- golden and random streams ---
+
+
+def agree(data: bytes, expected: Any) -> None:
+    assert by_spec(data) == expected
+    found = Found(data)
+    assert same_header(found.header, expected["header"])
+    assert found.frames == expected["frames"]
+    assert found.audio == expected["audio"]
+    assert not found.damage
+    assert json_of(found.end and dataclasses.asdict(found.end)) == expected["end"]
+    assert json_of(spec_index(data)) == expected["end"]
+
+
+def spec_index(data: bytes) -> Any:
+    index = read_index(io.BytesIO(data))
+    return index and dataclasses.asdict(index)
+
+
+def test_no_golden_stream_is_missing_or_left_over() -> None:
+    names = {f"{name}.{end}" for name in STREAMS for end in ("fvc", "json")} | {"sources.fvs", "sources.json"}
+    assert {path.name for path in VECTORS.iterdir()} == names
+    described = "\n".join(row[0] for row in rows(section("## Annex C. Test streams")))
+    for name in names:
+        assert name.startswith("profile_") or name.endswith("json") or name in described
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_golden_streams_decode(name: str) -> None:
+    agree((VECTORS / f"{name}.fvc").read_bytes(), json.loads((VECTORS / f"{name}.json").read_text()))
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_golden_streams_are_still_what_the_encoder_writes(name: str, tmp_path: Path) -> None:
+    """If this fails, the format has changed: a new version, a line in Annex D, new vectors beside the old ones."""
+    for path in make_vectors.write_golden(tmp_path, (name,)):
+        assert path.read_bytes() == (VECTORS / path.name).read_bytes()
+
+
+def test_golden_source_set() -> None:
+    """The AV1 data are taken from the file: another version of the encoder writes others."""
+    data, text = (VECTORS / "sources.fvs").read_bytes(), (VECTORS / "sources.json").read_text()
+    assert json_of(spec_decoder.parse_sources(data)) == json.loads(text)
+    source_set = SourceSet.parse(data)
+    assert source_set.canvas is not None
+    made, made_text = make_vectors.source_set(source_set.coded, source_set.pictures, source_set.canvas)
+    assert (bytes(made), made_text) == (data, text)
+    for sample, expected in zip(source_set.samples, json.loads(text)["sources"], strict=True):
+        integers = to_integers(sample, source_set.profile.parts, sources.QUANTIZERS)
+        assert {part: values.tolist() for part, values in integers.items()} == expected["integers"]
+    assert source_set.sources_hash == hashlib.sha256(data).digest()[:16]
+    digests = sorted(hashlib.sha256(picture.tobytes()).digest() for picture in source_set.pictures)
+    assert source_set.pixels_hash == hashlib.sha256(b"".join(digests)).digest()[:16]
+
+
+def test_random_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_vectors.main(["--random", "12", "--out", str(tmp_path), "--seed", "4"])
+    assert "random0011.fvc" in capsys.readouterr().out
+    for path in tmp_path.glob("*.fvc"):
+        agree(path.read_bytes(), json.loads(path.with_suffix(".json").read_text()))
+    with pytest.raises(SystemExit):
+        make_vectors.main(["--random", "1"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> Stream:
+    profile = draw(st.sampled_from(PROFILES))
+    bits = {part: draw(st.integers(1, 16)) for part in profile.parts}
+    quantizers = {part: Quantizer(count, -2.0, 2.0) for part, count in bits.items()}
+    stream = Stream(header_of(profile, draw(st.sampled_from((0, 1, 2))), quantizers=quantizers))
+    rng = random.Random(draw(st.integers(0, 1 << 32)))
+    integers = {part: [rng.randrange(1 << bits[part]) for _ in range(make_vectors.size_of(part))] for part in bits}
+    for number in range(draw(st.integers(1, 4))):
+        reach = draw(st.sampled_from((0, 1, 5, 1000, 1 << 16)))
+        for part, values in integers.items():
+            top = (1 << bits[part]) - 1
+            integers[part] = [min(max(v + rng.randint(-reach, reach), 0), top) for v in values]
+        stream.frame(number, integers if draw(st.booleans()) or not number else None)
+    return stream
+
+
+@given(streams())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_samples_come_back_as_the_integers_that_were_coded(stream: Stream) -> None:
+    data = stream.bytes()
+    assert by_spec(data) == json.loads(stream.json())
+
+
+# --- the range coder ---
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(-16, 21), max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_the_range_decoder_is_that_of_constriction(data: bytes, models: list[int]) -> None:
+    """Any bytes, sensible or not, give the same symbols and the same error; negative models are raw bits."""
+    theirs, ours = entropy._decoder(data), spec_decoder.RangeDecoder(data)
+    for model in models:
+        try:
+            symbol = int(theirs.decode(entropy._model(model) if model >= 0 else entropy._bits_model(-model)))
+        except AssertionError:
+            with pytest.raises(SpecError, match="E12"):
+                ours.bits(-model) if model < 0 else ours.symbol(model)
+            return
+        assert symbol == (ours.bits(-model) if model < 0 else ours.symbol(model))
+
+
+@given(st.lists(st.tuples(st.integers(-(1 << 17), 1 << 17), st.integers(0, 1 << 22)), max_size=30))
+@settings(max_examples=40, deadline=None)
+def test_values_come_back(pairs: list[tuple[int, int]]) -> None:
+    writer = RangeWriter()
+    for value, magnitude in pairs:
+        writer.value(value >> random.Random(value).randrange(18), magnitude)
+    decoder = spec_decoder.RangeDecoder(writer.finish())
+    assert [decoder.value(m) for _, m in pairs] == [v >> random.Random(v).randrange(18) for v, _ in pairs]
+
+
+def test_all_ones_can_be_coded() -> None:
+    """Leaving out the last byte of such a message gives data that no symbol has; the writer must cope with that."""
+    writer = RangeWriter()
+    for _ in range(40):
+        writer.bits(0xFFFF, 16)
+    decoder = spec_decoder.RangeDecoder(writer.finish())
+    assert [decoder.bits(16) for _ in range(40)] == [0xFFFF] * 40
+
+
+# --- the document ---
+
+
+def test_annex_a_lists_the_tables() -> None:
+    listed = [row for row in rows(section("## Annex A. Tables")) if row[0].isdigit()]
+    assert len(listed) == 22
+    every = []
+    for number, bound, *counts, escape in ([int(cell) for cell in row] for row in listed):
+        assert (number, bound) == (len(every), entropy._BOUNDS[number])
+        every.append([*counts[:0:-1], *counts, escape])
+        assert every[-1] == spec_decoder.frequencies(number) == list(entropy.frequencies(number))
+        assert sum(every[-1]) == 1 << 16
+        assert min(every[-1]) >= 1
+    assert hashlib.sha256(np.array(every, ">u2").tobytes()).hexdigest() in section("## Annex A. Tables")
+    assert make_vectors.annex_a() in SPEC
+
+
+def test_annex_b_is_the_vector() -> None:
+    data = (VECTORS / "annex_b.fvc").read_bytes()
+    text = section("## Annex B. A stream, byte by byte")
+    listed = [(int(row[0], 16), bytes.fromhex(row[1].strip("`"))) for row in rows(text) if row[1][:1] == "`"]
+    assert b"".join(part for _, part in listed) == data
+    assert [at for at, _ in listed] == [sum(len(part) for _, part in listed[:n]) for n in range(len(listed))]
+    assert make_vectors.annex_b_text() in SPEC
+
+
+def test_constants_of_the_document_are_those_of_the_code() -> None:
+    parts = {row[0]: row for row in rows(section("### 5.1 Parts")) if row[0] in PART_SHAPES}
+    assert list(parts) == list(PART_SHAPES)
+    for part, (_, shape, count, axes, start, _) in parts.items():
+        assert tuple(map(int, shape.split(" x "))) == PART_SHAPES[part]
+        assert (int(count), int(axes), int(start)) == (
+            spec_decoder.COMPONENTS[part], spec_decoder.AXES[part], spec_decoder.START[part],
+        )  # fmt: skip
+        assert (int(axes), int(start)) == (prediction._AXES[part], prediction._START[part])
+    profiles = [row[1] for row in rows(section("### 5.1 Parts")) if row[0].isdigit()]
+    assert profiles == [", ".join(profile.parts) for profile in Profile]
+    assert f"BOUNDS = {' '.join(map(str, entropy._BOUNDS))}\n" in SPEC
+
+    kinds = {row[1]: row for row in rows(section("### 4.2 Packets")) if row[1] in Kind.__members__}
+    for kind in Kind:
+        assert (int(kinds[kind.name][0]), int(kinds[kind.name][2])) == (kind, bitstream.MAX_PAYLOAD[kind])
+    coded = [row for row in rows(section("### 7.1 Syntax")) if row[0] in PART_SHAPES]
+    for part, *numbers in coded:
+        assert Quantizer(*map(int, numbers)) == sources.QUANTIZERS[part]
+
+    limits = {row[0]: int(row[1]) for row in rows(section("### 9.4 Limits")) if row[1].isdigit()}
+    assert limits["header_length"] == bitstream.MAX_HEADER
+    assert limits["frames per second"] == bitstream.MAX_FPS
+    assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
+    assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
+    assert limits["pictures in a source set"] == sources.MAX_SOURCES
+    assert limits["bytes of a source picture"] == still.MAX_BYTES
+    assert limits["pixels of a canvas"] == still.MAX_PIXELS
+    player = "\n".join(path.read_text() for path in (ROOT / "fvc").glob("*.py"))
+    assert re.findall(r"_MAX_GAP_SECONDS = (\d+)", player) == [str(limits["seconds of a gap"])]
+
+
+def test_elements_have_the_names_of_the_code() -> None:
+    listed = {row[0] for row in rows(section("### 4.1 Header"))}
+    names = set()
+    for field in dataclasses.fields(Header):
+        inner = {"crop": bitstream.Crop, "audio": Audio, "quantizers": Quantizer}.get(field.name)
+        names |= {f"{field.name}.{f.name}" for f in dataclasses.fields(inner)} if inner else {field.name}
+    names = names - {"fps"} | {"fps.numerator", "fps.denominator"}
+    assert names <= listed
+    packets = {row[0] for row in rows(section("### 4.2 Packets"))}
+    for structure in (bitstream.KeyPayload, bitstream.EndPayload):
+        for field in dataclasses.fields(structure):
+            assert field.name in packets or f"{field.name}.frame" in packets
+
+
+def test_error_rules_are_those_of_the_code() -> None:
+    listed = [row[0] for row in rows(section("### 9.3 Error rules")) if re.fullmatch(r"E\d\d", row[0])]
+    assert listed == sorted(set(listed))
+    code = "\n".join(path.read_text() for name in ("codec", "fvc") for path in (ROOT / name).glob("*.py"))
+    raised = set(re.findall(r"""StreamError\(\s*["'](E\d\d)["']""", code))
+    assert raised == set(listed)
+    ours = set(re.findall(r'"(E\d\d)"', Path(spec_decoder.__file__).read_text()))
+    assert ours == raised - {"E14", "E22"}  # of players and of AV1
+    ours_only = Path(spec_decoder.__file__).read_text()
+    assert not re.search(r"^\s*(import|from) (?!__future__|binascii|zlib|bisect|math|typing)", ours_only, re.M)
+
+
+def test_checksums_are_those_of_the_document() -> None:
+    assert "the\nfirst is 0xCBF43926, the second 0x29B1" in SPEC or "first is 0xCBF43926, the second 0x29B1" in SPEC
+    assert (zlib.crc32(b"123456789"), binascii.crc_hqx(b"123456789", 0xFFFF)) == (0xCBF43926, 0x29B1)
+
+
+# --- broken streams: each rule ---
+
+ANNEX_B = (VECTORS / "annex_b.fvc").read_bytes()
+WITH_AUDIO = (VECTORS / "audio.fvc").read_bytes()
+HEADER_SIZE = 74
+
+
+def patched(data: bytes, at: int, new: bytes, length: int | None = None) -> bytes:
+    """The header with some bytes replaced and a right checksum; `length` cuts its body."""
+    size = 7 + int.from_bytes(data[5:7], "big")
+    body = bytearray(data[:size])
+    body[at : at + len(new)] = new
+    if length is not None:
+        body[5:7] = struct.pack(">H", length)
+        body = body[: 7 + length].ljust(7 + length, b"\0")
+    return bytes(body) + struct.pack(">I", zlib.crc32(body)) + data[size + 4 :]
+
+
+HEADERS = [
+    ("E01", b""),
+    ("E01", b"\xabF?"),
+    ("E01", (VECTORS / "sources.fvs").read_bytes()),
+    ("E04", ANNEX_B[:6]),
+    ("E04", ANNEX_B[:30]),
+    ("E02", patched(ANNEX_B, 4, b"\2")),
+    ("E03", patched(ANNEX_B, 0, b"", 257)),
+    ("E03", patched(ANNEX_B, 0, b"", 62)),
+    ("E03", patched(ANNEX_B, 0, b"", 17)),
+    ("E03", ANNEX_B[:20] + b"?" + ANNEX_B[21:]),
+    ("E06", patched(ANNEX_B, 7, b"\2")),
+    ("E06", patched(ANNEX_B, 8, b"\4")),
+    ("E07", patched(ANNEX_B, 9, b"\0\0")),
+    ("E07", patched(ANNEX_B, 11, b"\0\0")),
+    ("E07", patched(ANNEX_B, 9, b"\0\xf1")),
+    *(("E07", patched(ANNEX_B, at, size)) for at in (0xF, 0x11, 0x17) for size in (b"\0\0", b"\x40\1")),
+    ("E08", patched(ANNEX_B, 0x41, b"\0")),
+    ("E08", patched(ANNEX_B, 0x41, b"\x11")),
+    ("E08", patched(ANNEX_B, 0x42, b"\1\0")),
+    ("E09", patched(WITH_AUDIO, 0x46, b"\5")),
+    ("E09", patched(WITH_AUDIO, 0x47, b"\xbb\x81")),
+]
+
+
+@pytest.mark.parametrize(("rule", "data"), HEADERS)
+def test_broken_headers(rule: str, data: bytes) -> None:
+    with pytest.raises(SpecError) as ours:
+        spec_decoder.decode_stream(data)
+    with pytest.raises(StreamError) as theirs:
+        StreamReader(io.BytesIO(data))
+    assert (ours.value.rule, theirs.value.rule) == (rule, rule)
+
+
+def test_extra_bytes_in_the_header_are_ignored() -> None:
+    data = patched(ANNEX_B, 0, b"", 200)
+    assert by_spec(data)["frames"] == by_spec(ANNEX_B)["frames"] == json_of(Found(data).frames)
+
+
+def residuals(*values: int) -> bytes:
+    """A MOTION payload that begins with these residuals at the magnitude of a first component."""
+    writer = RangeWriter()
+    for value in values:
+        writer.value(value, prediction._START["sup"])
+    return writer.finish()
+
+
+def escape(width: int) -> bytes:
+    """A MOTION payload that begins with an escape of this width."""
+    writer = RangeWriter()
+    writer._put(entropy.ESCAPE, entropy._model(entropy._table_index(entropy.class_of(prediction._START["sup"]))))
+    writer.bits(0, 1)
+    writer.bits(width, 5)
+    return writer.finish()
+
+
+KEY, END = ANNEX_B[0x4A:0x96], ANNEX_B[0xCE:0xD7]
+PACKETS = [
+    ("E10", KEY[:3] + b"?" + KEY[4:]),
+    ("E10", KEY[4:]),
+    ("E10", b"\xffFVK" + ANNEX_B[0xCA:0xCE]),
+    ("E10", b"\xc1" + END[1:]),
+    ("E10", b"\0\x80\0"),
+    ("E10", b"\0\x81\x20" + bytes(9000)),
+    ("E10", bytes(Packet(Kind.AUDIO, 0, bytes(1501)))),
+    ("E10", KEY[:-1] + bytes([KEY[-1] ^ 1])),
+    ("E10", bytes(Packet(Kind.KEY, 1, b"\0\0"))),
+    ("E10", KEY + bytes(Packet(Kind.KEY, 64, KEY[7:-2])) + bytes(Packet(Kind.KEY, 0, b"\0\0"))),
+    ("E04", KEY[:2]),
+    ("E04", KEY[:-1]),
+    ("E04", bytes(Packet(Kind.KEY, 0, b""))),
+    ("E05", bytes(Packet(Kind.KEY, 0, b"\x80\0\0"))),
+    ("E05", bytes(Packet(Kind.KEY, 63, b"\xff\xff\xff\xff\x1f\0"))),
+    ("E04", bytes(Packet(Kind.END, 0, b"\0\0"))),
+    ("E05", bytes(Packet(Kind.END, 0, b"\0\0\x80\0"))),
+    ("E11", bytes(Packet(Kind.END, 0, b"\0\0\2\0\0"))),
+    ("E12", bytes(Packet(Kind.KEY, 0, b"\0\0" + b"\xff" * 8))),
+    ("E12", KEY + bytes(Packet(Kind.MOTION, 1, b"\xff" * 8))),
+    ("E12", KEY + bytes(Packet(Kind.MOTION, 1, escape(0)))),
+    ("E12", KEY + bytes(Packet(Kind.MOTION, 1, escape(21)))),
+    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, residuals(159)))),
+    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, residuals(-98)))),
+]
+
+
+@pytest.mark.parametrize(("rule", "packets"), PACKETS)
+def test_broken_packets(rule: str, packets: bytes) -> None:
+    data = ANNEX_B[:HEADER_SIZE] + packets
+    with pytest.raises(SpecError) as ours:
+        spec_decoder.decode_stream(data)
+    assert ours.value.rule == rule
+    found = Found(data)
+    assert rule in "".join([*found.rules, *(damage.reason for damage in found.damage)])
+    assert all(integers is None for _, integers in found.frames[packets.startswith(KEY) :])
+
+
+SOURCES = (VECTORS / "sources.fvs").read_bytes()
+
+
+def checked(data: bytes) -> bytes:
+    return data + struct.pack(">I", zlib.crc32(data))
+
+
+BROKEN_SOURCES = [
+    ("E20", ANNEX_B),
+    ("E02", SOURCES[:4] + b"\2" + SOURCES[5:]),
+    ("E21", SOURCES[:5]),
+    ("E21", SOURCES[:-1]),
+    ("E21", checked(SOURCES[:-5])),
+    ("E21", checked(SOURCES[:-4] + b"\0")),
+    ("E21", checked(SOURCES[:13] + b"\4" + SOURCES[14:-4])),
+    ("E21", checked(SOURCES[:14] + b"\0" + SOURCES[15:-4])),
+    ("E21", checked(SOURCES[:14] + b"\x09" + SOURCES[15:-4])),
+    ("E21", checked(SOURCES[:15] + b"\x40\0\x40\0" + SOURCES[19:-4])),
+    ("E21", checked(SOURCES[:227] + b"\0\x10\0\1" + SOURCES[231:-4])),
+]
+
+
+@pytest.mark.parametrize(("rule", "data"), BROKEN_SOURCES)
+def test_broken_source_sets(rule: str, data: bytes) -> None:
+    with pytest.raises(SpecError) as ours:
+        spec_decoder.parse_sources(data)
+    with pytest.raises(StreamError) as theirs:
+        SourceSet.parse(data)
+    assert (ours.value.rule, theirs.value.rule) == (rule, rule)
+
+
+# --- cut off and flipped ---
+
+
+@pytest.mark.parametrize("name", ["annex_b", CUT_OFF])
+def test_cut_streams_are_whole_up_to_the_cut(name: str) -> None:
+    data = (VECTORS / f"{name}.fvc").read_bytes()
+    whole, header_size = by_spec(data), 7 + int.from_bytes(data[5:7], "big") + 4
+    for cut in range(0, len(data), 1 if name == "annex_b" else 7):
+        try:
+            frames, rule = by_spec(data[:cut])["frames"], ""
+        except SpecError as error:
+            frames, rule = [], error.rule
+        assert frames == whole["frames"][: len(frames)]
+        assert rule in ("", "E04") if cut else rule == "E01"
+        if cut < header_size:
+            with pytest.raises(StreamError, match="E04" if cut else "E01"):
+                StreamReader(io.BytesIO(data[:cut]))
+        else:
+            found = Found(data[:cut])
+            assert found.frames == whole["frames"][: len(found.frames)]
+            assert len(found.damage) <= 1
+            assert found.end is None or cut >= len(data) - 8
+
+
+@pytest.mark.parametrize("name", ["annex_b.fvc", "sources.fvs"])
+def test_cut_files_raise_nothing_else(name: str) -> None:
+    data = (VECTORS / name).read_bytes()
+    parse, read = {
+        "annex_b.fvc": (spec_decoder.decode_stream, Found),
+        "sources.fvs": (spec_decoder.parse_sources, SourceSet.parse),
+    }[name]
+    for cut in range(len(data)):
+        for function, error in ((parse, SpecError), (read, StreamError)):
+            try:
+                function(data[:cut])  # type: ignore[operator]
+            except error:
+                continue
+            assert name == "annex_b.fvc"
+
+
+def small_stream() -> tuple[bytes, list[tuple[int, int, Packet]]]:
+    """Two groups of frames with sound between, and the place of each packet."""
+    quantizers = {part: Quantizer(2, -2.0, 2.0) for part in Profile.UNSUP_JAC.parts}
+    header = header_of(Profile.UNSUP_JAC, 3, Audio(20, 312), quantizers=quantizers, fps=Fraction(10))
+    stream, motion = Stream(header), make_vectors.walk(header, random.Random("small"), 0.6)
+    for number in range(6):
+        stream.frame(number, next(motion) if number != 4 else None)
+        stream.sound(number, bytes([number] * number))
+    data = stream.bytes()
+    places, at = [], len(bytes(header))
+    while at < len(data) - 8:
+        packet, after = Packet.parse(data, at)
+        places.append((at, after, packet))
+        at = after
+    return data, places
+
+
+def test_no_flipped_bit_gives_wrong_integers() -> None:
+    """packet_crc finds each: what stands before it and from the next keyframe on is right, the rest right or held."""
+    data, places = small_stream()
+    clean, start = Found(data), places[0][0]
+    motion = [place for place in places if place[2].kind in (Kind.MOTION, Kind.KEY)]
+    sound = [place for place in places if place[2].kind == Kind.AUDIO]
+    keys = [place[0] for place in places if place[2].kind == Kind.KEY]
+    for bit in range(8 * len(data)):
+        at = bit // 8
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << bit % 8
+        if at < start:
+            for read in (StreamReader, lambda file: spec_decoder.decode_stream(file.read())):
+                with pytest.raises((StreamError, SpecError)):
+                    read(io.BytesIO(bytes(flipped)))
+            continue
+        found = Found(bytes(flipped))
+        if at >= len(data) - 8:
+            assert (found.frames, found.audio, found.end, found.damage) == (clean.frames, clean.audio, clean.end, [])
+            assert read_index(io.BytesIO(bytes(flipped))) is None
+            continue
+        first, after, packet = next(place for place in places if place[0] <= at < place[1])
+        assert found.damage
+        assert found.damage[0].start == first
+        next_key = min((key for key in keys if key >= found.damage[0].stop), default=len(data))
+        integers = {number: values for number, values in found.frames}
+        sounds = {number: payload for number, payload in found.audio}
+        for (place, _, own), (number, values) in zip(motion, clean.frames, strict=True):
+            if place < first or place >= next_key:
+                assert integers[number] == values
+            elif packet.kind in (Kind.MOTION, Kind.KEY):
+                assert integers.get(number) is None
+                assert place != first or number not in integers
+            else:
+                assert integers.get(number) in (None, values)
+            assert own.number == number & 63
+        for (place, _, _), (number, payload) in zip(sound, clean.audio, strict=True):
+            if place < first or place >= next_key:
+                assert sounds[number] == payload
+            else:
+                assert sounds.get(number) in (None, payload)
+                assert place != first or number not in sounds
+        assert len(integers) == len(found.frames)
+        assert set(integers) <= {number for number, _ in clean.frames}
+        if packet.kind == Kind.END:
+            assert found.end is None
+        elif 4 < at - first - 4 * (packet.kind == Kind.KEY) < after - first:  # neither sync, head nor payload_size
+            assert found.end == clean.end
+            assert len(found.frames) + len(found.audio) == len(clean.frames) + len(clean.audio) - 1
+
+
+def test_damage_hides_no_keyframe() -> None:
+    """A flipped bit in a payload_size may point to the end of another packet; a keyframe before that still counts."""
+    data, places = small_stream()
+    keys = {packet.number: at for at, _, packet in places if packet.kind == Kind.KEY}
+    for first, after, _ in places:
+        for bit in range(8 * first, 8 * after):
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            items = list(StreamReader(io.BytesIO(bytes(flipped))).packets())
+            found = {item.number for item in items if isinstance(item, Packet) and item.kind == Kind.KEY}
+            assert found >= {number for number, at in keys.items() if at > first}
+
+
+@given(st.integers(0, 1 << 32))
+@settings(max_examples=30, deadline=None)
+def test_damage_raises_nothing_else(seed: int) -> None:
+    rng, data = random.Random(seed), bytearray(WITH_AUDIO)
+    for _ in range(rng.randint(1, 20)):
+        data[rng.randrange(77, len(data))] = rng.randrange(256)
+    Found(bytes(data))
+    try:
+        by_spec(bytes(data))
+    except SpecError:
+        return
