@@ -25,7 +25,7 @@ SYNC = b"\xffFVK"  # precedes each keyframe packet; 0xff cannot begin a packet
 MAX_HEADER = 256
 MAX_FPS = 240
 MAX_SIDE = 16384
-MAX_FRAMES = 1 << 32
+MIN_PACKET = 4  # bytes: head, payload_size, checksum
 MODEL_HASH, SOURCES_HASH = 8, 16  # bytes
 
 

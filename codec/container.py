@@ -17,6 +17,7 @@ from fvc.codec.errors import StreamError
 
 TRAILER = b"FVCX"
 _CHUNK = 1 << 16
+_MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
 _LONGEST = max(MAX_PAYLOAD.values()) + 16
 
 
@@ -40,6 +41,8 @@ class StreamWriter:
         """Appends a packet."""
         if packet.kind == Kind.KEY:
             self._keyframes.append((packet.number, self._position))
+            if len(self._keyframes) > _MAX_INDEX:
+                del self._keyframes[1::2]  # a very long stream: the index grows coarser
         if packet.kind == Kind.AUDIO:
             self.audio_packets += 1
         else:
@@ -105,9 +108,7 @@ class StreamReader:
                 yield Damage(start, self._start, str(error))
                 continue
             self._drop(size)
-            if packet.kind == Kind.END:
-                self.end = EndPayload.parse(packet.payload)
-            else:
+            if self.end is None:
                 yield packet
 
     def _parse(self, at: int) -> tuple[Packet, int]:
@@ -122,7 +123,7 @@ class StreamReader:
     def _numbered(self, packet: Packet) -> Packet:
         """Restores the full number from its six bits and, in keyframes, from the payload."""
         if packet.kind == Kind.END:
-            EndPayload.parse(packet.payload)
+            self.end = EndPayload.parse(packet.payload)
             return packet
         series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
@@ -139,7 +140,7 @@ class StreamReader:
         """Moves to the next whole packet: behind the damaged one if its size was right, else to the next sync word."""
         try:
             after = self._behind_damaged()
-            if after is not None:
+            if after is not None and not self._keyframe_within(1, after):
                 self._parse(after)
                 self._drop(after)
                 return
@@ -161,6 +162,16 @@ class StreamReader:
                 return
             except StreamError:
                 self._drop(1)
+
+    def _keyframe_within(self, start: int, stop: int) -> bool:
+        """Whether a whole keyframe packet begins in these bytes: then the damaged packet's size was wrong."""
+        while (start := self._buffer.find(SYNC, start, stop)) >= 0:
+            try:
+                self._parse(start)
+                return True
+            except StreamError:
+                start += 1
+        return False
 
     def _behind_damaged(self) -> int | None:
         at = len(SYNC) if self._buffer.startswith(SYNC) else 0

@@ -30,6 +30,10 @@ class MotionDecoder:
         self._state = MotionState(header.profile.parts, bits)
         self._expected: int | None = None  # the only frame number that may follow; None: wait for a keyframe
 
+    def lose(self) -> None:
+        """See `Decoder.lose`."""
+        self._expected = None
+
     def decode(self, packet: Packet) -> dict[str, list[int]] | None:
         """Integers of a MOTION or KEY packet, or None where the last picture is to be held.
 
@@ -77,9 +81,13 @@ class Decoder:
         self._picture = self._draw(to_sample(arrays, self._header.quantizers).parts)
         return Frame(self._picture, packet.number)
 
+    def lose(self) -> None:
+        """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""
+        self._motion.lose()
+
     def hold(self, index: int) -> Frame:
         """The last picture (before any: the frontal source at rest) as frame `index`."""
         if self._picture is None:
-            self._picture = self._draw({part: self._rest.parts[part] for part in self._header.profile.parts})
+            self._picture = self._draw(self._rest.only(self._header.profile.parts).parts)
         self.held += 1
         return Frame(self._picture, index)

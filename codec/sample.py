@@ -63,3 +63,7 @@ class DrivingSample:
     """
 
     parts: Mapping[str, np.ndarray]
+
+    def only(self, parts: tuple[str, ...]) -> DrivingSample:
+        """The sample reduced to the named parts, those of a profile."""
+        return DrivingSample({part: self.parts[part] for part in parts})

@@ -15,13 +15,13 @@ They are ordered in mirror pairs so that `SUP_MIRROR` permutes them when a pictu
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
+
+from fvc.codec.quiet import native_stderr_closed
 
 N_LANDMARKS = 478
 
@@ -100,23 +100,6 @@ class Face:
         return (ratio(159, 145, 33, 133) + ratio(386, 374, 263, 362)) / 2
 
 
-@contextlib.contextmanager
-def _native_stderr_closed() -> Iterator[None]:
-    """MediaPipe's C++ prints start-up notes straight to file descriptor 2; nobody asked for those."""
-    try:
-        saved = os.dup(2)
-    except OSError:
-        yield
-        return
-    with open(os.devnull, "wb") as null:
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
 class FaceTracker:
     """Follows one face through a video (or finds it in a still).
 
@@ -129,7 +112,7 @@ class FaceTracker:
         self._still = still
         self._last: Face | None = None
         self._noted = False
-        with _native_stderr_closed():
+        with native_stderr_closed():
             from mediapipe.python.solutions.face_mesh import FaceMesh  # slow to import, and only senders need it
 
             self._mesh: Any = FaceMesh(static_image_mode=still, max_num_faces=max_faces, refine_landmarks=True)
@@ -140,7 +123,7 @@ class FaceTracker:
         height, width = rgb.shape[:2]
         while max(rgb.shape[:2]) > _MAX_SIDE:
             rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        with contextlib.nullcontext() if self._noted else _native_stderr_closed():
+        with contextlib.nullcontext() if self._noted else native_stderr_closed():
             found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
         self._noted = self._noted or bool(found)  # the last of the notes comes with the first face
         scale = np.array([width, height, width], np.float32)  # z shares x's unit

@@ -20,6 +20,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from fvc.codec.errors import InputError, UsageError
+from fvc.codec.quiet import native_stderr_closed
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MAX_PIXELS = 1 << 26  # of a picture or a frame
@@ -206,7 +207,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             if not stream.width or container.format.name == "tty":
                 raise InputError(f"{name}: not a picture, or larger than {MAX_PIXELS >> 20} megapixels")
             if cv2.haveImageReader(file):
-                bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+                with native_stderr_closed():  # libpng says what it thinks of a picture
+                    bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
                 if bgr is not None:
                     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             frame = next(container.decode(stream))

@@ -70,7 +70,9 @@ def sound_offset_ms(before: np.ndarray | None, after: np.ndarray | None, reach_m
 
 
 def _pictures(source: Path, decoded: Path, crop: Crop, fps: Fraction, lpips: Any) -> tuple[dict[str, Any], np.ndarray]:
-    lpips_scores, nme, pairs = [], [], []
+    lpips_scores: list[float] = []
+    nme: list[float] = []
+    pairs: list[np.ndarray] = []
     with VideoReader(source) as before, VideoReader(decoded) as after:
         total = max(1, round(float(fps) * (after.duration or 1)))
         with FaceTracker() as track_a, FaceTracker() as track_b:

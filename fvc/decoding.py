@@ -11,7 +11,7 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.audio import RATE, OpusDecoder, OpusParams
-from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
+from fvc.codec.bitstream import MIN_PACKET, Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
@@ -23,7 +23,7 @@ from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of
 from fvc.source_files import LoadedSources, load_sources, source_paths
 
-_MAX_GAP_SECONDS = 600
+_MAX_LOST_SECONDS = 600
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 _MAX_NOTES = 8  # damaged places that are named
 
@@ -74,10 +74,12 @@ def decode(
         comment = f"Synthesised by fvc {__version__} from a motion stream (weights {header.model_hash.hex()})."
         with VideoWriter(target, *size, header.fps, rate, metadata={"comment": comment}) as video:
             source_set = loaded.source_set
-            draw = DrawRuntime(preset, source_set.pictures, [sample.parts for sample in source_set.samples])
+            draw = DrawRuntime(
+                preset, source_set.pictures, [s.only(header.profile.parts).parts for s in source_set.samples]
+            )
             decoder = Decoder(header, draw, source_set.samples[0])
             sink = _Sink(video, decoder, header, whole)
-            damaged_places = _play(reader, sink, stream, note, progress)
+            damaged_places = _play(reader, decoder, sink, stream, note, progress)
     return {
         "frames": sink.frames,
         "fps": round(float(header.fps), 3),
@@ -100,7 +102,7 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
     return cv2.resize(loaded.canvas(header), (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
 
 
-def _play(reader: StreamReader, sink: _Sink, stream: PathLike, note: Note, progress: Progress) -> int:
+def _play(reader: StreamReader, decoder: Decoder, sink: _Sink, stream: PathLike, note: Note, progress: Progress) -> int:
     """Decodes all packets; returns the number of damaged places."""
     name, size, damaged_places = label(stream), os.path.getsize(stream), 0
     total = _stated_frames(stream)
@@ -113,6 +115,8 @@ def _play(reader: StreamReader, sink: _Sink, stream: PathLike, note: Note, progr
             if reader.end is None and item.stop >= size:
                 continue  # the packet that was cut off
             damaged_places += 1
+            if item.stop - item.start >= 64 * MIN_PACKET:  # so many could be gone that six-bit numbers come round
+                decoder.lose()
             if damaged_places <= _MAX_NOTES:
                 note(_describe(item, name, sink.frames))
         if damaged_places > _MAX_NOTES:
@@ -137,12 +141,12 @@ def _stated_frames(path: PathLike) -> int | None:
 
 
 class _Sink:
-    """Puts decoded packets in their place in time and fills gaps; a hostile gap cannot balloon the output."""
+    """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
     def __init__(self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None) -> None:
         self._video, self._decoder, self._header, self._whole = video, decoder, header, whole
         self._sound = _SoundSink(video, header.audio) if header.audio else None
-        self.frames = 0
+        self.frames = self._lost = 0
 
     def take(self, packet: Packet) -> None:
         """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
@@ -160,7 +164,8 @@ class _Sink:
             self._sound.fill(max(end.audio_packets if end else 0, 1))  # a track without a sample is no valid MP4
 
     def _hold_until(self, index: int) -> None:
-        _limit(float((index - self.frames) / self._header.fps))
+        self._lost += max(index - self.frames, 0)
+        _limit(float(self._lost / self._header.fps))
         while self.frames < index:
             self._show(self._decoder.hold(self.frames).rgb)
 
@@ -173,7 +178,7 @@ class _SoundSink:
     """The sound's half of `_Sink`."""
 
     def __init__(self, video: VideoWriter, audio: Audio) -> None:
-        self._video, self._audio, self._packets = video, audio, 0
+        self._video, self._audio, self._packets, self._lost = video, audio, 0, 0
         self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
 
     def take(self, packet: Packet) -> None:
@@ -182,7 +187,8 @@ class _SoundSink:
 
     def fill(self, number: int) -> None:
         """Silence up to packet `number`."""
-        _limit((number - self._packets) * self._audio.frame_ms / 1000)
+        self._lost += max(number - self._packets, 0)
+        _limit(self._lost * self._audio.frame_ms / 1000)
         while self._packets < number:
             self._write(None)
 
@@ -192,5 +198,5 @@ class _SoundSink:
 
 
 def _limit(seconds: float) -> None:
-    if seconds > _MAX_GAP_SECONDS:
-        raise StreamError("E14", f"a gap of {seconds:.0f} seconds; at most {_MAX_GAP_SECONDS} are allowed")
+    if seconds > _MAX_LOST_SECONDS:
+        raise StreamError("E14", f"{seconds:.0f} seconds are missing in all; at most {_MAX_LOST_SECONDS} are filled in")

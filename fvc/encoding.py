@@ -20,7 +20,7 @@ from fvc.codec.encoder import Encoder, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
 from fvc.codec.quantizer import PAPER
-from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_canvas, code_pictures
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
@@ -177,8 +177,7 @@ def _choose_sources(
     coded, pictures = code_pictures([cut(frames[i], clip.crop) for i in chosen], SOURCE_CRF)
     samples = []
     for index, picture in zip(chosen, pictures, strict=True):
-        sample = make_sample(picture, to_crop(sup_of[index], clip.crop), network)
-        samples.append(DrivingSample({part: sample.parts[part] for part in kind.parts}))
+        samples.append(make_sample(picture, to_crop(sup_of[index], clip.crop), network).only(kind.parts))
     whole = frames[chosen[0]]
     coded_whole, size = code_canvas(whole, CANVAS_CRF) if canvas else (None, (0, 0))
     return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole

@@ -22,7 +22,7 @@ from fvc.codec.encoder import make_sample
 from fvc.codec.errors import InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.output import atomic_write, write_image
 from fvc.codec.sources import MAX_SOURCES, SourceSet, pixels_hash
-from fvc.codec.tracking import FaceTracker, _native_stderr_closed
+from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import label, read_image, reason
 from fvc.files import Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
 from fvc.models.runtime import MotionRuntime
@@ -166,8 +166,7 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
 
 
 def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
-    with _native_stderr_closed():  # libpng prints what it thinks of a picture
-        pictures = [(path, read_image(path)) for path in paths]
+    pictures = [(path, read_image(path)) for path in paths]
     whole = next((rgb for path, rgb in pictures if path.name == CANVAS), None)
     pictures = [(path, rgb) for path, rgb in pictures if path.name != CANVAS]
     is_own = pixels_hash([rgb for _, rgb in pictures]) == header.pixels_hash
@@ -181,7 +180,7 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
                 note(f"{label(path)}: more than one face; taking the largest")
             crop = _crop_of(rgb, np.array([face.box]), header.crop, is_own)
             square = cut(rgb, crop)
-            sample = make_sample(square, to_crop(face.sup, crop), network)
+            sample = make_sample(square, to_crop(face.sup, crop), network).only(header.profile.parts)
             found.append((abs(face.pose[0]), square, sample, rgb if crop == header.crop else None))
     found.sort(key=lambda item: item[0])  # frontal first
     if whole is None:

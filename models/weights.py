@@ -11,6 +11,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from fvc.codec.errors import FvcError
+
 GRAPHS = ("motion", "embed", "draw")
 _ROOT = Path(__file__).parent / "weights"
 
@@ -39,19 +41,25 @@ def write_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1) + "\n")
 
 
+def _manifest(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / "manifest.json").read_text())["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise FvcError(f"{folder / 'manifest.json'}: damaged; reinstall fvc") from None
+
+
 def verify(folder: Path) -> None:
-    """Raises ValueError if a file differs from the manifest (a damaged installation)."""
-    digests = json.loads((folder / "manifest.json").read_text())["sha256"]
+    """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
+    digests = _manifest(folder)
     for name in _files():
-        if _digest(folder / name) != digests[name]:
-            raise ValueError(f"{folder / name}: differs from its manifest; reinstall fvc")
+        if not (folder / name).exists() or _digest(folder / name) != digests.get(name):
+            raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
 
 @cache
 def model_hash(preset: str) -> bytes:
     """The eight bytes by which streams name these weights."""
-    digests = json.loads((folder_of(preset) / "manifest.json").read_text())["sha256"]
-    return bytes.fromhex(digests["weights.safetensors"])[:8]
+    return bytes.fromhex(_manifest(folder_of(preset))["weights.safetensors"])[:8]
 
 
 def preset_of(model: bytes) -> str | None:

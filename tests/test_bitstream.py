@@ -124,17 +124,15 @@ def test_end_payload_cannot_balloon() -> None:
 def make_stream(frames: int = 90, interval: int = 20) -> tuple[bytes, list[Packet]]:
     draw, file, packets = np.random.default_rng(0), io.BytesIO(), []
     writer = StreamWriter(file, make_header(audio=Audio(60, 312)))
-    audio = 0
     for index in range(frames):
         payload = draw.bytes(int(draw.integers(1, 60)))
         if index % interval == 0:
-            packets.append(Packet(Kind.KEY, index, bytes(KeyPayload(index, audio, payload))))
+            packets.append(Packet(Kind.KEY, index, bytes(KeyPayload(index, index, payload))))
         else:
             packets.append(Packet(Kind.MOTION, index, payload))
         writer.write(packets[-1])
-        packets.append(Packet(Kind.AUDIO, audio, draw.bytes(45)))
+        packets.append(Packet(Kind.AUDIO, index, draw.bytes(45)))
         writer.write(packets[-1])
-        audio += 1
     writer.end()
     return file.getvalue(), packets
 
@@ -186,7 +184,7 @@ def test_cut_streams_give_all_whole_packets() -> None:
 def test_flipped_bytes_cost_one_packet_or_reach_the_next_keyframe() -> None:
     data, packets = make_stream()
     header = len(bytes(make_header(audio=Audio(60, 312))))
-    for at in range(header, len(data) - 60, 13):
+    for at in range(header, len(data) - 60, 41):
         damaged = bytearray(data)
         damaged[at] ^= 0x5A
         reader = StreamReader(io.BytesIO(bytes(damaged)))

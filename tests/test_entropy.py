@@ -104,12 +104,13 @@ def test_motion_survives(profile: Profile, seed: int, step: int) -> None:
 @given(st.binary(max_size=60), st.sampled_from(list(Profile)))
 def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile) -> None:
     state = MotionState(profile.parts, BITS)
-    try:
-        for key, chunk in ((True, data), (False, data[::-1])):
-            for part, numbers in state.code(RangeReader(chunk), None, key).items():
-                assert all(0 <= number < 1 << BITS[part] for number in numbers)
-    except StreamError as error:
-        assert error.rule in ("E12", "E13")
+    for key, chunk in ((True, data), (False, data[::-1])):
+        try:
+            decoded = state.code(RangeReader(chunk), None, key)
+        except StreamError:
+            return
+        for part, numbers in decoded.items():
+            assert all(0 <= number < 1 << BITS[part] for number in numbers)
 
 
 def test_a_still_face_costs_little() -> None:

@@ -282,7 +282,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["bytes of a source picture"] == still.MAX_BYTES
     assert limits["pixels of a canvas"] == still.MAX_PIXELS
     player = "\n".join(path.read_text() for path in (ROOT / "fvc").glob("*.py"))
-    assert re.findall(r"_MAX_GAP_SECONDS = (\d+)", player) == [str(limits["seconds of a gap"])]
+    assert re.findall(r"_MAX_LOST_SECONDS = (\d+)", player) == [str(limits["seconds missing in all"])]
 
 
 def test_elements_have_the_names_of_the_code() -> None:
