@@ -113,10 +113,10 @@ def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tu
     stream, sources, back = (folder / f"{source.stem}.{end}" for end in ("fvc", "fvs", "mp4"))
     notes: list[str] = []
     sent = fvc.encode(source, stream, profile=profile, note=notes.append)
-    got = fvc.decode(stream, sources, back, note=notes.append)
+    fvc.decode(stream, sources, back, note=notes.append)
     fps = Fraction(sent["fps"]).limit_denominator(1001)
     with VideoReader(back) as video:
-        frames_back = sum(1 for _ in video.frames(fps, only=()))
+        frames_back = sum(1 for _ in video.frames(fps))
         seconds_back = video.duration
     with VideoReader(source) as video:
         seconds = video.duration
@@ -127,7 +127,7 @@ def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tu
         "seconds": seconds,
         "seconds_back": seconds_back,
         "frames": sent["frames"],
-        "frames_back": got["frames"],
+        "frames_back": frames_back,
         "bits_per_frame": sent["motion_bits_per_frame"],
         "motion_kbps": sent["motion_kbps"],
         "file_kbps": sent["file_kbps"],
@@ -136,7 +136,6 @@ def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tu
         **scores,
         "notes": notes,
     }
-    assert abs(frames_back - got["frames"]) <= 1
     return row, strip
 
 

@@ -57,11 +57,12 @@ class SparseMotion(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, n_points: int, side: int) -> None:
+    def __init__(self, n_sup: int, n_unsup: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.log_variance = nn.Parameter(torch.full((n_points,), 0.01).log())
-        self.bias = nn.Parameter(torch.zeros(n_points))
+        self.log_variance = nn.Parameter(torch.full((n_sup + n_unsup,), 0.01).log())
+        # Learned keypoints are noise at first: where tracked ones are near, they have little to say.
+        self.bias = nn.Parameter(torch.cat([torch.zeros(n_sup), torch.full((n_unsup,), -3.0)]))
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
 
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
@@ -89,11 +90,11 @@ class DenseMotion(nn.Module):
     Returns `outputs` maps [B, outputs, 32, 32], zero at the start of training, and features [B, base, 32, 32].
     """
 
-    def __init__(self, n_points: int, outputs: int, base: int = 32) -> None:
+    def __init__(self, n_sup: int, n_unsup: int, outputs: int, base: int = 32) -> None:
         super().__init__()
-        self.coarse = SparseMotion(n_points, NET_SIDE)
+        self.coarse = SparseMotion(n_sup, n_unsup, NET_SIDE)
         self.background = nn.Parameter(torch.tensor(-4.0))
-        self.hourglass = Hourglass(n_points + 2, base, depth=4)
+        self.hourglass = Hourglass(n_sup + n_unsup + 2, base, depth=4)
         self.head = nn.Conv2d(base, outputs, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)

@@ -63,9 +63,9 @@ class FusedGenerator(nn.Module):
 
     def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
         super().__init__()
-        points = len(mean_sup) + n_unsup
+        points = len(mean_sup), n_unsup
         self.reference = _Reference(mean_sup, n_unsup)
-        self.frontalizer, self.dense_motion = DenseMotion(points, 3), DenseMotion(points, 3)
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 3)
         self.encoder = nn.Sequential(
             _stem(16),
             InvertedResidual(16, 16),
@@ -121,11 +121,11 @@ class ComposedGenerator(nn.Module):
 
     def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
         super().__init__()
-        points = len(mean_sup) + n_unsup
+        points = len(mean_sup), n_unsup
         self.reference = _Reference(mean_sup, n_unsup)
         # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 3 occlusions
-        self.frontalizer, self.dense_motion = DenseMotion(points, 3), DenseMotion(points, 8)
-        self.sparse = SparseMotion(points, FLOW_SIDE)
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 8)
+        self.sparse = SparseMotion(*points, FLOW_SIDE)
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.encode_fine = nn.Sequential(_stem(16), InvertedResidual(16, 16))

@@ -27,7 +27,7 @@ class Preset:
     name: str
     generator: str
     profiles: dict[str, float] = field(
-        default_factory=lambda: {"sup+unsup+expr": 0.6, "sup+unsup": 0.1, "sup": 0.15, "unsup+jac": 0.15}
+        default_factory=lambda: {"sup+unsup+expr": 0.5, "sup+unsup": 0.1, "sup": 0.25, "unsup+jac": 0.15}
     )
 
     def build(self, mean_sup: Tensor | None = None) -> Network:

@@ -55,7 +55,7 @@ def test_motion_net_shapes_and_ranges() -> None:
 
 
 def test_sparse_motion_is_exact_at_an_only_keypoint_and_follows_its_jacobian() -> None:
-    motion = SparseMotion(3, 16)
+    motion = SparseMotion(2, 1, 16)
     eye = torch.eye(2).expand(1, 3, 2, 2)
     turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).expand(1, 3, 2, 2)
     presence = torch.tensor([[1.0, 0.0, 0.0]])

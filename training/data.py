@@ -112,6 +112,10 @@ class Batch:
     driving: torch.Tensor
     driving_keypoints: torch.Tensor
 
+    def to(self, device: str) -> Batch:
+        """The batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
+
 
 class Sampler:
     """One batch per step, the same whenever it is asked for; a sample's frames share one augmentation."""
@@ -159,8 +163,11 @@ class Sampler:
         return rgb, keypoints
 
     def batch(self, step: int, size: int, n_sources: int) -> Batch:
-        """The batch of training step `step`: `size` samples of `n_sources` sources and one driving frame."""
-        self._random = np.random.default_rng([self._seed, step])
+        """The batch of training step `step` (negative: one that is never trained on).
+
+        It has `size` samples of `n_sources` sources and one driving frame.
+        """
+        self._random = np.random.default_rng([self._seed, abs(step), int(step < 0)])
         rgbs, points = [], []
         for _ in range(size):
             sources, driving = self._frames(n_sources)
