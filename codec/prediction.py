@@ -10,6 +10,7 @@ far.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -50,10 +51,7 @@ class MotionState:
         """Codes one frame; returns its integers. `integers` is None on the decoding side."""
         result = {}
         for part in self._parts:
-            count = 1
-            for length in PART_SHAPES[part]:
-                count *= length
-            given = integers[part] if integers is not None else [0] * count
+            given = integers[part] if integers is not None else [0] * math.prod(PART_SHAPES[part])
             result[part] = self._code_key(coder, part, given) if key else self._code_part(coder, part, given)
         self._last = result
         return result

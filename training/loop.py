@@ -18,18 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from fvc.codec.sample import Profile
 from fvc.models.flow import Points
 from fvc.models.network import Network
 from fvc.models.presets import PRESETS
 from fvc.training.data import Batch, Pack, Sampler
 from fvc.training.losses import equivariance_loss, load_perceptual, perceptual_loss, region_weights
 
-PARTS = {
-    "sup": {"sup"},
-    "sup+unsup": {"sup", "unsup"},
-    "sup+unsup+expr": {"sup", "unsup", "expr"},
-    "unsup+jac": {"unsup", "jac"},
-}
+PARTS = {profile.label: set(profile.parts) for profile in Profile}
 
 
 @dataclass(frozen=True)
