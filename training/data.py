@@ -24,6 +24,8 @@ from safetensors.numpy import save_file
 
 SIDE = 256
 _LANDMARK_UNIT = 8192
+_LIDS, _LIPS = ((19, 23), (20, 24)), ((5, 6),)  # upper and lower, as positions in the sup set (codec.tracking.SUP)
+_HARD = 0.3  # share of samples whose driving frame is chosen for its eyes or mouth
 
 
 class PackWriter:
@@ -123,6 +125,12 @@ class Sampler:
     def __init__(self, pack: Pack, mirror: tuple[int, ...], seed: int = 0) -> None:
         self._pack, self._mirror, self._seed = pack, list(mirror), seed
         self._random = np.random.default_rng(seed)
+        points = pack.keypoints
+        height = np.linalg.norm(points[:, 0] - points[:, 1], axis=-1)  # forehead to chin
+        self._eyes, self._mouth = (
+            np.mean([np.linalg.norm(points[:, up] - points[:, low], axis=-1) for up, low in lids], 0) / height
+            for lids in (_LIDS, _LIPS)
+        )
         self._people = [p for p in ([c for c in clips if len(c.frames) >= 4] for clips in pack.people) if p]
 
     def _frames(self, n_sources: int) -> tuple[np.ndarray, int]:
@@ -130,21 +138,27 @@ class Sampler:
         person = self._people[draw.integers(len(self._people))]
         clip = person[draw.integers(len(person))]
         yaw = self._pack.yaw
-        picked = draw.permutation(clip.frames)[: n_sources + 4]
+        picked = draw.permutation(clip.frames)[: n_sources + 6]
         picked = picked[np.argsort(yaw[picked], kind="stable")]
         if draw.random() < 0.5:
             picked = picked[::-1]
         a, c, rest = picked[0], picked[-1], picked[1:-1]
         near = [f for f in rest if abs(yaw[f] - yaw[a]) < 0.1]
         # B2, a small rotation away from a source, or B1, anywhere between the sources.
-        pool = near if draw.random() < 0.3 and near else rest
-        driving = pool[draw.integers(len(pool))]
+        pool = near if draw.random() < 0.3 and near else list(rest)
+        driving = self._least_like(pool, [a, c]) if draw.random() < _HARD else pool[draw.integers(len(pool))]
         others = [f for f in rest if f != driving]
         extra = list(draw.permutation(others)[: n_sources - 2]) if others else []
         sources = draw.permutation(np.array([a, c, *extra], np.int64))[:n_sources]
         while len(sources) < n_sources:
             sources = np.append(sources, a)
         return sources, int(driving)
+
+    def _least_like(self, pool: list[int], sources: list[int]) -> int:
+        """The frame whose eyes or mouth are open least like both sources': blinks and open mouths are rare."""
+        gap = self._eyes if self._random.random() < 0.5 else self._mouth
+        apart = np.abs(gap[pool][:, None] - gap[sources]).min(1)
+        return pool[int(apart.argmax())]
 
     def _augment(self, rgb: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[T,H,W,3] uint8 and [T,33,2]: crop jitter, mirror, gain and tint, one draw for all T."""

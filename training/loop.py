@@ -52,8 +52,9 @@ def _loss(
     picture, target = result["picture"], batch.driving
     count = len(target)
     error = (picture - target).abs()
-    relative, lpips = perceptual_loss(perceptual, picture, target)
-    faces = (error * region_weights(batch.driving_keypoints, target.shape[-1])).mean()
+    regions = region_weights(batch.driving_keypoints, target.shape[-1])
+    relative, lpips = perceptual_loss(perceptual, picture, target, 0.75 + 0.25 * regions)
+    faces = (error * regions).mean()
     small = F.avg_pool2d(target, 4)
     equivariance = equivariance_loss(
         network.motion.keypoints, small, result["unsup"][-count:], result["jacobians"][-count:]

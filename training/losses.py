@@ -34,8 +34,11 @@ def _normalized(x: Tensor) -> Tensor:
     return x / (x.pow(2).sum(1, keepdim=True) + 1e-6).sqrt()
 
 
-def perceptual_loss(network: Any, picture: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns (relative L1 of features over all scales, LPIPS at full scale) of [B, 3, H, W] in [0, 1]."""
+def perceptual_loss(network: Any, picture: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Perceptual losses of [B, 3, H, W] in [0, 1].
+
+    Returns (relative L1 of features over all scales, LPIPS at full scale, where errors count `weights` [B, 1, H, W]).
+    """
 
     def features(x: Tensor) -> list[Tensor]:
         return network.net(((2 * x - 1) - network.shift) / network.scale, taps=True)
@@ -50,7 +53,8 @@ def perceptual_loss(network: Any, picture: Tensor, target: Tensor) -> tuple[Tens
             relative = relative + (a - b).abs().mean() / (b.abs().mean() + 1e-3)
         if scale == 1:
             for a, b, head in zip(got, wanted, network.lin, strict=True):
-                lpips = lpips + ((_normalized(a) - _normalized(b)).pow(2) * head).sum(1).mean()
+                error = ((_normalized(a) - _normalized(b)).pow(2) * head).sum(1, keepdim=True)
+                lpips = lpips + (error * F.adaptive_avg_pool2d(weights, error.shape[-2:])).mean()
     return relative, lpips
 
 
