@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from fvc.codec.errors import StreamError
+from fvc.codec.scheduling import leave_real_time
 
 os.environ.setdefault("SVT_LOG", "0")  # the encoder would print its settings
 MAX_PIXELS = 1 << 22
@@ -27,6 +28,8 @@ def encode_still(rgb: np.ndarray, crf: int) -> bytes:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="JPEG")
     frame.pts = 0
+    context.open()
+    leave_real_time()
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 

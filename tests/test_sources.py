@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -183,3 +184,11 @@ def test_pose_of_a_frontal_model() -> None:
     assert Face(points).pose == (0, 0, 0)
 
 
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="schedulers are Linux's")
+def test_encoding_a_picture_leaves_no_real_time_thread() -> None:
+    """SVT-AV1 makes itself and its caller real-time when root runs it."""
+    encode_still(np.zeros((64, 64, 3), np.uint8), 30)
+    threads = [int(task) for task in os.listdir("/proc/self/task")]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
