@@ -6,6 +6,7 @@ Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fvc.models.flow import Points
-from fvc.models.generator import ComposedGenerator
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.network import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
@@ -38,7 +39,7 @@ class MotionGraph(nn.Module):
 
 
 class EmbedGraph(nn.Module):
-    """Source pictures uint8 [N, 256, 256, 3] and their points -> what the networks compute of the embedding."""
+    """Source pictures uint8 [N, 256, 256, 3] and their points -> the embedding."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -46,38 +47,31 @@ class EmbedGraph(nn.Module):
 
     def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        embedding = self.generator.embed(_unit(pictures)[None], Points(position, jacobian, presence))
-        return embedding[:5] if isinstance(self.generator, ComposedGenerator) else embedding
+        return tuple(self.generator.embed(_unit(pictures)[None], Points(position, jacobian, presence)))
 
 
-class DrawComposed(nn.Module):
-    """Embedding and one driving sample -> uint8 [1, 256, 256, 3]."""
+class DrawGraph(nn.Module):
+    """The embedding's tensors and one driving sample (its points, its expression code) -> uint8 [1, 256, 256, 3]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.generator: Any = network.generator
 
-    def forward(
-        self, deep: Tensor, middle: Tensor, fine: Tensor, rgb: Tensor, residual: Tensor, source_position: Tensor,
-        source_jacobian: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor,
-    ) -> Tensor:  # fmt: skip
+    def forward(self, *tensors: Tensor) -> Tensor:
         """See the class."""
-        embedding = (deep, middle, fine, rgb, residual, source_position, source_jacobian)
+        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
         picture = self.generator.draw(embedding, Points(position, jacobian, presence), expression)
         return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-class DrawFused(nn.Module):
-    """As `DrawComposed`, for the paper's generator; its embedding is one tensor."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.generator: Any = network.generator
-
-    def forward(self, deep: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor, expression: Tensor) -> Tensor:
-        """See the class."""
-        picture = self.generator.draw((deep,), Points(position, jacobian, presence), expression)
-        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Folds every batch norm that follows a convolution into it; in place, for evaluation only."""
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            for name, (first, second) in enumerate(itertools.pairwise(list(module))):
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    module[name], module[name + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+    return network
 
 
 def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
@@ -96,15 +90,12 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
 
     embed = EmbedGraph(network)
     source = (pictures, *points(3))
-    composed = isinstance(network.generator, ComposedGenerator)
     with torch.no_grad():
-        embedding = embed(*source) + (source[1:3] if composed else ())
-    driving = (*points(1), rand(1, N_EXPRESSION))
-    draw = (DrawComposed if composed else DrawFused)(network)
+        embedding = embed(*source)
     return {
         "motion": (MotionGraph(network), (pictures[:1],)),
         "embed": (embed, source),
-        "draw": (draw, (*embedding, *driving)),
+        "draw": (DrawGraph(network), (*embedding, *points(1), rand(1, N_EXPRESSION))),
     }
 
 
@@ -116,12 +107,13 @@ def convert(run_weights: Path, preset: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
-    network = load_network(folder / "weights.safetensors", preset)
+    network = fold_batch_norms(load_network(folder / "weights.safetensors", preset))
     for name, (module, example) in graphs(network).items():
-        model = openvino.convert_model(module.eval(), example_input=example)
+        with torch.no_grad():
+            traced = torch.jit.trace(module.eval(), example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
-            free = name == "embed" or (name == "draw" and index < len(example) - 4 and len(example) > 5)
-            shape = openvino.PartialShape([-1 if free else tensor.shape[0], *tensor.shape[1:]])
+            shape = openvino.PartialShape([-1 if len(tensor) == 3 else 1, *tensor.shape[1:]])  # 3: one per source
             model.inputs[index].get_node().set_partial_shape(shape)
             port.get_tensor().set_names({f"in{index}"})
         model.validate_nodes_and_infer_types()

@@ -35,6 +35,24 @@ class Points(NamedTuple):
         return Points(*(t.repeat_interleave(count, 0) for t in self))
 
 
+class Reference(nn.Module):
+    """The learned frontal reference position p_r: sup part starts at the data's mean, unsup near the centre."""
+
+    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        unsup = torch.randn(n_unsup, 2, generator=generator) * 0.2
+        self.position = nn.Parameter(torch.cat([mean_sup.float(), unsup]))
+        self.register_buffer("jacobian", torch.eye(2).repeat(len(self.position), 1, 1), persistent=False)
+
+    def like(self, points: Points) -> Points:
+        """The reference as Points with the batch size and the presence of `points`."""
+        batch = points.position.shape[0]
+        return Points(
+            self.position[None].expand(batch, -1, -1), self.jacobian[None].expand(batch, -1, -1, -1), points.presence
+        )
+
+
 def _squared_distance(grid: Tensor, position: Tensor) -> Tensor:
     """[P, 2], [B, K, 2] -> [B, P, K]."""
     return ((grid[None, :, None] - position[:, None]) ** 2).sum(-1)

@@ -1,16 +1,8 @@
 """The receiver's networks: source frames -> embedding (once), embedding + driving sample -> picture (per frame).
 
-Two designs behind one interface, `embed` and `draw`:
-
-`FusedGenerator`, the paper's (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
-
-    source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)-->
-    embedding driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) ->
-    picture
-
-`ComposedGenerator`, ours: nothing is fused into one blurred reference picture. The sources keep their features at 32,
-64 and 128 and their RGB at 256; the reference position stays the hub, so that there is one dense motion network per
-frame and not N:
+Nothing is fused into one blurred reference picture, as the paper's Frontalizer does (`models.baselines`). The sources
+keep their features at 32, 64 and 128 and their RGB at 256; the reference position stays the hub, so that there is one
+dense motion network per frame and not N:
 
     once        Frontalizer(reference -> source_n): residual flow_n, confidence_n              cached
     per frame   DenseMotion(driving -> reference): where each pixel lies in the reference, background mask, occlusion
@@ -31,77 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, SparseMotion
+from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion
 from fvc.models.keypoints import N_EXPRESSION
-from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, warp
-
-
-class _Reference(nn.Module):
-    """The learned frontal reference position p_r: sup part starts at the data's mean, unsup near the centre."""
-
-    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        unsup = torch.randn(n_unsup, 2, generator=generator) * 0.2
-        self.position = nn.Parameter(torch.cat([mean_sup.float(), unsup]))
-        self.register_buffer("jacobian", torch.eye(2).repeat(len(self.position), 1, 1), persistent=False)
-
-    def like(self, points: Points) -> Points:
-        """The reference as Points with the batch size and the presence of `points`."""
-        batch = points.position.shape[0]
-        return Points(
-            self.position[None].expand(batch, -1, -1), self.jacobian[None].expand(batch, -1, -1, -1), points.presence
-        )
-
-
-def _stem(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU6())
-
-
-class FusedGenerator(nn.Module):
-    """The paper's mobile Frontalizer. Embedding: features in the reference position [B, 32, 32, 32]."""
-
-    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
-        super().__init__()
-        points = len(mean_sup), n_unsup
-        self.reference = _Reference(mean_sup, n_unsup)
-        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 3)
-        self.encoder = nn.Sequential(
-            _stem(16),
-            InvertedResidual(16, 16),
-            InvertedResidual(16, 24, 4, down=True),
-            InvertedResidual(24, 24, 4),
-            InvertedResidual(24, 32, 4, down=True),
-            *(InvertedResidual(32, 32, 4) for _ in range(2)),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(32 + N_EXPRESSION, 64, 1),
-            *(InvertedResidual(64, 64, 4) for _ in range(4)),
-            InvertedResidual(64, 48, up=True),
-            InvertedResidual(48, 48, 4),
-            InvertedResidual(48, 32, up=True),
-            InvertedResidual(32, 32, 4),
-            InvertedResidual(32, 16, up=True),
-            nn.Conv2d(16, 3, 3, padding=1),
-        )
-        self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
-
-    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...] -> (embedding,)."""
-        batch, count = sources.shape[:2]
-        features = self.encoder(sources.flatten(0, 1)).float()
-        maps, _, coarse = self.frontalizer(self.reference.like(points), points)
-        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
-        weights = maps[:, 2:].unflatten(0, (batch, count)).softmax(1)
-        return ((warp(features, flow).unflatten(0, (batch, count)) * weights).sum(1),)
-
-    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
-        maps, _, coarse = self.dense_motion(points, self.reference.like(points))
-        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
-        features = warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2)
-        code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
-        return torch.sigmoid(self.decoder(torch.cat([features, code], 1)).float())
+from fvc.models.layers import InvertedResidual, conv_joined, identity_grid, resize, resize_flow, stem, warp
 
 
 class Embedding(NamedTuple):
@@ -122,13 +46,13 @@ class ComposedGenerator(nn.Module):
     def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
         super().__init__()
         points = len(mean_sup), n_unsup
-        self.reference = _Reference(mean_sup, n_unsup)
+        self.reference = Reference(mean_sup, n_unsup)
         # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 3 occlusions
         self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 8)
         self.sparse = SparseMotion(*points, FLOW_SIDE)
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
-        self.encode_fine = nn.Sequential(_stem(16), InvertedResidual(16, 16))
+        self.encode_fine = nn.Sequential(stem(16), InvertedResidual(16, 16))
         self.shrink_fine = nn.Conv2d(16, 8, 1)
         self.encode_middle = nn.Sequential(InvertedResidual(16, 32, 4, down=True), InvertedResidual(32, 32, 3))
         self.encode_deep = nn.Sequential(
@@ -170,7 +94,8 @@ class ComposedGenerator(nn.Module):
 
         # The vote needs the warped middle level before it is blended.
         middle = warp(source.middle, flow)
-        blend = blend + self.vote(torch.cat([middle, blend], 1)).float()
+        first, *rest = self.vote
+        blend = blend + nn.Sequential(*rest)(conv_joined(first, middle, blend)).float()
         blend = blend.unflatten(0, (batch, count)).softmax(1).flatten(0, 1)
         middle = (middle * blend).unflatten(0, (batch, count)).sum(1)
         occlusion = torch.sigmoid(maps[:, 5:8] + 2)
@@ -178,10 +103,10 @@ class ComposedGenerator(nn.Module):
         deep = mix(source.deep, NET_SIDE) * occlusion[:, 0:1]
         middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
         fine = mix(source.fine, 128) * resize(occlusion[:, 2:3], 128)
-        code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
-        y = self.deep(torch.cat([deep, motion_features.float(), code], 1))
-        y = self.join_middle(torch.cat([self.up_middle(y), middle], 1))
-        y = self.join_fine(torch.cat([self.up_fine(y), fine, F.pixel_unshuffle(rgb, 2)], 1))
+        first, *rest = self.deep
+        y = nn.Sequential(*rest)(conv_joined(first, deep, motion_features.float(), expression[:, :, None, None]))
+        y = self.join_middle(self.up_middle(y), middle)
+        y = self.join_fine(self.up_fine(y), torch.cat([fine, F.pixel_unshuffle(rgb, 2)], 1))
         y = F.pixel_shuffle(self.out(y).float(), 2)
         keep = torch.sigmoid(y[:, 3:])
         return keep * rgb + (1 - keep) * torch.sigmoid(y[:, :3])

@@ -11,6 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def conv_joined(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
+    """conv(torch.cat(parts, 1)) without the copy. A part [B, C, 1, 1] stands for constant maps (1x1 kernels only)."""
+    weights = conv.weight.split([part.shape[1] for part in parts], 1)
+    first, *rest = (F.conv2d(x, w, None, conv.stride, conv.padding) for x, w in zip(parts, weights, strict=True))
+    total = sum(rest, first)
+    return total if conv.bias is None else total + conv.bias[:, None, None]
+
+
 class InvertedResidual(nn.Module):
     """1x1 expand, 3x3 depthwise, 1x1 project; skip connection where the shape allows it.
 
@@ -29,13 +37,19 @@ class InvertedResidual(nn.Module):
         )
         self.project = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] -> [B, outputs, H', W']."""
-        y = self.expand(x)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """[B, inputs, H, W], perhaps in several parts of the channels -> [B, outputs, H', W']."""
+        x, (first, *rest) = parts[0], self.expand
+        y = nn.Sequential(*rest)(conv_joined(first, *parts))
         if self.up:
             y = F.interpolate(y, scale_factor=2.0, mode="nearest")
         y = self.project(self.filter(y))
         return x + y if self.skip else y
+
+
+def stem(channels: int) -> nn.Sequential:
+    """[B, 3, H, W] -> [B, channels, H / 2, W / 2]."""
+    return nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU6())
 
 
 class Hourglass(nn.Module):

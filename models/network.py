@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fvc.models.baselines import FirstOrderGenerator, FusedGenerator
 from fvc.models.flow import Points
-from fvc.models.generator import ComposedGenerator, FusedGenerator
+from fvc.models.generator import ComposedGenerator
 from fvc.models.keypoints import N_UNSUP, MotionNet
 from fvc.models.presets import PRESETS
 
-_GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator}
+_GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator, "first-order": FirstOrderGenerator}
 
 
 class Network(nn.Module):

@@ -20,8 +20,9 @@ class Preset:
 
     Attributes:
         name: its folder under `models/weights`.
-        generator: "composed" or "fused" (see `models.generator`).
+        generator: "composed" (see `models.generator`), "fused" or "first-order" (see `models.baselines`).
         profiles: profile -> share of the training steps that see only this profile's parts.
+        max_sources: how many source frames a training sample has at most.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Preset:
     profiles: dict[str, float] = field(
         default_factory=lambda: {"sup+unsup+expr": 0.5, "sup+unsup": 0.1, "sup": 0.25, "unsup+jac": 0.15}
     )
+    max_sources: int = 3
 
     def build(self, mean_sup: Tensor | None = None) -> Network:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
@@ -39,4 +41,12 @@ class Preset:
         return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup)
 
 
-PRESETS = {preset.name: preset for preset in (Preset("composed", "composed"), Preset("frontalizer-mobile", "fused"))}
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("composed", "composed"),
+        Preset("frontalizer-mobile", "fused"),
+        # the first-order model is trained with one source; with more at inference it is the paper's FOM-Mult
+        Preset("fom-mobile", "first-order", {"unsup+jac": 1.0}, max_sources=1),
+    )
+}

@@ -85,11 +85,10 @@ class DrawRuntime:
         embed = _compile(preset, "embed", count)
         embedding = [np.array(t) for t in embed.infer([np.stack(pictures), position, jacobian, presence]).values()]
         self._request = _compile(preset, "draw", count)
-        fixed = [*embedding, position, jacobian] if len(embedding) > 1 else embedding
-        self._first = len(fixed)
+        self._first = len(embedding)
         import openvino
 
-        for index, tensor in enumerate(fixed):
+        for index, tensor in enumerate(embedding):
             self._request.set_input_tensor(index, openvino.Tensor(np.ascontiguousarray(tensor)))
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:

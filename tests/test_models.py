@@ -8,7 +8,7 @@ import torch
 
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.keypoints import MotionNet
-from fvc.models.layers import Hourglass, InvertedResidual, identity_grid, warp
+from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, warp
 from fvc.models.network import load_network
 from fvc.models.presets import DEFAULT, N_SUP, PRESETS
 from fvc.models.runtime import DrawRuntime, MotionRuntime, points
@@ -36,6 +36,34 @@ def test_expanding_before_upsampling_is_the_same() -> None:
     x = torch.rand(1, 8, 5, 5)
     late = torch.nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
     assert torch.allclose(block(x), block.project(block.filter(block.expand(late))), atol=1e-6)
+
+
+def test_joined_convolution_needs_no_joined_input() -> None:
+    conv = torch.nn.Conv2d(5, 4, 1)
+    a, b, code = torch.rand(2, 2, 6, 6), torch.rand(2, 1, 6, 6), torch.rand(2, 2, 1, 1)
+    whole = conv(torch.cat([a, b, code.expand(-1, -1, 6, 6)], 1))
+    assert torch.allclose(conv_joined(conv, a, b, code), whole, atol=1e-6)
+    block = InvertedResidual(3, 4).eval()
+    assert torch.allclose(block(a, b), block.project(block.filter(block.expand(torch.cat([a, b], 1)))), atol=1e-6)
+
+
+def test_first_order_model_switches_to_the_nearest_source() -> None:
+    torch.manual_seed(0)
+    generator = PRESETS["fom-mobile"].build().generator.eval()
+    pictures, unsup = torch.rand(1, 2, 3, 256, 256), torch.rand(2, 10, 2) - 0.5
+
+    def at(position: torch.Tensor) -> Points:
+        count = len(position)
+        presence = torch.cat([torch.zeros(count, N_SUP), torch.ones(count, 10)], 1)
+        whole = torch.cat([torch.zeros(count, N_SUP, 2), position], 1)
+        return Points(whole, torch.eye(2).expand(count, N_SUP + 10, 2, 2), presence)
+
+    both = generator.embed(pictures, at(unsup))
+    code = torch.full((1, 16), 0.5)
+    for n in range(2):
+        alone = generator.embed(pictures[:, n : n + 1], at(unsup[n : n + 1]))
+        driving = at(unsup[n : n + 1] + 0.02)
+        assert torch.allclose(generator.draw(both, driving, code), generator.draw(alone, driving, code), atol=1e-5)
 
 
 def test_hourglass_shapes() -> None:

@@ -184,8 +184,6 @@ def test_pose_of_a_frontal_model() -> None:
     assert Face(points).pose == (0, 0, 0)
 
 
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="schedulers are Linux's")
 def test_encoding_a_picture_leaves_no_real_time_thread() -> None:
     """SVT-AV1 makes itself and its caller real-time when root runs it."""

@@ -1,0 +1,109 @@
+"""The two systems that ours is measured against, built of the same blocks (same interface: `embed` and `draw`).
+
+`FusedGenerator`, the paper's mobile Frontalizer (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
+
+    source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)-->
+    embedding
+    driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) -> picture
+
+`FirstOrderGenerator`, the first-order model (Siarohin et al., NeurIPS 2019) in the paper's mobile form: one flow
+straight from the driving keypoints to a source's. With several sources it switches to the one whose keypoints are
+nearest (the paper's "FOM-Mult"); it is trained with one.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fvc.models.flow import NET_SIDE, DenseMotion, Points, Reference
+from fvc.models.keypoints import N_EXPRESSION
+from fvc.models.layers import InvertedResidual, identity_grid, stem, warp
+
+
+def _encoder() -> nn.Sequential:
+    """[B, 3, 256, 256] -> [B, 32, 32, 32]."""
+    return nn.Sequential(
+        stem(16),
+        InvertedResidual(16, 16),
+        InvertedResidual(16, 24, 4, down=True),
+        InvertedResidual(24, 24, 4),
+        InvertedResidual(24, 32, 4, down=True),
+        *(InvertedResidual(32, 32, 4) for _ in range(2)),
+    )
+
+
+def _decoder() -> nn.Sequential:
+    """[B, 32 + 16, 32, 32] -> [B, 3, 256, 256], before the sigmoid."""
+    return nn.Sequential(
+        nn.Conv2d(32 + N_EXPRESSION, 64, 1),
+        *(InvertedResidual(64, 64, 4) for _ in range(4)),
+        InvertedResidual(64, 48, up=True),
+        InvertedResidual(48, 48, 4),
+        InvertedResidual(48, 32, up=True),
+        InvertedResidual(32, 32, 4),
+        InvertedResidual(32, 16, up=True),
+        nn.Conv2d(16, 3, 3, padding=1),
+    )
+
+
+def _decode(decoder: nn.Module, features: Tensor, expression: Tensor) -> Tensor:
+    """Features [B, 32, 32, 32] and expression code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
+    code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
+    return torch.sigmoid(decoder(torch.cat([features, code], 1)).float())
+
+
+class FusedGenerator(nn.Module):
+    """The paper's mobile Frontalizer. Embedding: features in the reference position [B, 32, 32, 32]."""
+
+    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
+        super().__init__()
+        points = len(mean_sup), n_unsup
+        self.reference = Reference(mean_sup, n_unsup)
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 3)
+        self.encoder, self.decoder = _encoder(), _decoder()
+        self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
+
+    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
+        """sources [B, N, 3, 256, 256], their points [B * N, ...] -> (embedding,)."""
+        batch, count = sources.shape[:2]
+        features = self.encoder(sources.flatten(0, 1)).float()
+        maps, _, coarse = self.frontalizer(self.reference.like(points), points)
+        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        weights = maps[:, 2:].unflatten(0, (batch, count)).softmax(1)
+        return ((warp(features, flow).unflatten(0, (batch, count)) * weights).sum(1),)
+
+    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+        maps, _, coarse = self.dense_motion(points, self.reference.like(points))
+        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
+
+
+class FirstOrderGenerator(nn.Module):
+    """The mobile first-order model. Embedding: features [B * N, 32, 32, 32], keypoints and Jacobians of the sources."""
+
+    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
+        super().__init__()
+        self.dense_motion = DenseMotion(len(mean_sup), n_unsup, 3)
+        self.encoder, self.decoder = _encoder(), _decoder()
+        self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
+
+    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
+        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
+        return self.encoder(sources.flatten(0, 1)).float(), points.position, points.jacobian
+
+    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+        batch = points.position.shape[0]
+        features, position, jacobian = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in embedding)
+        apart = ((position - points.position[:, None]) ** 2).sum(-1) * points.presence[:, None]  # [B, N, K]
+        nearest = nn.functional.one_hot(apart.sum(-1).argmin(1), features.shape[1]).to(features.dtype)  # [B, N]
+        features = torch.einsum("bn,bnchw->bchw", nearest, features)
+        source = Points(
+            torch.einsum("bn,bnkx->bkx", nearest, position), torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
+            points.presence,
+        )  # fmt: skip
+        maps, _, coarse = self.dense_motion(points, source)
+        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        return _decode(self.decoder, warp(features, flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
