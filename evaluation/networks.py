@@ -9,6 +9,7 @@ looked at through the same window: the one that the reference's landmarks give.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,20 @@ class Networks:
                 self.instruments.append(kind(self._folder / kind.network))  # type: ignore[operator]
             else:
                 self.missing.update(dict.fromkeys(kind.metrics, self._why(kind.network)))
+
+    def load(self) -> None:
+        """Loads all networks now. Raises FvcError where one is damaged."""
+        for network in (*self.lpips.values(), *self.instruments):
+            _ = network.net
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the instruments' code and weights, for results that depend on them."""
+        digest = hashlib.sha256()
+        for instrument in self.instruments:
+            for path in sorted(p for p in instrument.folder.iterdir() if p.suffix in (".py", ".safetensors", ".json")):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def _has(self, name: str) -> bool:
         return self._folder is not None and _has_torch() and (self._folder / name / f"load_{name}.py").is_file()

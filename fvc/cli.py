@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import signal
 import sys
@@ -200,6 +201,55 @@ def train(
         from fvc.training.loop import train as work
     recipe = Recipe(preset, minutes, batch=batch, rate=rate, seed=seed)
     typer.echo(work(recipe, data, val, perceptual, run, SUP, SUP_MIRROR))
+
+
+@app.command(
+    epilog="Example:  fvc evaluate composed --data data/ --metric-weights data/weights --profiles sup,sup+unsup+expr"
+)
+def evaluate(
+    presets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRESET...]",
+            help="PRESET, PRESET:PROFILE or a folder with exported weights. Default: all that are installed.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="A folder that holds the split's folder of clips, and perhaps catalog.csv.")
+    ] = Path("."),
+    split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.md, results.json, plots and picture strips.")
+    ] = None,
+    fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
+    profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
+    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many clips, by name.", min=1)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the clips of a split with one or more presets and say how good the pictures are (needs fvc[measure])."""
+    from fvc.codec.video import label
+
+    with _extra("measure"):
+        from fvc.evaluation.evaluate import evaluate as run
+        from fvc.evaluation.figures import GROUP_TITLES, table
+
+        for package in ("matplotlib",) * (out is not None) + ("torch",) * (metric_weights is not None):
+            importlib.import_module(package)
+    with _Bar() as bar:
+        result = run(
+            presets or [], data, split=split, metric_weights=metric_weights, out=out, cache=cache, fps=fps,
+            profiles=[name for name in profiles.split(",") if name], every=every, limit=limit, note=_note, progress=bar,
+        )  # fmt: skip
+    lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
+    lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
+    _show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
 
 
 @contextlib.contextmanager
