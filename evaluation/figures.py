@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,12 +114,20 @@ def _bars(result: Result) -> Any:
             ]
             if shown:
                 x, height, error = zip(*shown, strict=True)
-                axis.bar(x, height, 0.38, yerr=[e or 0 for e in error], color=colour, capsize=3, label=group)
+                axis.bar(
+                    x,
+                    height,
+                    0.38,
+                    yerr=[math.nan if e is None else e for e in error],
+                    color=colour,
+                    capsize=3,
+                    label=group,
+                )
         axis.set_title(f"{name} {_arrow(name)}", fontsize=10)
         axis.set_xticks(range(len(result.systems)), result.systems, fontsize=8, rotation=20, ha="right")
     for axis in list(axes.flat)[len(names) :]:
         axis.remove()
-    axes.flat[0].legend(fontsize=8)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
     return figure
 
 
@@ -133,5 +142,5 @@ def _clips(result: Result) -> Any:
         axis.set_xlabel("yaw range of the clip, rad (1st to 99th percentile)")
         axis.set_ylabel(name)
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=8)
     return figure
