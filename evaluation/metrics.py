@@ -157,7 +157,7 @@ class Metrics:
                 reference = original_side.finish()
             elif count != reference.frames:
                 raise ValueError(f"{count} frames, but the reference has {reference.frames}")
-            values = {**pixels.finish(), **_differences(reference, drawn_side.finish())}
+            values = {**pixels.finish(), **differences(reference, drawn_side.finish())}
         missing = {name for name in self.names if name in self.missing}
         return {
             "frames": count,
@@ -308,7 +308,7 @@ def _mean(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def _differences(original: Reference, drawn: Reference) -> dict[str, float]:
+def differences(original: Reference, drawn: Reference) -> dict[str, float]:
     """All metrics that compare columns; frames where one side has no face count in `lost` only."""
     a, b = original.columns, drawn.columns
     ruler, own_ruler = _distance(a["sup"], _OUTER_EYES), _distance(b["sup"], _OUTER_EYES)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,13 +70,13 @@ class Look:
     landmarks: np.ndarray | None
 
 
-def similarity(points: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """float64 [2, 3]: the similarity that takes `points` [N, 2] nearest to `template` [N, 2] (least squares)."""
-    a, b = points - points.mean(0), template - template.mean(0)
+def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """float64 [2, 3]: the similarity that takes `points` [N, 2] nearest to `targets` [N, 2] (least squares)."""
+    a, b = points - points.mean(0), targets - targets.mean(0)
     norm = float((a * a).sum())
     cos, sin = float((a * b).sum()) / norm, float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / norm
     turn = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([turn, template.mean(0) - turn @ points.mean(0)])
+    return np.column_stack([turn, targets.mean(0) - turn @ points.mean(0)])
 
 
 class Networks:
@@ -158,7 +159,9 @@ class _Loaded:
 
     def _unless_damaged(self, work: Callable[[], Any]) -> Any:
         try:
-            return work()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # loaders leave it to Python to close their files
+                return work()
         except Exception as error:  # foreign code and foreign weights: whatever it is, they cannot be used
             fault = str(error).strip().split("\n")[0][:120]
             raise FvcError(f"{self.folder}: cannot be loaded ({type(error).__name__}: {fault})") from error
@@ -203,15 +206,16 @@ class Identity(_Loaded):
         import torch
 
         template = np.array(getattr(self.module, self._template))
-        crops = [
-            cv2.warpAffine(
-                look.picture, similarity(look.window.five, template), self._size, borderMode=cv2.BORDER_REPLICATE
-            )
-            for look in looks
-        ]
+        crops = [self._crop(look, template) for look in looks]
         with torch.no_grad():
             embedding = getattr(self.net, self._embed)(_tensor(crops)).numpy()
         return {next(iter(self.columns)): embedding / np.linalg.norm(embedding, axis=1, keepdims=True)}
+
+    def _crop(self, look: Look, template: np.ndarray) -> np.ndarray:
+        """The template is fitted to the face, not the other way round: so does the loader's own `align`."""
+        to_picture = similarity(template, look.window.five)
+        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(look.picture, to_picture, self._size, flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 class CasiaIdentity(Identity):
