@@ -140,7 +140,8 @@ class Cache:
             save(result, part)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             if not self._is_broken:
                 self._note(f"{self.folder}: cannot keep results there ({error.strerror}); the next run starts anew")
             self._is_broken = True

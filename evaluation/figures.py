@@ -49,8 +49,8 @@ def markdown(result: Result) -> str:
     parts = [
         "# Evaluation",
         f"{how['clips']} clips of split `{how['split']}` at {how['fps']:g} frames per second, through real packets; "
-        f"LPIPS, SSIM and the networks on every {how['every']}. frame, everything else on all. Mean over clips ± "
-        f"standard error. fvc {how['version']}.",
+        f"LPIPS, SSIM and the networks on every n-th frame, n = {how['every']}, everything else on all. "
+        f"Mean over clips ± standard error. fvc {how['version']}.",
     ]
     for group, title in GROUP_TITLES.items():
         parts += [f"## {title}", table(result, group)]
