@@ -24,6 +24,7 @@ from fvc.evaluation.wording import metric_name
 _INK, _SOFT, _OURS = "#1b1f24", "#6e7781", "#b42318"
 _ANCHORS = ("#0a5ca8", "#0f7b55", "#8a5a00", "#7a3fb0", "#4b5563")
 _MARKERS = ("o", "s", "^", "D", "v")
+_OUR_MARKERS = ("*", "P", "X", "p")
 _VARIABLES = {_INK: "--ink", _SOFT: "--soft", _OURS: "--ours", **{c: f"--a{n}" for n, c in enumerate(_ANCHORS)}}
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -102,13 +103,10 @@ def describe(curves: Sequence[Curve], metric: str) -> str:
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
-    anchors = 0
-    for curve in curves:
-        if curve.is_ours:
-            _draw_ours(axes, curve)
-            continue
-        colour, marker = _ANCHORS[anchors % len(_ANCHORS)], _MARKERS[anchors % len(_MARKERS)]
-        anchors += 1
+    for number, curve in enumerate(c for c in curves if c.is_ours):
+        _draw_ours(axes, curve, number)
+    for number, curve in enumerate(c for c in curves if not c.is_ours):
+        colour, marker = _ANCHORS[number % len(_ANCHORS)], _MARKERS[number % len(_MARKERS)]
         x, y = [d.kbps for d in curve.dots], [d.value for d in curve.dots]
         axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=curve.label)
         for dot in (d for d in curve.dots if d.is_floor):
@@ -127,15 +125,19 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
     axes.set_title(f"{metric_name(metric)}, lower is better", loc="left", fontsize=11)
 
 
-def _draw_ours(axes: Axes, curve: Curve) -> None:
+def _draw_ours(axes: Axes, curve: Curve, number: int) -> None:
+    """Filled markers without, hollow ones with the source pictures; dotted: the quality that others have to reach."""
+    marker = _OUR_MARKERS[number % len(_OUR_MARKERS)]
+    size = 14 if marker == "*" else 9
+    style: dict[str, Any] = {"linestyle": "none", "color": _OURS, "marker": marker, "markersize": size, "zorder": 5}
     for dot in curve.dots:
-        axes.axhline(dot.value, color=_OURS, linewidth=0.8, linestyle=":", alpha=0.8, zorder=1)
-        axes.plot([dot.kbps, dot.with_sources], [dot.value] * 2, color=_OURS, linewidth=1.2, zorder=4)
+        if number == 0:
+            axes.axhline(dot.value, color=_OURS, linewidth=0.8, linestyle=":", alpha=0.8, zorder=1)
+        axes.plot([dot.kbps, dot.with_sources], [dot.value] * 2, color=_OURS, linewidth=1, zorder=4)
     y = [dot.value for dot in curve.dots]
-    style: dict[str, Any] = {"linestyle": "none", "color": _OURS, "marker": "*", "markersize": 14, "zorder": 5}
     axes.plot([d.kbps for d in curve.dots], y, label=curve.label, **style)
-    with_sources = [d.with_sources for d in curve.dots]
-    axes.plot(with_sources, y, label="the same, with its sources", fillstyle="none", **style)
+    hollow = "hollow: with its sources" if number == 0 else None
+    axes.plot([d.with_sources for d in curve.dots], y, label=hollow, fillstyle="none", **style)
 
 
 def _legend(figure: Figure, all_axes: Sequence[Axes]) -> None:

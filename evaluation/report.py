@@ -30,7 +30,7 @@ from PIL import Image
 
 from fvc.codec.errors import InputError
 from fvc.codec.output import atomic_write, write_image
-from fvc.evaluation import rd_plot, side_by_side
+from fvc.evaluation import rate_tables, rd_plot, side_by_side
 from fvc.evaluation import report_tables as tables
 from fvc.evaluation import wording as w
 from fvc.files import Note, silent
@@ -112,22 +112,21 @@ def _only(results: dict[str, Any]) -> dict[str, Any] | None:
 def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix: str, note: Note) -> ClipSection:
     fps = Fraction(results["fps"]).limit_denominator(1001)
     strip = video = jpeg = None
-    panels = side_by_side.choose_panels(clip, folder)
+    panels = side_by_side.choose_panels(clip, rate_tables.first_anchor(results), folder)
     if len(panels) > 1:
+        sound = Path(clip["path"]) if clip.get("path") else None
         try:
-            picture = side_by_side.strip(panels, fps, clip["frames"])
+            path = folder / f"compare{suffix}.mp4"
+            picture = side_by_side.write_side_by_side(path, panels, fps, clip["frames"], sound)
             write_image(folder / f"strip{suffix}.png", picture)
-            strip, jpeg = f"strip{suffix}.png", _jpeg(picture)
-            sound = Path(clip["path"]) if clip.get("path") else None
-            side_by_side.compare_video(folder / f"compare{suffix}.mp4", panels, fps, sound)
-            video = f"compare{suffix}.mp4"
+            strip, jpeg, video = f"strip{suffix}.png", _jpeg(picture), path.name
         except (InputError, av.FFmpegError) as error:
-            note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without some of them")
+            note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without them")
     names = [n for n in PLOTTED if tables.curves(results, clip, n)]
     plots = [
         Markup(rd_plot.to_svg(tables.curves(results, clip, n), n, f"plot{suffix}-{n}".replace(".", "_"))) for n in names
     ]
-    shown = [tables.against_table(clip), *tables.metrics_tables(results, clip)]
+    shown = [rate_tables.against_table(results, clip), *tables.metrics_tables(results, clip)]
     facts = f"{w.seconds(clip['seconds'])} s, {clip['frames']} frames, crop of {clip['crop']['side']} pixels"
     text = "Rows: " + "; ".join(" ".join(filter(None, (p.title, p.facts))) for p in panels) + "."
     return ClipSection(w.one_line(clip["clip"]), facts, strip, video, jpeg, text, plots, shown)
@@ -141,7 +140,7 @@ def _jpeg(picture: np.ndarray) -> str:
 
 def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any]:
     """What the templates draw on."""
-    overall = [tables.rates_table(results)] if sections else []
+    overall = [rate_tables.rates_table(results)] if sections else []
     plots: list[Markup] = []
     if len(sections) > 1:
         overall += tables.metrics_tables(results, None)
@@ -149,7 +148,7 @@ def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any
         plots = [Markup(rd_plot.to_svg(curves, name, f"means-{name}")) for name, curves in lines if curves]
     return {
         "headline": [w.one_line(line) for line in results["headline"]],
-        "clips": tables.clips_table(results),
+        "clips": rate_tables.clips_table(results),
         "many": len(results["clips"]) > 1,
         "failed": len(results["clips"]) - len(sections),
         "overall": overall,
@@ -163,13 +162,15 @@ def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any
             "machine": w.one_line(results["machine"]),
             "fvc": results["fvc"],
             "pictures": f"{results['side']}x{results['side']} pixels, {results['fps']:g} frames per second",
-            **{
-                what: w.one_line(results[key])
-                for key, what in (("every", "networks look at every n-th frame, n ="), ("notes", "notes"))
-                if results.get(key)
-            },
+            **{key: w.one_line(results[key]) for key in ("libraries", "notes") if results.get(key)},
+            **_sampling(results),
         },
     }
+
+
+def _sampling(results: dict[str, Any]) -> dict[str, str]:
+    every = results.get("every")
+    return {"sampling": f"LPIPS, SSIM and networks: frames 0, {every}, {2 * every}, ..."} if every else {}
 
 
 def _render(name: str, page: dict[str, Any], escape: Callable[[Any], str] | None) -> str:

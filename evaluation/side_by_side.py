@@ -1,6 +1,6 @@
 """The same moments of a clip by several systems: a strip of pictures, and a video with captions and the input's sound.
 
-Columns: the input, ours, HEVC at our rate and HEVC at our quality, as far as they were measured.
+Panels: the input, ours, and an anchor (HEVC, unless it was left out) at our rate and at our quality.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from PIL import Image, ImageDraw, ImageFont
 from fvc.codec.audio import RATE, OpusDecoder, encode_opus
 from fvc.codec.output import VideoWriter
 from fvc.evaluation.pictures import read_pictures
-from fvc.evaluation.wording import metric_value, rate
+from fvc.evaluation.wording import CODECS, metric_name, metric_value, rate
 
-HEVC = "x265"
 _BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)
+_MOMENTS = 6
 _LINE, _FONT = 26, 15  # pixels: height of a line of caption, size of its type
-_SOUND = 96_000  # bit/s that the sound is carried at on its way into the video
+_BITRATE = 96_000  # bit/s that the sound is carried at on its way into the video
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ class Panel:
     frames: Path
 
 
-def choose_panels(clip: dict[str, Any], folder: Path) -> list[Panel]:
-    """What is worth seeing side by side, of one clip of results.json. Systems without frames are left out."""
+def choose_panels(clip: dict[str, Any], anchor: str | None, folder: Path) -> list[Panel]:
+    """What is worth seeing side by side, of one clip of results.json; `anchor`: the system to compare with.
+
+    What has no frames in `folder` is left out.
+    """
     points = [p for p in clip["points"] if _exists(folder, p.get("frames"))]
     panels = []
     if _exists(folder, clip.get("reference")):
@@ -52,18 +56,19 @@ def choose_panels(clip: dict[str, Any], folder: Path) -> list[Panel]:
     if ours is None:
         return panels
     panels.append(Panel("fvc", _facts(ours), folder / ours["frames"]))
-    hevc = [p for p in points if p["system"] == HEVC]
-    if not hevc:
+    theirs = [p for p in points if p["system"] == anchor]
+    if not theirs:
         return panels
-    near = _nearest(hevc, ours["kbps"]["video"])
-    equal = _equal_quality(clip)
+    name = CODECS.get(str(anchor), str(anchor))
+    near = _nearest(theirs, ours["kbps"]["video"])
+    equal = _equal_quality(clip, anchor)
     at_quality, title = near, ""
     if equal and equal["kbps"] is not None:
-        at_quality, title = _nearest(hevc, equal["kbps"]), "HEVC at our quality"
+        at_quality, title = _nearest(theirs, equal["kbps"]), f"{name} at our quality"
     elif equal and (equal["note"] or "").startswith("not reached"):
-        at_quality, title = max(hevc, key=lambda p: p["kbps"]["video"]), "HEVC at its best here"
-    name = "HEVC at its floor" if near["is_floor"] else "HEVC at our rate"
-    panels.append(Panel(name, _facts(near), folder / near["frames"]))
+        at_quality, title = max(theirs, key=lambda p: p["kbps"]["video"]), f"{name} at its best here"
+    where = "at its floor" if near["is_floor"] else "at our rate"
+    panels.append(Panel(f"{name} {where}", _facts(near), folder / near["frames"]))
     if at_quality is not near:
         panels.append(Panel(title, _facts(at_quality), folder / at_quality["frames"]))
     return panels
@@ -77,76 +82,84 @@ def _nearest(points: list[dict[str, Any]], kbps: float) -> dict[str, Any]:
     return min(points, key=lambda p: abs(np.log(p["kbps"]["video"] / kbps)))
 
 
-def _equal_quality(clip: dict[str, Any]) -> dict[str, Any] | None:
-    """HEVC's entry for LPIPS; for NME where LPIPS was not measured."""
-    entries = {e["metric"]: e for e in clip.get("equal_quality", []) if e["system"] == HEVC}
-    has_lpips = any(p["metrics"].get("lpips") is not None for p in clip["points"])
-    return entries.get("lpips" if has_lpips else "nme")
+def _equal_quality(clip: dict[str, Any], anchor: str | None) -> dict[str, Any] | None:
+    """The anchor's entry for LPIPS; for NME where LPIPS was not measured."""
+    entries = {e["metric"]: e for e in clip["equal_quality"] if e["system"] == anchor}
+    return entries.get("lpips", entries.get("nme"))
 
 
 def _facts(point: dict[str, Any]) -> str:
-    name = "lpips" if point["metrics"].get("lpips") is not None else "nme"
-    label = {"lpips": "LPIPS", "nme": "NME"}[name]
-    return f"{rate(point['kbps']['video'])} kbps, {label} {metric_value(name, point['metrics'].get(name))}"
+    known = [name for name in ("lpips", "nme") if point["metrics"].get(name) is not None]
+    quality = f", {metric_name(known[0])} {metric_value(known[0], point['metrics'][known[0]])}" if known else ""
+    return f"{rate(point['kbps']['video'])} kbps{quality}"
 
 
-def strip(panels: Sequence[Panel], fps: Fraction, count: int, moments: int = 6) -> np.ndarray:
-    """A row for each panel and a column for each of `moments`, spread over `count` frames. uint8 [H, W, 3]."""
-    shown = np.unique(np.linspace(0, count - 1, moments + 2)[1:-1].round().astype(int))
-    rows = []
-    for panel in panels:
-        wanted = set(shown.tolist())
-        pictures = [np.array(p) for n, p in enumerate(read_pictures(panel.frames)) if n in wanted]
-        pictures += [np.zeros_like(pictures[0])] * (len(shown) - len(pictures))
-        row = np.hstack(pictures)
-        rows += [_caption([(panel.title, panel.facts)], row.shape[1]), row]
-    times = [f"{index / float(fps):.1f} s" for index in shown]
-    side = rows[1].shape[1] // len(shown)
-    heading = np.hstack([_caption([(time, "")], side, soft=True) for time in times])
-    return np.vstack([heading, *rows])
-
-
-def compare_video(path: Path, panels: Sequence[Panel], fps: Fraction, sound: Path | None) -> None:
-    """Writes an MP4 (H.264) of the panels beside each other under captions of two lines.
+def write_side_by_side(
+    path: Path, panels: Sequence[Panel], fps: Fraction, count: int, sound: Path | None
+) -> np.ndarray:
+    """Writes an MP4 (H.264) of the panels beside each other, captions above; returns the strip of six moments of it.
 
     Args:
-        sound: the file whose sound is heard, if it has any.
+        count: frames of each panel; sound: the file whose sound is heard, if it has any.
+
+    Returns:
+        uint8 [H, W, 3]: a row for each panel, a column for each moment.
 
     Raises:
         FvcError: the file with the sound cannot be read, or `path` cannot be written; nothing is left there then.
         av.FFmpegError: frames cannot be read; nothing is left at `path` then.
     """
     streams = [read_pictures(panel.frames) for panel in panels]
-    heard = encode_opus(sound, _SOUND) if sound is not None else None
     first = [next(stream) for stream in streams]
-    side = first[0].shape[1]
-    lines = [[_caption([(text, "")], side, bool(n)) for n, text in enumerate((p.title, p.facts))] for p in panels]
-    captions = np.hstack([np.vstack(pair) for pair in lines])
-    width, height = side * len(panels), first[0].shape[0] + captions.shape[0]
-    with VideoWriter(path, width, height, fps, RATE if heard else None) as video:
-        decoder = OpusDecoder(heard[0]) if heard else None
-        packets, played = iter(heard[1]) if heard else iter(()), 0
-        for index, pictures in enumerate(_lockstep(first, streams)):
+    height, side = first[0].shape[:2]
+    captions = np.hstack([np.vstack([_bar(p.title, "", side), _bar("", p.facts, side)]) for p in panels])
+    moments = np.unique(np.linspace(0, count - 1, _MOMENTS + 2)[1:-1].round().astype(int)).tolist()
+    kept: list[np.ndarray] = []
+    heard = _Sound(sound)
+    with VideoWriter(path, side * len(panels), height + len(captions), fps, heard.rate) as video:
+        for index, pictures in enumerate(chain([first], zip(*streams, strict=False))):
             video.write(np.vstack([captions, np.hstack(pictures)]))
-            while decoder and played < (index + 1) / fps * RATE and (packet := next(packets, None)) is not None:
-                pcm = decoder.decode(packet)
+            for pcm in heard.until((index + 1) / fps):
                 video.write_audio(pcm)
-                played += len(pcm)
+            if index in moments:
+                kept.append(np.hstack(pictures))
+    return _strip(panels, kept, [f"{index / float(fps):.1f} s" for index in moments])
 
 
-def _lockstep(first: list[np.ndarray], streams: list[Iterator[np.ndarray]]) -> Iterator[list[np.ndarray]]:
-    yield first
-    for pictures in zip(*streams, strict=False):
-        yield list(pictures)
+def _strip(panels: Sequence[Panel], moments: list[np.ndarray], times: list[str]) -> np.ndarray:
+    """From [side, side * panels, 3] of each moment."""
+    side = len(moments[0])
+    rows = [np.hstack([_bar("", time, side) for time in times])]
+    for n, panel in enumerate(panels):
+        row = np.hstack([pictures[:, n * side : (n + 1) * side] for pictures in moments])
+        rows += [_bar(panel.title, panel.facts, row.shape[1]), row]
+    return np.vstack(rows)
 
 
-def _caption(texts: list[tuple[str, str]], width: int, soft: bool = False) -> np.ndarray:
-    """A bar with a title in bold (or, if `soft`, in grey) and what follows it. uint8 [26, width, 3]."""
+class _Sound:
+    """The sound of a video, if it has any, in pieces. `rate`: samples per second; None: silence."""
+
+    def __init__(self, path: Path | None) -> None:
+        coded = encode_opus(path, _BITRATE) if path is not None else None
+        self.rate = RATE if coded else None
+        self._packets = coded[1] if coded else iter(())
+        self._decoder = OpusDecoder(coded[0]) if coded else None
+        self._played = 0
+
+    def until(self, seconds: Fraction) -> Iterator[np.ndarray]:
+        """What is heard up to then and was not given yet, float32 `[n]`."""
+        while self._decoder and self._played < seconds * RATE and (packet := next(self._packets, None)) is not None:
+            pcm = self._decoder.decode(packet)
+            self._played += len(pcm)
+            yield pcm
+
+
+def _bar(title: str, facts: str, width: int) -> np.ndarray:
+    """A line of caption: a title in bold, and facts in grey. uint8 [26, width, 3]."""
     image = Image.new("RGB", (width, _LINE), _BAR)
-    draw = ImageDraw.Draw(image)
-    x = 8.0
-    for title, facts in texts:
-        for text, font, colour in ((title, _font(not soft), _SOFT if soft else _INK), (facts, _font(False), _SOFT)):
+    draw, x = ImageDraw.Draw(image), 8.0
+    for text, font, colour in ((title, _font(True), _INK), (facts, _font(False), _SOFT)):
+        if text:
             draw.text((x, _LINE / 2), text, colour, font, anchor="lm")
             x += font.getlength(text) + 12
     return np.asarray(image)

@@ -8,6 +8,7 @@ from typing import Any
 from fvc.evaluation.metrics import METRICS
 
 NONE = "\N{EN DASH}"
+CODECS = {"x265": "HEVC", "x265-ra": "HEVC random access", "svtav1": "AV1", "x264": "H.264", "vp9": "VP9"}
 # Metric -> (column heading with its unit, decimals).
 _SHORT = {
     "lpips": ("LPIPS", 3),
