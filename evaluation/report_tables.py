@@ -138,7 +138,11 @@ def _mean_points(results: dict[str, Any]) -> list[dict[str, Any]]:
     """`means` in the form of a clip's points; a floor is where every clip's point is one."""
     count = len(measured(results))
     return [
-        {**m, "is_floor": m["floors"] == count, "metrics": {name: value["mean"] for name, value in m["metrics"].items()}}
+        {
+            **m,
+            "is_floor": m["floors"] == count,
+            "metrics": {name: value["mean"] for name, value in m["metrics"].items()},
+        }
         for m in results["means"]
     ]
 
