@@ -1,0 +1,401 @@
+"""One clip of `fvc measure`: fvc through its real bytes, every anchor on the same pictures, metrics of all of them.
+
+What depends on nothing but the pictures and the settings (encodes of anchors, metrics) is kept in a cache under a
+hash of both; fvc itself always runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import fvc
+from fvc.codec import tracking
+from fvc.codec.bitstream import Crop, Kind, Packet
+from fvc.codec.crop import cut
+from fvc.codec.decoder import Decoder
+from fvc.codec.errors import FvcError
+from fvc.codec.video import VideoReader
+from fvc.evaluation import metrics as metrics_module
+from fvc.evaluation import networks as networks_module
+from fvc.evaluation import rates
+from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, anchors, encode
+from fvc.evaluation.clips import Cache, code_digest
+from fvc.evaluation.excerpt import shortened
+from fvc.evaluation.metrics import METRICS, Metrics, Reference
+from fvc.evaluation.pictures import read_pictures, write_lossless
+from fvc.files import Note, Progress, open_stream, read_source_set, silent
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import preset_of
+
+_METRICS_CODE = code_digest(metrics_module, networks_module, tracking)
+_APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
+_COMPARED = ("lpips", "nme")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run measures. `profiles[0]` is what anchors are compared with; `seconds`: only the start of each clip."""
+
+    fps: Fraction
+    codecs: tuple[str, ...]
+    kbps: tuple[float, ...]
+    profiles: tuple[str, ...]
+    metric_weights: Path | None = None
+    every: int = 10
+    effort: str = "veryslow"
+    seconds: float | None = None
+    frames_per_packet: int = 1
+    cache: Path | None = None
+    threads: int = 1
+
+
+def measure_clip(
+    path: Path, frames: Path, settings: Settings, note: Note = silent, progress: Progress = silent
+) -> dict[str, Any]:
+    """The clip's entry in results.json.
+
+    Args:
+        path: the video; frames: a folder for pictures of all points, made here; its parent is the result's folder.
+
+    Raises:
+        FvcError: the clip cannot be measured. av.FFmpegError: an encoder failed.
+    """
+    _single_thread()
+    frames.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=frames) as work:
+        source = shortened(path, settings.seconds, Path(work)) if settings.seconds else path
+        ours = [_ours(source, profile, settings, Path(work), frames, note, progress) for profile in settings.profiles]
+        clip = _reference(source, ours[0], settings, frames, progress)
+        if any(run.frames != clip.frames or run.crop != clip.crop for run in ours):
+            raise FvcError(f"{path.name}: profiles were not coded from the same pictures")
+        judge = _Judge(clip, settings, note)
+        points = [_our_point(run, clip, judge, settings, progress) for run in ours]
+        curves = [_Curve(a, clip, settings, Path(work), note, progress) for a in _chosen(settings)]
+        with ThreadPoolExecutor(settings.threads) as pool:
+            measured = pool.map(partial(_measure_anchor, judge, points[0], frames), curves)
+            of = {curve.anchor.system: found for curve, found in zip(curves, measured, strict=True)}
+    return {
+        "error": None,
+        "seconds": clip.seconds,
+        "frames": clip.frames,
+        "crop": {"x": clip.crop.x, "y": clip.crop.y, "side": clip.crop.side},
+        "source_bytes": ours[0].source_bytes,
+        "reference": _relative(clip.path, frames),
+        "peak_rss_mb": round(_peak_rss() / 1e6),
+        "missing": judge.metrics.missing,
+        "points": points + [point for anchor_points in of.values() for point in anchor_points],
+        **_against(points, of, ours[0].source_bytes),
+    }
+
+
+def _single_thread() -> None:
+    """One thread for each system that is measured: torch's own ones cost ten times the time where cores are busy."""
+    cv2.setNumThreads(1)
+    if importlib.util.find_spec("torch"):
+        importlib.import_module("torch").set_num_threads(1)
+
+
+def _peak_rss() -> int:
+    """Bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _relative(path: Path, frames: Path) -> str:
+    return path.relative_to(frames.parent.parent).as_posix()
+
+
+# fvc's side
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """One profile's stream, decoded. `payload`, `packets`: bytes of each frame without and with packet heads."""
+
+    profile: str
+    crop: Crop
+    frames: int
+    pictures: Path
+    digest: str
+    payload: list[int]
+    packets: list[int]
+    file_bytes: int
+    source_bytes: int
+
+
+def _ours(
+    source: Path, profile: str, settings: Settings, work: Path, frames: Path, note: Note, progress: Progress
+) -> _Ours:
+    stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
+    fvc.encode(
+        source, stream, sources_out=sources, fps=settings.fps, profile=profile, audio_bitrate=None, canvas=False,
+        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
+    )  # fmt: skip
+    pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
+
+    def decoded() -> Iterator[np.ndarray]:
+        with open_stream(stream) as reader:
+            decoder = _decoder(reader.header, sources)
+            for packet in reader.packets():
+                if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
+                    raise FvcError(f"{source.name}: the stream that was just written is damaged")
+                payload.append(len(packet.payload))
+                packets.append(len(bytes(packet)))
+                progress("fvc: decoding", len(payload), None)
+                yield decoder.decode(packet).rgb
+
+    with open_stream(stream) as reader:
+        crop = reader.header.crop
+    count, digest = write_lossless(pictures, decoded(), settings.fps)
+    sizes = stream.stat().st_size, sources.stat().st_size
+    return _Ours(profile, crop, count, pictures, digest, payload, packets, *sizes)
+
+
+def _decoder(header: Any, sources: Path) -> Decoder:
+    """As `fvc decode` makes it."""
+    source_set = read_source_set(sources)
+    preset = preset_of(header.model_hash)
+    assert preset is not None
+    samples = [sample.only(header.profile.parts).parts for sample in source_set.samples]
+    return Decoder(header, DrawRuntime(preset, source_set.pictures, samples), source_set.samples[0])
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """The pictures that all systems code: losslessly on disk, with a SHA-256 of their pixels."""
+
+    path: Path
+    crop: Crop
+    fps: Fraction
+    frames: int
+    digest: str
+
+    @property
+    def seconds(self) -> float:
+        return float(self.frames / self.fps)
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        return read_pictures(self.path)
+
+
+def _reference(source: Path, ours: _Ours, settings: Settings, frames: Path, progress: Progress) -> _Clip:
+    path = frames / "input.mkv"
+
+    def crops() -> Iterator[np.ndarray]:
+        with VideoReader(source) as video:
+            for frame in video.frames(settings.fps):
+                progress("input", frame.index + 1, ours.frames)
+                yield cut(frame.rgb, ours.crop)
+
+    count, digest = write_lossless(path, crops(), settings.fps)
+    return _Clip(path, ours.crop, settings.fps, count, digest)
+
+
+def _our_point(run: _Ours, clip: _Clip, judge: _Judge, settings: Settings, progress: Progress) -> dict[str, Any]:
+    def kbps(bits: float) -> float:
+        return bits / clip.seconds / 1000
+
+    bits, sources = 8 * sum(run.payload), kbps(8 * run.source_bytes)
+    plain = {
+        "motion": kbps(bits),
+        "file": kbps(8 * run.file_bytes),
+        "wire": kbps(rates.wire_bits(run.packets, settings.frames_per_packet)),
+        "video": kbps(bits),
+    }
+    label = f"fvc {run.profile}"
+    return {
+        "system": "fvc", "label": label, "profile": run.profile, "target_kbps": None, "targets": [],
+        "is_floor": False, "setting": run.profile, "bits": bits,
+        "kbps": {**plain, **{f"{n}_amortised": plain[n] + sources for n in ("video", "file", "wire")}},
+        "metrics": judge(run.pictures, run.digest, label, progress),
+        "frames": _relative(run.pictures, clip.path.parent),
+    }  # fmt: skip
+
+
+# Metrics
+
+
+class _Judge:
+    """Metrics of decoded pictures against the clip's, kept in the cache."""
+
+    def __init__(self, clip: _Clip, settings: Settings, note: Note) -> None:
+        self._clip, self._cache = clip, Cache(settings.cache, note)
+        self.metrics = Metrics(settings.metric_weights, settings.every)
+        self._name = (_METRICS_CODE, str(settings.every), _folder_digest(settings.metric_weights), clip.digest)
+        self._reference: Reference | None = None
+
+    def __call__(self, path: Path, digest: str, label: str, progress: Progress) -> dict[str, float | None]:
+        """Metrics of the file at `path`, whose pictures `digest` names."""
+        pairs = self._pairs(path, label, progress)
+        make = partial(self._compare, pairs)
+        values = self._cache.get(("metrics", digest, *self._name), _load_json, make, _save_json)
+        return {name: values[name] for name in METRICS if name in values}
+
+    def _compare(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
+        if self._reference is None:
+            make = partial(self.metrics.reference, self._clip.pictures())
+            self._reference = self._cache.get(("reference", *self._name), Reference.load, make, Reference.save)
+        return self.metrics.compare(pairs, self._reference)
+
+    def _pairs(self, path: Path, label: str, progress: Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for count, pair in enumerate(zip(self._clip.pictures(), read_pictures(path), strict=True)):
+            progress(f"metrics of {label}", count + 1, self._clip.frames)
+            yield pair
+
+
+def _folder_digest(folder: Path | None) -> str:
+    """SHA-256 of all files below a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")) if folder else ():
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _load_json(path: Path) -> dict[str, float | None]:
+    return dict(json.loads(path.read_bytes()))
+
+
+def _save_json(values: dict[str, float | None], path: Path) -> None:
+    path.write_text(json.dumps(values))
+
+
+# The anchors' side
+
+
+def _chosen(settings: Settings) -> list[Anchor]:
+    known = anchors(settings.effort)
+    return [known[name] for name in settings.codecs]
+
+
+@dataclass
+class _Curve:
+    """One anchor on one clip: all encodes that were tried (by value of the knob; None: its floor)."""
+
+    anchor: Anchor
+    clip: _Clip
+    settings: Settings
+    work: Path
+    note: Note
+    progress: Progress
+    encoded: dict[float | None, Encoded] = field(default_factory=dict)
+    found: dict[float, float | None] = field(default_factory=dict)
+
+    def reach(self, targets: set[float]) -> None:
+        """Searches for these rates."""
+        tried = {value: self.kbps(value) for value in self.encoded}
+        self.found.update(rates.search(self.kbps, self.anchor.knob, sorted(targets), tried=tried))
+
+    def kbps(self, value: float | None) -> float:
+        if value not in self.encoded:
+            self.progress(self.anchor.label, len(self.encoded), None)
+            make = partial(
+                encode, self.anchor, value, self.clip.pictures(), self.clip.fps, self.work
+            )  # fmt: skip
+            cache = Cache(self.settings.cache, self.note)
+            self.encoded[value] = cache.get(self.name(value), Encoded.load, make, Encoded.save)
+        return self.encoded[value].bits / self.clip.seconds / 1000
+
+    def name(self, value: float | None) -> tuple[str, ...]:
+        """Everything that an encode depends on."""
+        options = json.dumps(self.anchor.at(value), sort_keys=True)
+        return ("anchor", self.clip.digest, str(self.clip.fps), self.anchor.encoder, options, LIBRARIES)
+
+    def shown(self) -> dict[float | None, list[float]]:
+        """Values to show -> the targets that each serves: all found ones, and tried ones that lie apart from them."""
+        shown: dict[float | None, list[float]] = {}
+        for target, value in sorted(self.found.items()):
+            shown.setdefault(value, []).append(target)
+        for value in self.encoded:
+            near = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
+            if value not in shown and min(near) > _APART:
+                shown[value] = []
+        return shown
+
+
+def _measure_anchor(judge: _Judge, ours: dict[str, Any], frames: Path, curve: _Curve) -> list[dict[str, Any]]:
+    """All points of an anchor: the asked rates, our rate, and the rate where its quality should be ours."""
+    _single_thread()
+    curve.reach({*curve.settings.kbps, round(ours["kbps"]["video"], 3)})
+    points = _anchor_points(curve, judge, frames)
+    metric = next((name for name in _COMPARED if ours["metrics"].get(name) is not None), None)
+    if metric is not None and curve.anchor.system == curve.settings.codecs[0]:
+        rate, _ = rates.rate_for(_curve_of(points, metric), ours["metrics"][metric], METRICS[metric][1])
+        if rate is not None:
+            curve.reach({round(rate, 3)})
+            points = _anchor_points(curve, judge, frames)
+    return points
+
+
+def _anchor_points(curve: _Curve, judge: _Judge, frames: Path) -> list[dict[str, Any]]:
+    clip, points = curve.clip, list[dict[str, Any]]()
+    for value, targets in sorted(curve.shown().items(), key=lambda item: curve.kbps(item[0])):
+        coded, kbps = curve.encoded[value], curve.kbps(value)
+        path = frames / f"{curve.anchor.system}-{len(points)}.mkv"
+        path.write_bytes(coded.matroska)
+        wire = rates.wire_bits(coded.frame_bytes, curve.settings.frames_per_packet) / clip.seconds / 1000
+        digest = hashlib.sha256(repr(curve.name(value)).encode()).hexdigest()
+        points.append({
+            "system": curve.anchor.system, "label": curve.anchor.label, "profile": None,
+            "target_kbps": targets[0] if targets else None, "targets": targets, "is_floor": value is None,
+            "setting": curve.anchor.setting(value), "bits": coded.bits,
+            "kbps": {
+                "motion": None, "file": None, "wire": wire, "video": kbps,
+                "video_amortised": kbps, "file_amortised": None, "wire_amortised": wire,
+            },
+            "metrics": judge(path, digest, curve.anchor.label, curve.progress),
+            "frames": _relative(path, frames),
+        })  # fmt: skip
+    return points
+
+
+# Comparisons
+
+
+def _curve_of(points: list[dict[str, Any]], metric: str) -> list[rates.Point]:
+    known = (p for p in points if p["metrics"].get(metric) is not None)
+    return [rates.Point(p["kbps"]["video"], p["metrics"][metric], p["is_floor"]) for p in known]
+
+
+def _against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], source_bytes: int) -> dict[str, Any]:
+    """Rates at our quality, quality at our rate, break-even and Bjontegaard deltas: the first profile's."""
+    first, kbps = ours[0], ours[0]["kbps"]["video"]
+    equal_quality, equal_rate, bd = [], [], []
+    even: dict[str, float | None] = {}
+    for system, points in of.items():
+        for metric in _COMPARED:
+            curve, better = _curve_of(points, metric), METRICS[metric][1]
+            wanted = first["metrics"].get(metric)
+            if wanted is None:
+                continue
+            rate, note = rates.rate_for(curve, wanted, better)
+            equal_quality.append({
+                "system": system, "metric": metric, "kbps": rate, "kbps_ours": kbps,
+                "times": rate and rate / kbps, "times_amortised": rate and rate / first["kbps"]["video_amortised"],
+                "note": note,
+            })  # fmt: skip
+            even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
+            delta, note = rates.bd_rate(_curve_of(ours, metric), curve, better)
+            bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
+        near = min(points, key=lambda p: abs(np.log(p["kbps"]["video"] / kbps)))
+        equal_rate.append({
+            "system": system, "kbps_ours": kbps, "kbps": near["kbps"]["video"], "is_floor": near["is_floor"],
+            **{f"{metric}{suffix}": point["metrics"].get(metric)
+               for metric in _COMPARED for suffix, point in (("_ours", first), ("", near))},
+        })  # fmt: skip
+    return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": even, "bd": bd}
