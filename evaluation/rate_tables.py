@@ -114,7 +114,7 @@ def _clip_numbers(clip: dict[str, Any], anchor: str | None, compared: list[str])
 def _clip_cells(
     numbers: dict[str, float | None], compared: list[str], quality: dict[str, Any] | None, near: dict[str, Any] | None
 ) -> list[str]:
-    floor = " (its floor)" if near and near["is_floor"] else ""
+    floor = w.at_floor(bool(near and near["is_floor"]))
     return [
         w.seconds(numbers["seconds"]),
         *(w.rate(numbers[kind]) for kind in _OUR_RATES),
@@ -157,9 +157,8 @@ def _needed(entry: dict[str, Any] | None) -> str:
 def _at_our_rate(entry: dict[str, Any] | None, compared: list[str]) -> list[str]:
     if entry is None:
         return [w.NONE] * (1 + len(compared))
-    floor = " (its floor)" if entry["is_floor"] else ""
     pairs = [(w.metric_value(n, entry.get(n)), w.metric_value(n, entry.get(f"{n}_ours"))) for n in compared]
-    return [w.rate(entry["kbps"]) + floor, *(f"{its} ({ours})" for its, ours in pairs)]
+    return [w.rate(entry["kbps"]) + w.at_floor(entry["is_floor"]), *(f"{its} ({ours})" for its, ours in pairs)]
 
 
 def _delta(entry: dict[str, Any] | None) -> str:

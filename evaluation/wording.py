@@ -8,6 +8,7 @@ from typing import Any
 from fvc.evaluation.metrics import METRICS
 
 NONE = "\N{EN DASH}"
+_KEEP = "\N{NO-BREAK SPACE}"
 CODECS = {"x265": "HEVC", "x265-ra": "HEVC random access", "svtav1": "AV1", "x264": "H.264", "vp9": "VP9"}
 # Metric -> (column heading with its unit, decimals).
 _SHORT = {
@@ -41,7 +42,7 @@ def metric_heading(name: str) -> str:
     short = _SHORT.get(name, (name.replace("_", " "), 3))[0]
     if name not in METRICS:
         return short
-    return f"{short} {'↑' if METRICS[name][1] else '↓'}"
+    return f"{short}{_KEEP}{'↑' if METRICS[name][1] else '↓'}"
 
 
 def metric_name(name: str) -> str:
@@ -59,7 +60,7 @@ def metric_value(name: str, value: float | None, stderr: float | None = None) ->
     decimals, scale = _SHORT.get(name, (name, 3))[1], _SCALE.get(name, 1.0)
     if value is None:
         return NONE
-    spread = "" if stderr is None else f" ± {stderr * scale:.{decimals}f}"
+    spread = "" if stderr is None else f" ±{_KEEP}{stderr * scale:.{decimals}f}"
     return f"{value * scale:.{decimals}f}{spread}"
 
 
@@ -68,7 +69,12 @@ def rate(kbps: float | None, stderr: float | None = None) -> str:
     if kbps is None:
         return NONE
     decimals = 2 if kbps < 10 else 1 if kbps < 100 else 0
-    return f"{kbps:.{decimals}f}" + ("" if stderr is None else f" ± {stderr:.{decimals}f}")
+    return f"{kbps:.{decimals}f}" + ("" if stderr is None else f" ±{_KEEP}{stderr:.{decimals}f}")
+
+
+def at_floor(is_floor: bool) -> str:
+    """What follows a rate that is the lowest that its encoder can reach."""
+    return f" (its{_KEEP}floor)" if is_floor else ""
 
 
 def times(factor: float | None) -> str:

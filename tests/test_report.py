@@ -214,6 +214,7 @@ class Page(HTMLParser):
         self._inside = ""
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\N{NO-BREAK SPACE}", " ")
         if self._inside == "caption":
             self.tables[-1][0].append(data)
         elif self._inside in ("td", "th"):
@@ -524,11 +525,12 @@ def test_same_results_give_the_same_report(one: Path, report: Make) -> None:
     ("shown", "expected"),
     [
         (wording.rate(0.4567), "0.46"), (wording.rate(12.345), "12.3"), (wording.rate(123.4), "123"),
-        (wording.rate(None), DASH), (wording.rate(5.0, 0.25), "5.00 ± 0.25"),
+        (wording.rate(None), DASH), (wording.rate(5.0, 0.25), "5.00 ±\N{NO-BREAK SPACE}0.25"),
         (wording.times(7.84), "7.8\N{MULTIPLICATION SIGN}"), (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
         (wording.percent(-80.1), "\N{MINUS SIGN}80 %"), (wording.percent(3.6), "+4 %"),
         (wording.metric_value("lost", 0.0333), "3.3"), (wording.metric_value("unheard_of", 0.5), "0.500"),
-        (wording.metric_heading("csim"), "CSIM ↑"), (wording.metric_heading("psnr"), "PSNR, dB ↑"),
+        (wording.metric_heading("csim"), "CSIM\N{NO-BREAK SPACE}↑"),
+        (wording.metric_heading("psnr"), "PSNR, dB\N{NO-BREAK SPACE}↑"),
         (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"), (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
     ],
 )  # fmt: skip
