@@ -23,11 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-import fvc
 from fvc.codec import tracking
-from fvc.codec.bitstream import Crop, Kind, Packet
+from fvc.codec.bitstream import Crop
 from fvc.codec.crop import cut
-from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError
 from fvc.codec.video import VideoReader
 from fvc.evaluation import metrics as metrics_module
@@ -37,14 +35,13 @@ from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, anchors, encode
 from fvc.evaluation.clips import Cache, code_digest
 from fvc.evaluation.excerpt import shortened
 from fvc.evaluation.metrics import METRICS, Metrics, Reference
+from fvc.evaluation.ours import Run, run_fvc
 from fvc.evaluation.pictures import read_pictures, write_lossless
-from fvc.files import Note, Progress, open_stream, read_source_set, silent
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
+from fvc.evaluation.summary import COMPARED, against, curve_of
+from fvc.files import Note, Progress, silent
 
 _METRICS_CODE = code_digest(metrics_module, networks_module, tracking)
 _APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
-_COMPARED = ("lpips", "nme")
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,8 @@ def measure_clip(
     frames.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=frames) as work:
         source = shortened(path, settings.seconds, Path(work)) if settings.seconds else path
-        ours = [_ours(source, profile, settings, Path(work), frames, note, progress) for profile in settings.profiles]
+        folders = Path(work), frames
+        ours = [run_fvc(source, profile, settings.fps, *folders, note, progress) for profile in settings.profiles]
         clip = _reference(source, ours[0], settings, frames, progress)
         if any(run.frames != clip.frames or run.crop != clip.crop for run in ours):
             raise FvcError(f"{path.name}: profiles were not coded from the same pictures")
@@ -99,7 +97,7 @@ def measure_clip(
         "peak_rss_mb": round(_peak_rss() / 1e6),
         "missing": judge.metrics.missing,
         "points": points + [point for anchor_points in of.values() for point in anchor_points],
-        **_against(points, of, ours[0].source_bytes),
+        **against(points, of, ours[0].source_bytes),
     }
 
 
@@ -120,61 +118,6 @@ def _relative(path: Path, frames: Path) -> str:
     return path.relative_to(frames.parent.parent).as_posix()
 
 
-# fvc's side
-
-
-@dataclass(frozen=True)
-class _Ours:
-    """One profile's stream, decoded. `payload`, `packets`: bytes of each frame without and with packet heads."""
-
-    profile: str
-    crop: Crop
-    frames: int
-    pictures: Path
-    digest: str
-    payload: list[int]
-    packets: list[int]
-    file_bytes: int
-    source_bytes: int
-
-
-def _ours(
-    source: Path, profile: str, settings: Settings, work: Path, frames: Path, note: Note, progress: Progress
-) -> _Ours:
-    stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
-    fvc.encode(
-        source, stream, sources_out=sources, fps=settings.fps, profile=profile, audio_bitrate=None, canvas=False,
-        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
-    )  # fmt: skip
-    pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
-
-    def decoded() -> Iterator[np.ndarray]:
-        with open_stream(stream) as reader:
-            decoder = _decoder(reader.header, sources)
-            for packet in reader.packets():
-                if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
-                    raise FvcError(f"{source.name}: the stream that was just written is damaged")
-                payload.append(len(packet.payload))
-                packets.append(len(bytes(packet)))
-                progress("fvc: decoding", len(payload), None)
-                yield decoder.decode(packet).rgb
-
-    with open_stream(stream) as reader:
-        crop = reader.header.crop
-    count, digest = write_lossless(pictures, decoded(), settings.fps)
-    sizes = stream.stat().st_size, sources.stat().st_size
-    return _Ours(profile, crop, count, pictures, digest, payload, packets, *sizes)
-
-
-def _decoder(header: Any, sources: Path) -> Decoder:
-    """As `fvc decode` makes it."""
-    source_set = read_source_set(sources)
-    preset = preset_of(header.model_hash)
-    assert preset is not None
-    samples = [sample.only(header.profile.parts).parts for sample in source_set.samples]
-    return Decoder(header, DrawRuntime(preset, source_set.pictures, samples), source_set.samples[0])
-
-
 @dataclass(frozen=True)
 class _Clip:
     """The pictures that all systems code: losslessly on disk, with a SHA-256 of their pixels."""
@@ -193,7 +136,7 @@ class _Clip:
         return read_pictures(self.path)
 
 
-def _reference(source: Path, ours: _Ours, settings: Settings, frames: Path, progress: Progress) -> _Clip:
+def _reference(source: Path, ours: Run, settings: Settings, frames: Path, progress: Progress) -> _Clip:
     path = frames / "input.mkv"
 
     def crops() -> Iterator[np.ndarray]:
@@ -206,7 +149,7 @@ def _reference(source: Path, ours: _Ours, settings: Settings, frames: Path, prog
     return _Clip(path, ours.crop, settings.fps, count, digest)
 
 
-def _our_point(run: _Ours, clip: _Clip, judge: _Judge, settings: Settings, progress: Progress) -> dict[str, Any]:
+def _our_point(run: Run, clip: _Clip, judge: _Judge, settings: Settings, progress: Progress) -> dict[str, Any]:
     def kbps(bits: float) -> float:
         return bits / clip.seconds / 1000
 
@@ -333,9 +276,9 @@ def _measure_anchor(judge: _Judge, ours: dict[str, Any], frames: Path, curve: _C
     _single_thread()
     curve.reach({*curve.settings.kbps, round(ours["kbps"]["video"], 3)})
     points = _anchor_points(curve, judge, frames)
-    metric = next((name for name in _COMPARED if ours["metrics"].get(name) is not None), None)
+    metric = next((name for name in COMPARED if ours["metrics"].get(name) is not None), None)
     if metric is not None and curve.anchor.system == curve.settings.codecs[0]:
-        rate, _ = rates.rate_for(_curve_of(points, metric), ours["metrics"][metric], METRICS[metric][1])
+        rate, _ = rates.rate_for(curve_of(points, metric), ours["metrics"][metric], METRICS[metric][1])
         if rate is not None:
             curve.reach({round(rate, 3)})
             points = _anchor_points(curve, judge, frames)
@@ -362,40 +305,3 @@ def _anchor_points(curve: _Curve, judge: _Judge, frames: Path) -> list[dict[str,
             "frames": _relative(path, frames),
         })  # fmt: skip
     return points
-
-
-# Comparisons
-
-
-def _curve_of(points: list[dict[str, Any]], metric: str) -> list[rates.Point]:
-    known = (p for p in points if p["metrics"].get(metric) is not None)
-    return [rates.Point(p["kbps"]["video"], p["metrics"][metric], p["is_floor"]) for p in known]
-
-
-def _against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], source_bytes: int) -> dict[str, Any]:
-    """Rates at our quality, quality at our rate, break-even and Bjontegaard deltas: the first profile's."""
-    first, kbps = ours[0], ours[0]["kbps"]["video"]
-    equal_quality, equal_rate, bd = [], [], []
-    even: dict[str, float | None] = {}
-    for system, points in of.items():
-        for metric in _COMPARED:
-            curve, better = _curve_of(points, metric), METRICS[metric][1]
-            wanted = first["metrics"].get(metric)
-            if wanted is None:
-                continue
-            rate, note = rates.rate_for(curve, wanted, better)
-            equal_quality.append({
-                "system": system, "metric": metric, "kbps": rate, "kbps_ours": kbps,
-                "times": rate and rate / kbps, "times_amortised": rate and rate / first["kbps"]["video_amortised"],
-                "note": note,
-            })  # fmt: skip
-            even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
-            delta, note = rates.bd_rate(_curve_of(ours, metric), curve, better)
-            bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
-        near = min(points, key=lambda p: abs(np.log(p["kbps"]["video"] / kbps)))
-        equal_rate.append({
-            "system": system, "kbps_ours": kbps, "kbps": near["kbps"]["video"], "is_floor": near["is_floor"],
-            **{f"{metric}{suffix}": point["metrics"].get(metric)
-               for metric in _COMPARED for suffix, point in (("_ours", first), ("", near))},
-        })  # fmt: skip
-    return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": even, "bd": bd}

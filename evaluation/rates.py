@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 HEADER_BYTES = 40  # of a datagram: RTP 12, UDP 8, IPv4 20
+MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
 MAX_PAYLOAD = 1200  # bytes of a datagram's payload; what is longer is split
 
 
@@ -151,14 +152,16 @@ def bd_rate(ours: Sequence[Point], theirs: Sequence[Point], higher_is_better: bo
     high = min(curve[-1][1] for curve in curves)
     if low >= high:
         return None, "undefined: the curves do not overlap in quality"
+    share = (high - low) / (curves[0][-1][1] - curves[0][0][1])
+    if share < MIN_OVERLAP:
+        return None, f"undefined: the curves overlap in only {100 * share:.0f} % of our range of quality"
     import bjontegaard
 
     mine, their = (tuple(zip(*curve, strict=True)) for curve in curves)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of small overlaps, which the note states
         delta = bjontegaard.bd_rate(*their, *mine, method="pchip", require_matching_points=False)
-    share = (high - low) / (max(c[-1][1] for c in curves) - min(c[0][1] for c in curves))
-    return float(delta), f"over {100 * share:.0f} % of the curves' range of quality"
+    return float(delta), f"over {100 * share:.0f} % of our curve's range of quality"
 
 
 def break_even(source_bits: float, ours: float, theirs: float | None) -> float | None:
