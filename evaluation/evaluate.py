@@ -7,6 +7,7 @@ clips that turn ("rotations"), those that do not ("frontal") and all.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,11 @@ import numpy as np
 from fvc._version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.encoding import parse_fps
-from fvc.evaluation import metrics as metrics_module
 from fvc.evaluation import networks as networks_module
+from fvc.evaluation import reference as reference_module
 from fvc.evaluation.clips import Cache, Clip, code_digest, find_clips, opened, yaw_range
-from fvc.evaluation.metrics import Metrics, Reference
+from fvc.evaluation.metrics import Metrics
+from fvc.evaluation.reference import Reference
 from fvc.evaluation.strips import Strip
 from fvc.evaluation.systems import RATES, Call, System, default_of, parse_systems
 from fvc.files import Note, Progress, silent
@@ -131,12 +133,17 @@ def evaluate(
                 work.expect(clip.seen.frames)
                 reference = _reference(clip, metrics, known, work)
                 _evaluate_clip(clip, systems, reference, metrics, result, strips, note, work)
+        except OutputError:
+            raise
         except FvcError as error:
             note(f"{error}; left out")
             for system in systems:
                 result.failed.setdefault(system.name, {})[file.path.name] = str(error)
         work.clip_done()
     if not result.rows:
+        for folder in (strips, out) if strips else ():
+            with contextlib.suppress(OSError):  # not empty: there was something before
+                folder.rmdir()  # type: ignore[union-attr]
         raise InputError(f"{data / split}: none of its {len(files)} clips could be evaluated")
     if out is not None:
         from fvc.evaluation.figures import write_report
@@ -185,7 +192,7 @@ def _reference(clip: Clip, metrics: Metrics, cache: Cache, work: _Work) -> Refer
     def look() -> Reference:
         return metrics.reference(_counted((original for _, original in clip.frames()), work))
 
-    code = code_digest(metrics_module, networks_module)
+    code = code_digest(reference_module, networks_module)
     what = ("reference", code, clip.key, str(clip.rate), repr(clip.crop), str(metrics.every), metrics.networks.digest)
     return cache.get(what, Reference.load, look, Reference.save)
 

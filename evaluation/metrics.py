@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from fvc.codec.tracking import SUP, FaceTracker
-from fvc.evaluation.networks import ActionUnits, Look, Networks, Window
+from fvc.codec.tracking import SUP
+from fvc.evaluation.networks import Networks
+from fvc.evaluation.reference import BATCH, NOWHERE, Reference, Side
 
 # name -> (what it is, in which unit; whether higher is better). All are means over frames.
 METRICS: dict[str, tuple[str, bool]] = {
@@ -53,42 +53,6 @@ MAX_PSNR = 100.0  # dB, of identical frames, as in libaom's statistics
 _OUTER_EYES = SUP.index(33), SUP.index(263)
 _LIDS = (SUP.index(159), SUP.index(145)), (SUP.index(386), SUP.index(374))
 _LIPS = SUP.index(13), SUP.index(14)
-_BATCH = 8
-_MAX_FEATURES = 200  # frames that a clip's median features are taken of
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What trackers and networks say of one video.
-
-    Attributes:
-        frames: how many it has.
-        every: networks looked at frames 0, every, 2 every ...
-        columns: name -> array with a row for each frame ("sup" [T, 33, 2] pixels, "pose" [T, 3] radians, "five"
-            [T, 5, 2], "roi" [T, 4]: see `networks.Window`) or for each frame that networks looked at. Rows without a
-            face are NaN. "calibration" [17] belongs to the action units.
-    """
-
-    frames: int
-    every: int
-    columns: dict[str, np.ndarray]
-
-    def window(self, index: int) -> Window | None:
-        """Where the face of a frame is; None: nowhere."""
-        five = self.columns["five"][index]
-        return None if np.isnan(five).any() else Window(five, self.columns["roi"][index])
-
-    def save(self, path: Path) -> None:
-        """Writes a .npz."""
-        with open(path, "wb") as file:
-            np.savez(file, frames=self.frames, every=self.every, **self.columns)
-
-    @classmethod
-    def load(cls, path: Path) -> Reference:
-        """Reads what `save` wrote. Raises OSError, ValueError, KeyError for other files."""
-        with np.load(path, allow_pickle=False) as stored:
-            columns = {name: stored[name] for name in stored.files if name not in ("frames", "every")}
-            return cls(int(stored["frames"]), int(stored["every"]), columns)
 
 
 class Metrics:
@@ -119,7 +83,7 @@ class Metrics:
 
     def reference(self, frames: Iterable[np.ndarray]) -> Reference:
         """Looks at the original pictures of a clip, in order."""
-        with _Side(self.networks, self.every, calibrate=True) as side:
+        with Side(self.networks, self.every, calibrate=True) as side:
             for index, picture in enumerate(frames):
                 side.add(index, picture, None)
             return side.finish()
@@ -137,8 +101,8 @@ class Metrics:
             raise ValueError(f"the reference looked at every {reference.every} frames, not every {self.every}")
         pixels = _Pixels(self)
         with (
-            _Side(self.networks, self.every, calibrate=False) as drawn_side,
-            _Side(self.networks, self.every, calibrate=True) as original_side,
+            Side(self.networks, self.every, calibrate=False) as drawn_side,
+            Side(self.networks, self.every, calibrate=True) as original_side,
         ):
             count = 0
             for index, (original, drawn) in enumerate(pairs):
@@ -150,7 +114,7 @@ class Metrics:
                     window = reference.window(index)
                 else:
                     raise ValueError(f"more frames than the reference's {reference.frames}")
-                drawn_side.add(index, drawn, window or _NOWHERE)
+                drawn_side.add(index, drawn, window or NOWHERE)
                 pixels.add(index, original, drawn)
                 count += 1
             if reference is None:
@@ -167,92 +131,6 @@ class Metrics:
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
-
-
-_NOWHERE = Window(np.full((5, 2), np.nan, np.float32), np.full(4, np.nan, np.float32))
-
-
-class _Side:
-    """Looks at one of the two videos: tracks every frame, shows every n-th to the networks, in batches.
-
-    Args:
-        calibrate: whether this is the original, whose median features the action units want.
-    """
-
-    def __init__(self, networks: Networks, every: int, calibrate: bool) -> None:
-        self._networks, self._every, self._calibrate = networks, every, calibrate
-        self._tracker: FaceTracker | None = None
-        self._rows: dict[str, list[np.ndarray]] = {"sup": [], "pose": [], "five": [], "roi": []}
-        self._seen: dict[str, dict[int, np.ndarray]] = {n: {} for i in networks.instruments for n in i.columns}
-        self._waiting: list[tuple[int, Look]] = []
-        self._features = _Thinned(_MAX_FEATURES)
-
-    def __enter__(self) -> _Side:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._tracker is not None:
-            self._tracker.close()
-
-    def add(self, index: int, picture: np.ndarray, window: Window | None) -> Window | None:
-        """Looks at a picture through `window` (None: its own). Returns its own window, None where it has no face."""
-        if self._tracker is None:
-            self._tracker = FaceTracker()
-        face = self._tracker.track(picture)
-        own = None if face is None else Window.around(face.landmarks)
-        shown = own or _NOWHERE
-        self._rows["sup"].append(np.full((33, 2), np.nan, np.float32) if face is None else face.sup)
-        self._rows["pose"].append(np.array((np.nan,) * 3 if face is None else face.pose, np.float32))
-        self._rows["five"].append(shown.five)
-        self._rows["roi"].append(shown.roi)
-        window = window or own
-        if index % self._every == 0 and window is not None and window is not _NOWHERE:
-            self._waiting.append((index, Look(picture, window, None if face is None else face.landmarks)))
-            if len(self._waiting) == _BATCH:
-                self._ask()
-        return own
-
-    def _ask(self) -> None:
-        looks = [look for _, look in self._waiting]
-        for instrument in self._networks.instruments if looks else ():
-            said = instrument(looks)
-            for name in instrument.columns:
-                rows = zip((index for index, _ in self._waiting), said[name], strict=True)
-                self._seen[name].update(rows)
-            if self._calibrate and "features" in said:
-                self._features.extend(said["features"])
-        self._waiting = []
-
-    def finish(self) -> Reference:
-        """Everything that was seen."""
-        self._ask()
-        frames = len(self._rows["sup"])
-        columns = {name: np.array(rows, np.float32) for name, rows in self._rows.items()}
-        for instrument in self._networks.instruments:
-            for name, shape in instrument.columns.items():
-                column = np.full((-(-frames // self._every), *shape), np.nan, np.float32)
-                for index, row in self._seen[name].items():
-                    column[index // self._every] = row
-                columns[name] = column
-            if isinstance(instrument, ActionUnits) and self._calibrate and self._features.rows:
-                columns["calibration"] = instrument.calibration(np.median(self._features.rows, axis=0))
-        return Reference(frames, self._every, columns)
-
-
-class _Thinned:
-    """At most `limit` rows, evenly spaced over all that were given; rows with NaN are passed over."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._stride, self._count = limit, 1, 0
-        self.rows: list[np.ndarray] = []
-
-    def extend(self, rows: np.ndarray) -> None:
-        for row in rows[~np.isnan(rows).any(1)]:
-            if self._count % self._stride == 0:
-                self.rows.append(row)
-            self._count += 1
-            if len(self.rows) > self._limit:
-                self.rows, self._stride = self.rows[::2], self._stride * 2
 
 
 class _Pixels:
@@ -275,7 +153,7 @@ class _Pixels:
             if "ssim" not in self._metrics.missing:
                 self._sums["ssim"].append(_ssim(original, drawn))
             self._waiting.append((original, drawn))
-            if len(self._waiting) == _BATCH:
+            if len(self._waiting) == BATCH:
                 self._ask()
 
     def _ask(self) -> None:

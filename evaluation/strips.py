@@ -10,7 +10,7 @@ import numpy as np
 
 from fvc.codec.output import write_image
 from fvc.codec.tracking import SUP
-from fvc.evaluation.metrics import Reference
+from fvc.evaluation.reference import Reference
 
 SIDE = 256
 _HEAD = 22  # pixels of the captions

@@ -25,6 +25,7 @@ from fvc.evaluation import clips as clips_module
 from fvc.evaluation.clips import Cache, ClipFile, find_clips, opened, yaw_range
 from fvc.evaluation.evaluate import GROUPS, NO_CLIP, NO_FACE, Result, evaluate
 from fvc.evaluation.figures import markdown, table
+from fvc.evaluation.metrics import Metrics
 from fvc.evaluation.systems import RATES, Call, default_of, parse_systems
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of
@@ -241,7 +242,7 @@ class TestRun:
             trackers.append(FaceTracker())
             return trackers[-1]
 
-        monkeypatch.setattr("fvc.evaluation.metrics.FaceTracker", counted)
+        monkeypatch.setattr("fvc.evaluation.reference.FaceTracker", counted)
         shutil.copytree(folder_of(DEFAULT), tmp_path / "mine")
         again = evaluate([f"{tmp_path / 'mine'}:sup"], data, cache=cache, fps=FPS, every=3, limit=1)
         assert len(trackers) == 1  # of the drawn side
@@ -253,7 +254,19 @@ class TestRun:
         (tmp_path / "val").mkdir()
         (tmp_path / "val" / "text.mp4").write_text("this is a text\n" * 40)
         with pytest.raises(InputError, match="none of its 1 clips"):
-            evaluate([DEFAULT], tmp_path, cache=tmp_path / "cache")
+            evaluate([DEFAULT], tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_a_full_disk_ends_the_run(
+        self, data: Path, cache: Path, evaluated: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OutputError("talk.png: cannot be written (No space left on device)")
+
+        monkeypatch.setattr("fvc.evaluation.strips.write_image", full)
+        monkeypatch.setattr(Metrics, "compare", lambda _, pairs, reference: {"nme": float(len(list(pairs)))})
+        with pytest.raises(OutputError, match="No space left"):
+            evaluate([DEFAULT], data, cache=cache, fps=FPS, every=3, out=tmp_path)
 
     def test_out_is_a_file(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

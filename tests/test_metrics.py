@@ -15,8 +15,9 @@ import pytest
 from fvc.codec.errors import FvcError, InputError
 from fvc.codec.tracking import SUP, Face, FaceTracker
 from fvc.codec.video import VideoReader
-from fvc.evaluation.metrics import ALWAYS, MAX_PSNR, METRICS, Metrics, Reference, differences
+from fvc.evaluation.metrics import ALWAYS, MAX_PSNR, METRICS, Metrics, differences
 from fvc.evaluation.networks import Window, similarity
+from fvc.evaluation.reference import Reference
 from fvc.evaluation.strips import Strip, telling_frames
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data" / "weights"
