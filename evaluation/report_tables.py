@@ -96,6 +96,8 @@ def _setting(point: dict[str, Any]) -> str:
     if "setting" not in point:
         floors = f" (floor in {point['floors']})" if point["floors"] else ""
         return w.NONE if point["target_kbps"] is None else f"{point['target_kbps']:g}{floors}"
+    if point["system"] == "fvc":
+        return w.NONE
     is_new = point["is_floor"] and "floor" not in point["setting"]
     return point["setting"] + (", its floor" if is_new else "")
 

@@ -51,8 +51,9 @@ def metric_name(name: str) -> str:
 
 
 def metric_meaning(name: str) -> str:
-    """One sentence of what is measured."""
-    return METRICS[name][0] if name in METRICS else ""
+    """What is measured, without a full stop; METRICS says "the same" of another instrument for the metric above."""
+    text = METRICS[name][0] if name in METRICS else ""
+    return text.replace("the same,", f"as {metric_name(name.partition('_')[0])}, but by")
 
 
 def metric_value(name: str, value: float | None, stderr: float | None = None) -> str:

@@ -529,6 +529,7 @@ def test_same_results_give_the_same_report(one: Path, report: Make) -> None:
         (wording.times(7.84), "7.8\N{MULTIPLICATION SIGN}"), (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
         (wording.percent(-80.1), "\N{MINUS SIGN}80 %"), (wording.percent(3.6), "+4 %"),
         (wording.metric_value("lost", 0.0333), "3.3"), (wording.metric_value("unheard_of", 0.5), "0.500"),
+        (wording.metric_meaning("csim_casia"), "as CSIM, but by MobileFaceNet (CASIA-WebFace)"),
         (wording.metric_heading("csim"), "CSIM\N{NO-BREAK SPACE}↑"),
         (wording.metric_heading("psnr"), "PSNR, dB\N{NO-BREAK SPACE}↑"),
         (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"), (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
