@@ -7,11 +7,12 @@ hash of both; fvc itself always runs.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib
 import json
 import resource
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,6 +73,8 @@ def measure_clip(
     Raises:
         FvcError: the clip cannot be measured. av.FFmpegError: an encoder failed.
     """
+    if settings.metric_weights:
+        importlib.import_module("torch")
     _single_thread()
     frames.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=frames) as work:
@@ -104,8 +107,8 @@ def measure_clip(
 def _single_thread() -> None:
     """One thread for each system that is measured: torch's own ones cost ten times the time where cores are busy."""
     cv2.setNumThreads(1)
-    if importlib.util.find_spec("torch"):
-        importlib.import_module("torch").set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _peak_rss() -> int:
@@ -181,12 +184,14 @@ class _Judge:
         self.metrics = Metrics(settings.metric_weights, settings.every)
         self._name = (_METRICS_CODE, str(settings.every), _folder_digest(settings.metric_weights), clip.digest)
         self._reference: Reference | None = None
+        self._turn = threading.Lock()  # networks need not stand two threads: OpenFace's takes derivatives
 
     def __call__(self, path: Path, digest: str, label: str, progress: Progress) -> dict[str, float | None]:
         """Metrics of the file at `path`, whose pictures `digest` names."""
         pairs = self._pairs(path, label, progress)
         make = partial(self._compare, pairs)
-        values = self._cache.get(("metrics", digest, *self._name), _load_json, make, _save_json)
+        with self._turn:
+            values = self._cache.get(("metrics", digest, *self._name), _load_json, make, _save_json)
         return {name: values[name] for name in METRICS if name in values}
 
     def _compare(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
