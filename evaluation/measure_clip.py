@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import resource
+import shutil
 import sys
 import tempfile
 import threading
@@ -233,7 +234,10 @@ def _chosen(settings: Settings) -> list[Anchor]:
 
 @dataclass
 class _Curve:
-    """One anchor on one clip: all encodes that were tried (by value of the knob; None: its floor)."""
+    """One anchor on one clip: all encodes that were tried, by value of the knob (None: its floor).
+
+    Their sizes are in memory, the files in `work`.
+    """
 
     anchor: Anchor
     clip: _Clip
@@ -241,23 +245,29 @@ class _Curve:
     work: Path
     note: Note
     progress: Progress
-    encoded: dict[float | None, Encoded] = field(default_factory=dict)
+    frame_bytes: dict[float | None, np.ndarray] = field(default_factory=dict)
     found: dict[float, float | None] = field(default_factory=dict)
 
     def reach(self, targets: set[float]) -> None:
         """Searches for these rates."""
-        tried = {value: self.kbps(value) for value in self.encoded}
+        tried = {value: self.kbps(value) for value in self.frame_bytes}
         self.found.update(rates.search(self.kbps, self.anchor.knob, sorted(targets), tried=tried))
 
     def kbps(self, value: float | None) -> float:
-        if value not in self.encoded:
-            self.progress(self.anchor.label, len(self.encoded), None)
-            make = partial(
-                encode, self.anchor, value, self.clip.pictures(), self.clip.fps, self.work
-            )  # fmt: skip
+        if value not in self.frame_bytes:
+            self.progress(self.anchor.label, len(self.frame_bytes), None)
+            make = partial(encode, self.anchor, value, self.clip.pictures(), self.clip.fps, self.work)
             cache = Cache(self.settings.cache, self.note)
-            self.encoded[value] = cache.get(self.name(value), Encoded.load, make, Encoded.save)
-        return self.encoded[value].bits / self.clip.seconds / 1000
+            encoded = cache.get(self.name(value), Encoded.load, make, Encoded.save)
+            self.file(value).write_bytes(encoded.matroska)
+            self.frame_bytes[value] = encoded.frame_bytes
+        return self.bits(value) / self.clip.seconds / 1000
+
+    def bits(self, value: float | None) -> int:
+        return 8 * int(self.frame_bytes[value].sum())
+
+    def file(self, value: float | None) -> Path:
+        return self.work / f"{self.anchor.system} {self.anchor.setting(value)} kept.mkv"
 
     def name(self, value: float | None) -> tuple[str, ...]:
         """Everything that an encode depends on."""
@@ -269,7 +279,7 @@ class _Curve:
         shown: dict[float | None, list[float]] = {}
         for target, value in sorted(self.found.items()):
             shown.setdefault(value, []).append(target)
-        for value in self.encoded:
+        for value in self.frame_bytes:
             near = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
             if value not in shown and min(near) > _APART:
                 shown[value] = []
@@ -293,15 +303,15 @@ def _measure_anchor(judge: _Judge, ours: dict[str, Any], frames: Path, curve: _C
 def _anchor_points(curve: _Curve, judge: _Judge, frames: Path) -> list[dict[str, Any]]:
     clip, points = curve.clip, list[dict[str, Any]]()
     for value, targets in sorted(curve.shown().items(), key=lambda item: curve.kbps(item[0])):
-        coded, kbps = curve.encoded[value], curve.kbps(value)
+        kbps = curve.kbps(value)
         path = frames / f"{curve.anchor.system}-{len(points)}.mkv"
-        path.write_bytes(coded.matroska)
-        wire = rates.wire_bits(coded.frame_bytes, curve.settings.frames_per_packet) / clip.seconds / 1000
+        shutil.copyfile(curve.file(value), path)
+        wire = rates.wire_bits(curve.frame_bytes[value], curve.settings.frames_per_packet) / clip.seconds / 1000
         digest = hashlib.sha256(repr(curve.name(value)).encode()).hexdigest()
         points.append({
             "system": curve.anchor.system, "label": curve.anchor.label, "profile": None,
             "target_kbps": targets[0] if targets else None, "targets": targets, "is_floor": value is None,
-            "setting": curve.anchor.setting(value), "bits": coded.bits,
+            "setting": curve.anchor.setting(value), "bits": curve.bits(value),
             "kbps": {
                 "motion": None, "file": None, "wire": wire, "video": kbps,
                 "video_amortised": kbps, "file_amortised": None, "wire_amortised": wire,
