@@ -33,16 +33,18 @@ from fvc.codec.video import VideoReader
 from fvc.evaluation import metrics as metrics_module
 from fvc.evaluation import networks as networks_module
 from fvc.evaluation import rates
+from fvc.evaluation import reference as reference_module
 from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, anchors, encode
 from fvc.evaluation.clips import Cache, code_digest
 from fvc.evaluation.excerpt import shortened
-from fvc.evaluation.metrics import METRICS, Metrics, Reference
+from fvc.evaluation.metrics import METRICS, Metrics
 from fvc.evaluation.ours import Run, run_fvc
 from fvc.evaluation.pictures import read_pictures, write_lossless
+from fvc.evaluation.reference import Reference
 from fvc.evaluation.summary import COMPARED, against, curve_of
 from fvc.files import Note, Progress, silent
 
-_METRICS_CODE = code_digest(metrics_module, networks_module, tracking)
+_METRICS_CODE = code_digest(metrics_module, reference_module, networks_module, tracking)
 _APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
 
 
