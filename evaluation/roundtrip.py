@@ -1,10 +1,9 @@
 """Encode and decode a folder of videos and say what was lost: the acceptance run of the whole codec.
 
-    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--lpips FOLDER] [--strips DIR] [--json OUT]
+    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--metric-weights FOLDER] [--strips DIR] [--json OUT]
 
-Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS of the
-decoded crop (with `--lpips`, a folder that holds load_lpips_squeeze.py) and NME, the mean distance of the sup
-landmarks tracked on the decoded and on the original crop over the distance of the outer eye corners. `--strips`
+Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS (with
+`--metric-weights`, see `networks`; every fifth frame) and NME of the decoded crop, as `metrics` has them. `--strips`
 writes PNGs to look at (input above, decoded below).
 """
 
@@ -13,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,10 @@ from fvc.codec.crop import cut
 from fvc.codec.errors import FvcError
 from fvc.codec.output import write_image
 from fvc.codec.sample import Profile
-from fvc.codec.tracking import SUP, FaceTracker
 from fvc.codec.video import VideoReader
+from fvc.evaluation.metrics import Metrics
 
 _RATE = 8000  # of the sound when offsets are measured
-_OUTER_EYES = SUP.index(33), SUP.index(263)
 
 
 def sound(path: Path) -> np.ndarray | None:
@@ -69,47 +68,27 @@ def sound_offset_ms(before: np.ndarray | None, after: np.ndarray | None, reach_m
     return 2.0 * (int(np.argmax(scores)) - reach)
 
 
-def _pictures(source: Path, decoded: Path, crop: Crop, fps: Fraction, lpips: Any) -> tuple[dict[str, Any], np.ndarray]:
-    lpips_scores: list[float] = []
-    nme: list[float] = []
-    pairs: list[np.ndarray] = []
+def _pairs(
+    source: Path, decoded: Path, crop: Crop, fps: Fraction, shown: list[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(original crop, decoded crop) of every frame; up to eight of them are stacked into `shown`."""
     with VideoReader(source) as before, VideoReader(decoded) as after:
         total = max(1, round(float(fps) * (after.duration or 1)))
-        with FaceTracker() as track_a, FaceTracker() as track_b:
-            for a, b in zip(before.frames(fps), after.frames(fps), strict=False):
-                original = cut(a.rgb, crop)
-                face_a, face_b = track_a.track(original), track_b.track(b.rgb)
-                if face_a and face_b:
-                    eyes = np.linalg.norm(face_a.sup[_OUTER_EYES[0]] - face_a.sup[_OUTER_EYES[1]])
-                    nme.append(float(np.linalg.norm(face_a.sup - face_b.sup, axis=1).mean() / eyes))
-                if lpips is not None and a.index % 5 == 0:
-                    lpips_scores.append(lpips(original, b.rgb))
-                if a.index % max(1, total // 7) == 0 and len(pairs) < 8:
-                    pairs.append(np.vstack([original, b.rgb]))
-    scores = {
-        "lpips_squeeze": round(float(np.mean(lpips_scores)), 4) if lpips_scores else None,
-        "nme": round(float(np.mean(nme)), 4) if nme else None,
-    }
-    return scores, np.hstack(pairs)
+        for a, b in zip(before.frames(fps), after.frames(fps), strict=False):
+            original = cut(a.rgb, crop)
+            if a.index % max(1, total // 7) == 0 and len(shown) < 8:
+                shown.append(np.vstack([original, b.rgb]))
+            yield original, b.rgb
 
 
-def _load_lpips(folder: Path) -> Any:
-    import torch
+def roundtrip(
+    source: Path, folder: Path, profile: str, metrics: Metrics | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Codes one clip in `folder`; returns its row and a strip of pictures.
 
-    from fvc.training.losses import load_perceptual
-
-    network = load_perceptual(folder, "cpu")
-
-    def score(a: np.ndarray, b: np.ndarray) -> float:
-        x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (a, b))
-        with torch.no_grad():
-            return float(network(x, y, normalize=True))
-
-    return score
-
-
-def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tuple[dict[str, Any], np.ndarray]:
-    """Codes one clip in `folder`; returns its row and a strip of pictures."""
+    Args:
+        metrics: what the pictures are compared by; None: by what needs no networks.
+    """
     stream, sources, back = (folder / f"{source.stem}.{end}" for end in ("fvc", "fvs", "mp4"))
     notes: list[str] = []
     sent = fvc.encode(source, stream, profile=profile, note=notes.append)
@@ -120,7 +99,9 @@ def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tu
         seconds_back = video.duration
     with VideoReader(source) as video:
         seconds = video.duration
-    scores, strip = _pictures(source, back, Crop(*sent["size"], **sent["crop"]), fps, lpips)
+    crop, shown = Crop(*sent["size"], **sent["crop"]), list[np.ndarray]()
+    metrics = metrics or Metrics(None, every=5)
+    scores = metrics.compare(_pairs(source, back, crop, fps, shown))
     row = {
         "clip": source.name,
         "profile": profile,
@@ -133,10 +114,10 @@ def roundtrip(source: Path, folder: Path, profile: str, lpips: Any = None) -> tu
         "file_kbps": sent["file_kbps"],
         "sources_bytes": sent["sources_bytes"],
         "sound_offset_ms": sound_offset_ms(sound(source), sound(back)),
-        **scores,
+        **{name: scores[name] for name in metrics.names},
         "notes": notes,
     }
-    return row, strip
+    return row, np.hstack(shown)
 
 
 def main() -> None:
@@ -144,14 +125,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--profile", nargs="+", default=["sup+unsup+expr"], choices=[p.label for p in Profile])
-    parser.add_argument("--lpips", type=Path)
+    parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--strips", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    lpips = _load_lpips(args.lpips) if args.lpips else None
+    try:
+        metrics = Metrics(args.metric_weights, every=5)
+    except FvcError as error:
+        parser.error(str(error))
     columns = (
         "clip", "profile", "seconds", "seconds_back", "frames", "frames_back", "bits_per_frame", "motion_kbps",
-        "file_kbps", "sources_bytes", "sound_offset_ms", "lpips_squeeze", "nme",
+        "file_kbps", "sources_bytes", "sound_offset_ms", "lpips", "nme",
     )  # fmt: skip
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
@@ -160,7 +144,7 @@ def main() -> None:
         for profile in args.profile:
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    row, strip = roundtrip(source, Path(folder), profile, lpips)
+                    row, strip = roundtrip(source, Path(folder), profile, metrics)
             except FvcError as error:
                 print(f"| {source.name} | {profile} | failed: {error} |")
                 continue

@@ -1,0 +1,71 @@
+"""fvc's side of a measurement: a video through the file that `fvc encode` writes, and back into pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fvc
+from fvc.codec.bitstream import Crop, Kind, Packet
+from fvc.codec.decoder import Decoder
+from fvc.codec.errors import FvcError
+from fvc.evaluation.pictures import write_lossless
+from fvc.files import Note, Progress, open_stream, read_source_set
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import preset_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """One profile's stream, decoded. `payload`, `packets`: bytes of each frame without and with packet heads."""
+
+    profile: str
+    crop: Crop
+    frames: int
+    pictures: Path
+    digest: str
+    payload: list[int]
+    packets: list[int]
+    file_bytes: int
+    source_bytes: int
+
+
+def run_fvc(source: Path, profile: str, fps: Fraction, work: Path, frames: Path, note: Note, progress: Progress) -> Run:
+    """Encodes to files in `work`, decodes from them into `frames`. Raises FvcError."""
+    stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
+    fvc.encode(
+        source, stream, sources_out=sources, fps=fps, profile=profile, audio_bitrate=None, canvas=False,
+        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
+    )  # fmt: skip
+    pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
+
+    def decoded() -> Iterator[np.ndarray]:
+        with open_stream(stream) as reader:
+            decoder = _decoder(reader.header, sources)
+            for packet in reader.packets():
+                if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
+                    raise FvcError(f"{source.name}: the stream that was just written is damaged")
+                payload.append(len(packet.payload))
+                packets.append(len(bytes(packet)))
+                progress("fvc: decoding", len(payload), None)
+                yield decoder.decode(packet).rgb
+
+    with open_stream(stream) as reader:
+        crop = reader.header.crop
+    count, digest = write_lossless(pictures, decoded(), fps)
+    sizes = stream.stat().st_size, sources.stat().st_size
+    return Run(profile, crop, count, pictures, digest, payload, packets, *sizes)
+
+
+def _decoder(header: Any, sources: Path) -> Decoder:
+    """As `fvc decode` makes it."""
+    source_set = read_source_set(sources)
+    preset = preset_of(header.model_hash)
+    assert preset is not None
+    samples = [sample.only(header.profile.parts).parts for sample in source_set.samples]
+    return Decoder(header, DrawRuntime(preset, source_set.pictures, samples), source_set.samples[0])

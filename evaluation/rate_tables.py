@@ -1,0 +1,174 @@
+"""What results.json says of rates, as tables: ours, the anchors' at our quality and at our rate, and clip by clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fvc.evaluation import wording as w
+from fvc.evaluation.report_tables import Table, mean_and_error, measured, metrics_present, our_points, over
+
+_COMPARED = ("lpips", "nme")
+_OUR_RATES = ("motion", "file", "wire", "wire_amortised")
+
+
+def first_anchor(results: dict[str, Any]) -> str | None:
+    """The system that headline, clips and pictures compare with."""
+    return results["anchors"][0]["system"] if results["anchors"] else None
+
+
+def _compared(results: dict[str, Any]) -> list[str]:
+    """Of LPIPS and NME those that were measured; the first one is what equal quality means."""
+    return [name for name in _COMPARED if name in metrics_present(results)]
+
+
+def rates_table(results: dict[str, Any]) -> Table:
+    """Our rates: motion, file and wire, without and with the source pictures."""
+    clips = measured(results)
+    labels = list(dict.fromkeys(p["label"] for clip in clips for p in our_points(clip)))
+    rows = []
+    for label in labels:
+        points = [p for clip in clips for p in our_points(clip) if p["label"] == label]
+        cells = [
+            w.rate(*mean_and_error(p["kbps"].get(kind) for p in points)[:2])
+            for kind in ("motion", "file", "wire", "video_amortised", "file_amortised", "wire_amortised")
+        ]
+        rows.append([label, *cells])
+    size, _, _ = mean_and_error(clip["source_bytes"] for clip in clips)
+    length, _, _ = mean_and_error(clip["seconds"] for clip in clips)
+    per_packet, header = results["frames_per_packet"], results["header_bytes_per_packet"]
+    notes = [
+        "motion: the entropy-coded driving samples. file: the whole .fvc, without sound. wire: motion packets"
+        f" and {header} bytes of RTP, UDP and IPv4 headers for each {_counted(per_packet, 'frame')}.",
+        f"with sources: the source pictures ({w.size(round(size))} kB, sent once) spread over the clip"
+        f" ({w.seconds(length)} s)." if size is not None and length is not None else "",
+    ]  # fmt: skip
+    heading = ["profile", "motion", "file", "wire"]
+    columns = [*heading, "motion with sources", "file with sources", "wire with sources"]
+    return Table(over("Our rates, kbps", clips), columns, rows, [n for n in notes if n], frozenset(range(len(rows))))
+
+
+def against_table(results: dict[str, Any], clip: dict[str, Any]) -> Table:
+    """What each anchor needs for our quality, and what it gives at our rate; of one clip."""
+    compared = _compared(results)
+    names = [w.metric_name(name) for name in compared]
+    rows = []
+    for system, label in {p["system"]: p["label"] for p in clip["points"] if p["system"] != "fvc"}.items():
+        needed = [_needed(_entry(clip["equal_quality"], system, name)) for name in compared]
+        near = _at_our_rate(_entry(clip["equal_rate"], system), compared)
+        deltas = [_delta(_entry(clip["bd"], system, name)) for name in compared]
+        rows.append([label, *needed, *near, w.seconds(clip["break_even_s"].get(system)), *deltas])
+    columns = [
+        "anchor", *(f"kbps for our {name} (times ours)" for name in names), "kbps nearest to ours",
+        *(f"its {name} (ours)" for name in names), "sources paid off after, s",
+        *(f"BD-rate of ours, {name}" for name in names),
+    ]  # fmt: skip
+    notes = [
+        "Rates of pictures alone: no sound, no container, no packet headers. Rates between measured points are"
+        " interpolated; nothing is extrapolated.",
+        "sources paid off: from this length of clip on, source pictures and motion together cost less than the anchor"
+        " at our quality.",
+    ]
+    return Table("The anchors against ours", columns, rows, notes)
+
+
+def clips_table(results: dict[str, Any]) -> Table:
+    """A row for each clip, failed ones with their reason, and the means."""
+    compared = _compared(results)
+    names = [w.metric_name(name) for name in compared]
+    rival = w.CODECS.get(first_anchor(results) or "", "anchor")
+    columns = ["clip", "length, s", "ours: motion", "file", "wire", "wire with sources", *(f"our {n}" for n in names)]
+    columns += [f"{rival} for our {name} (times ours)" for name in names[:1]]
+    columns += [f"{rival} nearest to our rate", *(f"its {name}" for name in names), "sources paid off after, s"]
+    rows: list[list[str]] = []
+    numbers: list[dict[str, float | None]] = []
+    for clip in results["clips"]:
+        name = w.one_line(clip["clip"])
+        if clip.get("error"):
+            rows.append([name, f"failed: {w.one_line(clip['error'])}"])
+            continue
+        numbers.append(_clip_numbers(clip, first_anchor(results), compared))
+        quality, rate = (_entry(clip[key], first_anchor(results)) for key in ("equal_quality", "equal_rate"))
+        rows.append([name, *_clip_cells(numbers[-1], compared, quality, rate)])
+    several = len(numbers) > 1
+    if several:
+        rows.append([f"mean of {len(numbers)}", *_mean_cells(numbers, compared)])
+    note = " The last row: mean ± standard error of the clips that have a number." if several else ""
+    strong = frozenset([len(rows) - 1]) if several else frozenset[int]()
+    return Table("Clips", columns, rows, ["Rates in kbps." + note], strong)
+
+
+def _clip_numbers(clip: dict[str, Any], anchor: str | None, compared: list[str]) -> dict[str, float | None]:
+    ours, nothing = our_points(clip)[0], dict[str, Any]()
+    quality = _entry(clip["equal_quality"], anchor, compared[0] if compared else None) or nothing
+    near = _entry(clip["equal_rate"], anchor) or nothing
+    return {
+        "seconds": clip["seconds"],
+        **{kind: ours["kbps"][kind] for kind in _OUR_RATES},
+        **{f"our {name}": ours["metrics"].get(name) for name in compared},
+        "needed": quality.get("kbps"), "times": quality.get("times"), "near": near.get("kbps"),
+        **{f"its {name}": near.get(name) for name in compared},
+        "pays": clip["break_even_s"].get(anchor),
+    }  # fmt: skip
+
+
+def _clip_cells(
+    numbers: dict[str, float | None], compared: list[str], quality: dict[str, Any] | None, near: dict[str, Any] | None
+) -> list[str]:
+    floor = w.at_floor(bool(near and near["is_floor"]))
+    return [
+        w.seconds(numbers["seconds"]),
+        *(w.rate(numbers[kind]) for kind in _OUR_RATES),
+        *(w.metric_value(name, numbers[f"our {name}"]) for name in compared),
+        *([_needed(quality).partition(":")[0]] if compared else []),
+        w.rate(numbers["near"]) + floor,
+        *(w.metric_value(name, numbers[f"its {name}"]) for name in compared),
+        w.seconds(numbers["pays"]),
+    ]
+
+
+def _mean_cells(numbers: list[dict[str, float | None]], compared: list[str]) -> list[str]:
+    means = {key: mean_and_error(row[key] for row in numbers) for key in numbers[0]}
+    few = f", {means['needed'][2]} of {len(numbers)}" if means["needed"][2] < len(numbers) else ""
+    needed = f"{w.rate(*means['needed'][:2])} ({w.times(means['times'][0])}{few})" if means["needed"][2] else w.NONE
+    return [
+        w.seconds(means["seconds"][0]),
+        *(w.rate(*means[kind][:2]) for kind in _OUR_RATES),
+        *(w.metric_value(name, *means[f"our {name}"][:2]) for name in compared),
+        *([needed] if compared else []),
+        w.rate(*means["near"][:2]),
+        *(w.metric_value(name, *means[f"its {name}"][:2]) for name in compared),
+        w.seconds(means["pays"][0]),
+    ]
+
+
+def _entry(entries: list[dict[str, Any]], system: str | None, metric: str | None = None) -> dict[str, Any] | None:
+    found = (e for e in entries if e["system"] == system and (metric is None or e["metric"] == metric))
+    return next(found, None)
+
+
+def _needed(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return w.NONE
+    if entry["kbps"] is None:
+        return entry["note"] or "not known"
+    return f"{w.rate(entry['kbps'])} ({w.times(entry['times'])})"
+
+
+def _at_our_rate(entry: dict[str, Any] | None, compared: list[str]) -> list[str]:
+    if entry is None:
+        return [w.NONE] * (1 + len(compared))
+    pairs = [(w.metric_value(n, entry.get(n)), w.metric_value(n, entry.get(f"{n}_ours"))) for n in compared]
+    return [w.rate(entry["kbps"]) + w.at_floor(entry["is_floor"]), *(f"{its} ({ours})" for its, ours in pairs)]
+
+
+def _delta(entry: dict[str, Any] | None) -> str:
+    if entry is None:
+        return w.NONE
+    value, why = entry["bd_rate_percent"], entry["note"] or ""
+    if value is not None:
+        return w.percent(value) + (f" ({why})" if why else "")
+    return why if why.startswith("undefined") else f"undefined: {why or 'not known'}"
+
+
+def _counted(count: int, what: str) -> str:
+    return what if count == 1 else f"{count} {what}s"

@@ -1,0 +1,171 @@
+"""Arithmetic of rates and quality: finding a setting for a rate, a rate for a quality, Bjontegaard deltas.
+
+Nothing here knows an encoder or a picture. Rates are in kbit/s (1000 bits), and compared on a log scale.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+HEADER_BYTES = 40  # of a datagram: RTP 12, UDP 8, IPv4 20
+MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
+MAX_PAYLOAD = 1200  # bytes of a datagram's payload; what is longer is split
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What an encoder's rate is searched with: a number that lowers the rate as it grows.
+
+    Attributes:
+        name: the encoder's; best, worst: its ends; step: its resolution; octave: change that about halves the rate.
+    """
+
+    name: str
+    best: float
+    worst: float
+    step: float
+    octave: float
+
+    def nearest(self, value: float) -> float:
+        """The value that can be set."""
+        steps = round((min(max(value, self.best), self.worst) - self.best) / self.step)
+        return round(self.best + steps * self.step, 6)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A measured point of one codec: its rate and the value of one metric."""
+
+    kbps: float
+    value: float
+    is_floor: bool = False
+
+
+def search(
+    kbps: Callable[[float | None], float],
+    knob: Knob,
+    targets: Sequence[float],
+    tolerance: float = 0.05,
+    limit: int = 8,
+    tried: dict[float | None, float] | None = None,
+) -> dict[float, float | None]:
+    """Target -> the value whose rate is nearest; None stands for the encoder's floor.
+
+    Args:
+        kbps: rate at a value; at None: the lowest that the encoder can reach. Values may be asked for twice.
+        targets: wanted rates; tolerance: relative; limit: encodes for each target.
+        tried: rates that are known already.
+    """
+    tried = {None: kbps(None), **(tried or {})}
+
+    def error(target: float) -> Callable[[float | None], float]:
+        return lambda value: abs(math.log(tried[value] / target))
+
+    found: dict[float, float | None] = {}
+    for target in sorted(targets):
+        if target <= tried[None]:
+            found[target] = None
+            continue
+        for _ in range(limit):
+            nearest = min(tried, key=error(target))
+            value = _guess(tried, knob, target)
+            if abs(tried[nearest] / target - 1) <= tolerance or value is None:
+                break
+            tried[value] = kbps(value)
+        found[target] = min(tried, key=error(target))
+    return found
+
+
+def _guess(tried: dict[float | None, float], knob: Knob, target: float) -> float | None:
+    """The value to try next, from the nearest rates on both sides; None: all between them were tried."""
+    known = sorted((rate, knob.worst if value is None else value) for value, rate in tried.items())
+    below = [(rate, value) for rate, value in known if rate <= target]
+    above = [(rate, value) for rate, value in known if rate > target]
+    rate, value = below[-1]
+    if above:
+        span = math.log2(above[0][0] / rate)
+        wanted = value + (above[0][1] - value) * math.log2(target / rate) / span
+    else:
+        wanted = value - knob.octave * math.log2(target / rate)
+    ends = (value, above[0][1]) if above else (value, knob.best)
+    for shift in (0, knob.step, -knob.step):
+        candidate = knob.nearest(wanted + shift)
+        if candidate not in (v for _, v in known) and min(ends) <= candidate <= max(ends):
+            return candidate
+    return None
+
+
+def wire_bits(frame_bytes: Sequence[int] | np.ndarray, frames_per_packet: int = 1) -> int:
+    """Bits of frames sent as datagrams of `frames_per_packet` frames, headers included."""
+    sizes = np.asarray(frame_bytes, np.int64)
+    groups = np.add.reduceat(sizes, np.arange(0, len(sizes), frames_per_packet))
+    datagrams = np.maximum(-(-groups // MAX_PAYLOAD), 1)
+    return 8 * int(sizes.sum() + HEADER_BYTES * datagrams.sum())
+
+
+def rate_for(points: Sequence[Point], wanted: float, higher_is_better: bool) -> tuple[float | None, str | None]:
+    """The lowest rate at which a curve reaches the quality `wanted`, and why there is none.
+
+    Between measured points log rate is interpolated linearly over the best quality so far; nothing is extrapolated.
+    """
+    sign = 1 if higher_is_better else -1
+    curve = sorted(points, key=lambda p: p.kbps)
+    if not curve:
+        return None, "not measured"
+    first = curve[0]
+    if sign * first.value >= sign * wanted:
+        if first.is_floor:
+            return None, f"below its floor: better already at {first.kbps:.1f} kbps, the lowest it can reach"
+        return None, f"better already at {first.kbps:.1f} kbps, the lowest rate measured"
+    reached, rate = sign * first.value, first.kbps
+    for point in curve[1:]:
+        quality = sign * point.value
+        if quality >= sign * wanted:
+            share = (sign * wanted - reached) / (quality - reached)
+            return rate * (point.kbps / rate) ** share, None
+        if quality > reached:
+            reached, rate = quality, point.kbps
+    return None, f"not reached at {curve[-1].kbps:.0f} kbps"
+
+
+def bd_rate(ours: Sequence[Point], theirs: Sequence[Point], higher_is_better: bool) -> tuple[float | None, str | None]:
+    """Bjontegaard delta: mean change of our rate against theirs at equal quality, percent; or why it is undefined.
+
+    Curves are interpolated with PCHIP (package `bjontegaard`) over the range of quality that both cover.
+    """
+    sign = 1 if higher_is_better else -1
+    curves = []
+    for name, points in (("ours", ours), ("theirs", theirs)):
+        curve = sorted((p.kbps, sign * p.value) for p in points)
+        if len(curve) < 2:
+            return None, f"undefined: {name} has {len(curve)} point{'s'[: len(curve) != 1]}, two are needed"
+        if any(b[1] <= a[1] for a, b in pairwise(curve)):
+            return None, f"undefined: quality does not grow with rate on {'our' if name == 'ours' else 'their'} curve"
+        curves.append(curve)
+    low = max(curve[0][1] for curve in curves)
+    high = min(curve[-1][1] for curve in curves)
+    if low >= high:
+        return None, "undefined: the curves do not overlap in quality"
+    share = (high - low) / (curves[0][-1][1] - curves[0][0][1])
+    if share < MIN_OVERLAP:
+        return None, f"undefined: the curves overlap in only {100 * share:.0f} % of our range of quality"
+    import bjontegaard
+
+    mine, their = (tuple(zip(*curve, strict=True)) for curve in curves)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of small overlaps, which the note states
+        delta = bjontegaard.bd_rate(*their, *mine, method="pchip", require_matching_points=False)
+    return float(delta), f"over {100 * share:.0f} % of our curve's range of quality"
+
+
+def break_even(source_bits: float, ours: float, theirs: float | None) -> float | None:
+    """Seconds after which sources and motion at `ours` kbps cost less than `theirs` kbps; None: never, or unknown."""
+    if theirs is None or theirs <= ours:
+        return None
+    return source_bits / (theirs - ours) / 1000
