@@ -163,7 +163,10 @@ class Run:
 
     @torch.no_grad()
     def recalibrate(self, batches: int) -> None:
-        """Measures the averaged network's batch-norm statistics anew: averaged statistics fit no averaged weights."""
+        """Measures the averaged network's batch-norm statistics anew: averaged statistics fit no averaged weights.
+
+        A run of fewer steps than `batches` measures with as many as it has steps.
+        """
         norms = [m for m in self.average.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
@@ -171,7 +174,7 @@ class Run:
             norm.momentum = None  # a plain mean over the batches
         self.average.train()
         shown = TrainingStep(self.average, self.recipe, None, None)
-        for n in range(batches):
+        for n in range(max(1, min(batches, self.step))):
             shown.draw(self.batch(-1 - n, self.most_sources), PARTS[self.fullest])
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
