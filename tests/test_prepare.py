@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def test_a_scene_cut_ends_all_tracks() -> None:
 
 
 def test_a_walk_is_cut_so_that_the_face_stays_large_in_its_box() -> None:
-    tracks, ended = follow(_ticks([[BOX + [8 * n, 0, 8 * n, 0]] for n in range(20)]))
+    tracks, ended = follow(_ticks([[BOX + np.array([8 * n, 0, 8 * n, 0])] for n in range(20)]))
     assert ended["face wanders"] >= 2
     for track in tracks:
         boxes = np.array(track.boxes)
@@ -69,13 +70,11 @@ def test_ranking_takes_the_most_different_frames_first_and_some_successors() -> 
     assert len(set(rank)) == 20
     assert rank[0] == 30
     assert {0, 60} <= set(rank[:4])
-    assert sum(b == a + 1 for a, b in zip(rank, rank[1:], strict=False)) >= 3
+    assert sum(b == a + 1 for a, b in itertools.pairwise(rank)) >= 3
     assert sorted(rank_frames(features[:5], 20)) == [0, 1, 2, 3, 4]
 
 
-def test_a_video_with_two_faces_a_cut_and_a_blank_becomes_three_tubes(
-    faces: list[np.ndarray], tmp_path: Path
-) -> None:
+def test_a_video_with_two_faces_a_cut_and_a_blank_becomes_three_tubes(faces: list[np.ndarray], tmp_path: Path) -> None:
     one = [faces[0][::2, ::2], faces[1][::2, ::2]]  # 240 x 240
     empty = np.full((240, 240, 3), 250, np.uint8)
     pair = [np.hstack([f, one[0][:, ::-1]]) for f in one]

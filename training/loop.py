@@ -78,13 +78,14 @@ def _loop(run: Run, began: float, val: Pack | None, perceptual: Any) -> None:
             if run.step % setup.save_every == 0 and run.engine.rank == 0:
                 run.save()
             if val is not None and run.step % setup.validate_every == 0:
+                run.recalibrate(setup.calibration)
                 _validate(run, val, perceptual, writer)
     if writer:
         writer.close()
 
 
 def _validate(run: Run, val: Pack, perceptual: Any, writer: Any = None) -> None:
-    run.recalibrate(run.setup.calibration)
+    """LPIPS and a strip of the averaged network, whose statistics must be fresh."""
     score = validate(run.average, perceptual, val, run.most_sources, profile=run.fullest)
     picture = strip(run.average, val, run.most_sources, profile=run.fullest)
     cv2.imwrite(str(run.setup.folder / "strip.png"), picture[..., ::-1])
@@ -95,13 +96,11 @@ def _validate(run: Run, val: Pack, perceptual: Any, writer: Any = None) -> None:
 
 
 def _finish(run: Run, val: Pack | None, perceptual: Any) -> None:
-    if run.engine.rank:
-        return
-    if val is not None:
-        _validate(run, val, perceptual)
-    else:
+    if run.engine.rank == 0:
         run.recalibrate(run.setup.calibration)
-    run.save()
+        run.save()  # before the validation, which takes its time
+        if val is not None:
+            _validate(run, val, perceptual)
 
 
 def _writer(run: Run) -> Any:

@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -90,8 +91,10 @@ def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Ite
     import ray
 
     if not ray.is_initialized():
-        local = None if os.environ.get("RAY_ADDRESS") else workers
-        ray.init(num_cpus=local, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        if not os.environ.get("RAY_ADDRESS"):  # local workers find modules where this process does
+            options |= {"num_cpus": workers, "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}}
+        ray.init(**options)
     remote = ray.remote(num_cpus=1)(work)
     waiting = list(reversed(jobs))
     running: dict[Any, Job] = {}

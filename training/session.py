@@ -115,7 +115,8 @@ class Run:
         self.sampler = Sampler(pack, recipe.seed, recipe.sampling, recipe.coarse, temporal)
         self.batches = Prefetch(lambda step: self.batch(step))
         # bf16 pays where the hardware has it; on a CPU without AVX-512 BF16 or AMX it is emulated, ten times slower.
-        self.half = engine.is_gpu or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        on_gpu = engine.is_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.half = on_gpu or (not engine.is_gpu and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
     def _adam(self, module: nn.Module, state: dict[str, Any] | None) -> torch.optim.AdamW:
         options = {"lr": self.recipe.rate, "betas": (0.5, 0.99), "weight_decay": self.recipe.decay, "fused": True}
