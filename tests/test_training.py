@@ -298,7 +298,7 @@ def test_expression_loss_on_a_real_face(faces: list[np.ndarray]) -> None:
     expression, landmarks = loss(moved, target, points)
     assert float(landmarks.detach()) == pytest.approx(
         6 / 480, rel=0.4
-    )  # six pixels of 480 to the right: mean of |x| and |y|
+    )
     (expression + landmarks).backward()
     assert moved.grad is not None
     assert float(moved.grad.abs().max()) > 0
@@ -324,12 +324,12 @@ def test_the_discriminator_learns_to_tell_apart() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     adversarial, matching = generator_losses(net(real), net(drawn))
-    assert float(adversarial) > 0.2
-    assert float(matching) > 0
-    assert float(generator_losses(net(real), net(real))[1]) == 0
+    assert float(adversarial.detach()) > 0.2
+    assert float(matching.detach()) > 0
+    assert float(generator_losses(net(real), net(real))[1].detach()) == 0
 
 
 def test_schedules() -> None:

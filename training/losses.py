@@ -37,17 +37,18 @@ def load_perceptual(folder: Path, device: str) -> Any:
     return _load(folder, "load_lpips_squeeze", device)
 
 
-def _inverse_norm(x: Tensor) -> Tensor:
-    return (torch.einsum("bchw,bchw->bhw", x, x) + 1e-6).rsqrt()
-
-
 def _lpips_map(a: Tensor, b: Tensor, head: Tensor) -> Tensor:
-    """sum over c of head_c (a_c / |a| - b_c / |b|)^2 as [B, h, w], multiplied out: three passes instead of eight."""
-    over_a, over_b, head = _inverse_norm(a), _inverse_norm(b), head.flatten()
-    weighted = a * head[:, None, None]
-    aa, ab = torch.einsum("bchw,bchw->bhw", weighted, a), torch.einsum("bchw,bchw->bhw", weighted, b)
-    bb = torch.einsum("bchw,bchw,c->bhw", b, b, head)
-    return (aa * over_a * over_a - 2 * ab * over_a * over_b + bb * over_b * over_b).clamp(min=0)
+    """sum over c of head_c (a_c / |a| - b_c / |b|)^2, [B, C, h, w] -> [B, h, w]; `b` gets no gradient.
+
+    Multiplied out, so that few passes go over all channels: half the time of the definition.
+    """
+    with torch.no_grad():
+        unit = b * (b.square().sum(1, keepdim=True) + 1e-6).rsqrt()
+        weighted = head * unit
+        bb = (weighted * unit).sum(1)
+    sums = F.conv2d(a * a, torch.cat([torch.ones_like(head), head]))  # sum a^2, sum head a^2
+    over = (sums[:, 0] + 1e-6).rsqrt()
+    return (sums[:, 1] * over * over - 2 * (a * weighted).sum(1) * over + bb).clamp(min=0)
 
 
 def perceptual_loss(

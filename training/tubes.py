@@ -22,7 +22,7 @@ from fvc.codec.quiet import native_stderr_closed
 from fvc.codec.video import Frame
 
 _OVERLAP = 0.3  # intersection over union with a track's last box, to belong to it
-_CUT = 0.1  # mean change of a 32x32 grey thumbnail between ticks, of 1; talking heads stay below 0.05
+_CUT, _SUDDEN = 0.12, 3.0  # a cut's change of the thumbnail: at least, and as a multiple of the ticks' before
 _PATIENCE = 3  # ticks that a detector may miss a face before it counts as lost
 _WANDER = 2.0  # extent of all boxes of a tube over the median box: beyond, the face would be too small in its box
 _MESH = 1.06  # extent of the 478 landmarks over the detector's box, which ends at the brow
@@ -99,6 +99,24 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return both / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both + 1e-9)
 
 
+class CutDetector:
+    """Tells a scene cut from fast motion: it changes much of the picture, and suddenly."""
+
+    def __init__(self) -> None:
+        self._before: np.ndarray | None = None
+        self._changes: list[float] = []
+
+    def __call__(self, thumbnail: np.ndarray) -> bool:
+        """Whether a cut lies between the last grey thumbnail and this one, float [32, 32] in [0, 1]."""
+        before, self._before = self._before, thumbnail
+        if before is None:
+            return False
+        change = float(np.abs(thumbnail - before).mean())
+        usual = float(np.mean(self._changes[-5:])) if self._changes else 0.0
+        self._changes.append(change)
+        return change > max(_CUT, _SUDDEN * usual)
+
+
 def follow(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[list[_Track], Counter[str]]:
     """Links boxes over time.
 
@@ -118,13 +136,12 @@ def follow(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[list[_Track
         done.append(track)
         ended[why] += 1
 
-    before: np.ndarray | None = None
+    is_cut = CutDetector()
     for tick, (found, thumbnail) in enumerate(frames):
         boxes = list(found)
-        if before is not None and np.abs(thumbnail - before).mean() > _CUT:
+        if is_cut(thumbnail):
             for track in list(running):
                 end(track, "scene cut")
-        before = thumbnail
         for track in sorted(running, key=lambda t: t.first):
             box = max(boxes, key=lambda b: overlap(b, track.boxes[-1]), default=None)
             if box is None or overlap(box, track.boxes[-1]) < _OVERLAP:
