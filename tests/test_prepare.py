@@ -213,7 +213,8 @@ def test_merging_caps_people_keeps_the_limit_and_the_best_ranked(tmp_path: Path)
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray: pip install 'fvc[ray]'")
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_ray_does_what_processes_do(videos: Path, tmp_path: Path) -> None:
+def test_ray_does_what_processes_do(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # Ray's workers look for modules here first, and ./fvc is not the whole of fvc
     by_ray = prepare(videos, tmp_path / "ray.pack", workers=1, backend="ray", work=_fake_work)
     by_process = prepare(videos, tmp_path / "process.pack", workers=1, work=_fake_work)
     assert by_ray == by_process
