@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fvc._version import __version__
-from fvc.codec.errors import FvcError, InputError, UsageError
+from fvc.cli_training import extra, register
+from fvc.codec.errors import FvcError, UsageError
 
 app = typer.Typer(
     help="Ultra-low-bandwidth video chat: a talking face in a few kbit/s.",
@@ -158,50 +157,7 @@ def info(
     _show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
 
 
-@app.command(epilog="Example:  fvc prepare tubes/train train.pack --per-person 40")
-def prepare(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Square face clips, one person each, fixed crop.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.pack", help="The training pack to write.")],
-    per_person: Annotated[int, typer.Option(help="Frames per person, so that nobody dominates.", min=4)] = 48,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
-) -> None:
-    """Track and pack a folder of face clips for training (needs fvc[train])."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    with _extra("train"):
-        from fvc.training.prepare import prepare as run
-    for name, count in run(folder, out, frames_per_person=per_person, workers=workers).items():
-        typer.echo(f"{name:>24}  {count}")
-
-
-@app.command(
-    epilog="Example:  fvc train composed --data a.pack --val b.pack --perceptual lpips/ --minutes 90 --run runs/a"
-)
-def train(
-    preset: Annotated[str, typer.Argument(help="composed or frontalizer-mobile.")],
-    data: Annotated[Path, typer.Option(help="Training pack from `fvc prepare`.")],
-    perceptual: Annotated[Path, typer.Option(help="Folder with load_lpips_squeeze.py and its weights.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped goes on from there.")],
-    minutes: Annotated[float, typer.Option(help="How long to train, all stops not counted.", min=0.01)] = 90,
-    val: Annotated[Path | None, typer.Option(help="Validation pack; its LPIPS is logged now and then.")] = None,
-    batch: Annotated[int, typer.Option(min=1)] = 6,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    seed: Annotated[int, typer.Option()] = 0,
-) -> None:
-    """Train a preset on a CPU or one GPU (needs fvc[train])."""
-    from fvc.codec.tracking import SUP, SUP_MIRROR
-    from fvc.models.presets import PRESETS
-
-    if preset not in PRESETS:
-        raise UsageError(f"preset {preset!r} is unknown; choose from {', '.join(PRESETS)}")
-    for path in filter(None, (data, perceptual / "load_lpips_squeeze.py", val)):
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-    with _extra("train"):
-        from fvc.training.loop import Recipe
-        from fvc.training.loop import train as work
-    recipe = Recipe(preset, minutes, batch=batch, rate=rate, seed=seed)
-    typer.echo(work(recipe, data, val, perceptual, run, SUP, SUP_MIRROR))
+register(app)
 
 
 @app.command(
@@ -237,7 +193,7 @@ def evaluate(
     """Draw the clips of a split with one or more presets and say how good the pictures are (needs fvc[measure])."""
     from fvc.codec.video import label
 
-    with _extra("measure"):
+    with extra("measure"):
         from fvc.evaluation.evaluate import evaluate as run
         from fvc.evaluation.figures import GROUP_TITLES, table
 
@@ -288,7 +244,7 @@ def measure(
     """Measure bits and quality on your own videos against HEVC, AV1, H.264 and VP9 (needs fvc[measure])."""
     from fvc.codec.video import label
 
-    with _extra("measure"):
+    with extra("measure"):
         from fvc.evaluation.measure import measure as run
 
         for package in ("bjontegaard", "skimage") + ("torch",) * (metric_weights is not None):
@@ -312,15 +268,6 @@ def _numbers(option: str, text: str) -> list[float]:
         return [float(part) for part in _names(text)]
     except ValueError:
         raise UsageError(f"{option} {text[:40]}: not numbers with commas between them") from None
-
-
-@contextlib.contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Says which extra to install when a package of it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise FvcError(f"{error.name} is not installed; pip install 'fvc[{name}]'") from None
 
 
 def _version(wanted: bool) -> None:

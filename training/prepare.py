@@ -1,100 +1,178 @@
-"""Videos of faces -> one packed training file. The only file of `fvc.training` that tracks faces and reads video.
+"""Videos of people -> one packed training file.
 
-Input: a folder of face tubes (square clips, fixed crop, one person each). A `catalog.csv` in the folder above it with
-the columns `clip` and `identity`, where there is one, says who is who; else each clip is its own person. Output: a
-pack (see `training.data`): JPEG frames, 478 landmarks and yaw per frame, capped per person so that nobody dominates.
+    folder of videos --a job each (`reading`)--> parts (small packs) --`merge`--> OUT.pack, OUT.report.json
+
+Each finished video is a file in `OUT.parts/`, written in one move: whatever stops the run, the next one goes on from
+there. Shards (`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that
+nobody dominates, and lowers the cap until the pack fits its size limit.
+
+Who is who: `catalog.csv` (columns `clip`, `identity`) in the folder or above it; else the top folder of a video, as
+in VoxCeleb's tree; else each tube is its own person. Faces that share the screen are different people.
 """
 
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
-from fractions import Fraction
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
-from fvc.codec.tracking import FaceTracker
-from fvc.training.data import SIDE, PackWriter
+from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.training.merge import merge
+from fvc.training.pack import PackWriter
+from fvc.training.reading import Clips, Job, Settings, read_video
 
-_MIN_FRAMES = 4
-
-
-def _identities(folder: Path) -> dict[str, str]:
-    catalog = folder.parent / "catalog.csv"
-    if not catalog.exists():
-        return {}
-    with catalog.open(newline="") as file:
-        return {row["clip"]: row["identity"] for row in csv.DictReader(file)}
+ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
+IDENTITY = ("auto", "folder", "tube")
 
 
-def _pick(yaw: np.ndarray, sharp: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` frames: half spread over time, half over yaw; blank or faded frames are left out."""
-    good = np.flatnonzero(sharp > 0.5 * np.median(sharp))
-    if len(good) <= count:
-        return good
-    over_time = good[np.linspace(0, len(good) - 1, (count + 1) // 2).round().astype(int)]
-    by_yaw = good[np.argsort(yaw[good], kind="stable")]
-    over_yaw = by_yaw[np.linspace(0, len(by_yaw) - 1, count - len(over_time) + 2).round().astype(int)]
-    return np.unique(np.concatenate([over_time, over_yaw]))
+def find_jobs(folder: Path, settings: Settings, identity: str = "auto") -> list[Job]:
+    """One job per video below `folder`, sorted by name. `identity`: see the module; "tube" ignores folders."""
+    if identity not in IDENTITY:
+        raise UsageError(f"--identity {identity}: choose from {', '.join(IDENTITY)}")
+    catalog = next((f for f in (folder / "catalog.csv", folder.parent / "catalog.csv") if f.exists()), None)
+    who: dict[str, str] = {}
+    if catalog is not None and identity == "auto":
+        with catalog.open(newline="") as file:
+            rows = csv.DictReader(file)
+            if {"clip", "identity"} <= set(rows.fieldnames or ()):
+                who = {row["clip"]: row["identity"] for row in rows}
+    jobs = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()):
+        name = path.relative_to(folder)
+        top = name.parts[0] if len(name.parts) > 1 and identity != "tube" else ""
+        jobs.append((path, name.as_posix(), who.get(name.as_posix(), who.get(path.name, top)), settings))
+    return jobs
 
 
-def _read_tube(job: tuple[Path, int, Fraction, int]) -> tuple[str, list[bytes], np.ndarray, np.ndarray, int]:
-    """Returns (clip, JPEGs, landmarks [T,478,2] in [-1,1], yaw [T], frames without a face)."""
-    from fvc.codec.video import VideoReader
+def _part(folder: Path, job: Job) -> Path:
+    path, *rest = job
+    state = path.stat()
+    key = json.dumps([*rest[:2], asdict(job[3]), state.st_size, state.st_mtime_ns])
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pack"
 
-    cv2.setNumThreads(1)
-    path, count, fps, quality = job
-    frames, landmarks, yaw, lost = [], [], [], 0
-    with VideoReader(path) as video, FaceTracker() as tracker:
-        for frame in video.frames(fps):
-            face = tracker.track(frame.rgb)
-            if face is None:
-                lost += 1
-                continue
-            rgb = frame.rgb
-            if rgb.shape[:2] != (SIDE, SIDE):
-                rgb = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-            frames.append(rgb)
-            landmarks.append(face.landmarks[:, :2] / [frame.rgb.shape[1] / 2, frame.rgb.shape[0] / 2] - 1)
-            yaw.append(face.pose[0])
-    if len(frames) < _MIN_FRAMES:
-        return path.name, [], np.zeros((0, 478, 2)), np.zeros(0), lost
-    sharp = np.array([float(frame[::4, ::4].std()) for frame in frames])
-    keep = _pick(np.array(yaw), sharp, count)
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    jpegs = [cv2.imencode(".jpg", frames[i][..., ::-1], options)[1].tobytes() for i in keep]
-    return path.name, jpegs, np.array(landmarks)[keep], np.array(yaw)[keep], lost
+
+def _processes(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    waiting = list(reversed(jobs))
+    running: dict[Future[Clips], Job] = {}
+    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                job = waiting.pop()
+                running[pool.submit(work, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running[future], future.result()
+                del running[future]
+    except BrokenProcessPool:
+        names = ", ".join(job[1] for job in running.values())
+        raise FvcError(f"a worker died while reading one of {names}; run again to go on with the rest") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    """The same over a Ray cluster (`RAY_ADDRESS`), or over a local one of `workers` CPUs where none is named.
+
+    Each node must see the videos under the same paths and have fvc installed.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        if not os.environ.get("RAY_ADDRESS"):  # local workers find modules where this process does
+            options |= {"num_cpus": workers, "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}}
+        ray.init(**options)
+    remote = ray.remote(num_cpus=1)(work)
+    waiting = list(reversed(jobs))
+    running: dict[Any, Job] = {}
+    limit = 2 * max(workers, int(ray.cluster_resources().get("CPU", workers)))
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.pop()
+                running[remote.remote(job)] = job
+            for future in ray.wait(list(running))[0]:
+                yield running.pop(future), ray.get(future)
+    finally:
+        ray.shutdown()
+
+
+BACKENDS: dict[str, Callable[..., Iterator[tuple[Job, Clips]]]] = {"process": _processes, "ray": _ray}
 
 
 def prepare(
-    folder: Path, out: Path, frames_per_person: int = 48, fps: int = 10, quality: int = 92, workers: int = 2
-) -> dict[str, int]:
-    """Packs the clips of `folder` into `out`; returns counts for the report."""
-    clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in {".mp4", ".mov", ".mkv", ".webm", ".avi"})
-    who = _identities(folder)
-    clips_of: dict[str, int] = defaultdict(int)
-    for clip in clips:
-        clips_of[who.get(clip.name, clip.stem)] += 1
-    jobs = []
-    for clip in clips:
-        share = frames_per_person // clips_of[who.get(clip.name, clip.stem)]
-        jobs.append((clip, max(_MIN_FRAMES, share), Fraction(fps), quality))
-    report: dict[str, int] = defaultdict(int)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool, PackWriter(out) as pack:
-        results: Iterable = pool.map(_read_tube, jobs)
-        for name, jpegs, landmarks, yaw, lost in tqdm(
-            results, total=len(jobs), desc="prepare", unit="clip", disable=None
-        ):
-            report["clips"] += 1
-            report["frames without a face"] += lost
-            report["clips dropped: no face"] += not jpegs
-            report["frames packed"] += len(jpegs)
-            if jpegs:
-                pack.add(name, who.get(name, Path(name).stem), jpegs, landmarks, yaw)
-    return dict(report)
+    folder: Path,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    max_bytes: int | None = None,
+    identity: str = "auto",
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 2,
+    backend: str = "process",
+    keep_parts: bool = False,
+    work: Callable[[Job], Clips] = read_video,
+) -> dict[str, Any]:
+    """Packs the videos below `folder` (or the i-th of n shards of them) into `out`; returns the report.
+
+    Raises:
+        InputError: there is no video. OutputError: `out` cannot be written. UsageError: an argument is absurd.
+    """
+    settings = settings or Settings()
+    if backend not in BACKENDS:
+        raise UsageError(f"--backend {backend}: choose from {', '.join(BACKENDS)}")
+    jobs = find_jobs(folder, settings, identity)[shard[0] :: shard[1]]
+    if not jobs:
+        raise InputError(f"{folder}: no video in it")
+    parts = out.with_name(out.name + ".parts")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        files = {job[1]: _part(parts, job) for job in jobs}
+        missing = [job for job in jobs if not files[job[1]].exists()]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="prepare", unit="video", disable=None) as bar:
+            for job, (clips, counts) in BACKENDS[backend](missing, work, workers):
+                with PackWriter(files[job[1]], {**counts, "name": job[1]}) as part:
+                    for clip in clips:
+                        part.add(clip)
+                bar.update()
+        report = _finish([files[job[1]] for job in jobs], out, settings.frames, max_bytes)
+        if not keep_parts:
+            shutil.rmtree(parts)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from None
+    return report
+
+
+def merge_packs(packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None) -> dict[str, Any]:
+    """Joins packs, such as the shards of several machines, under one cap per person. Raises InputError, OutputError."""
+    if out in packs:
+        raise UsageError(f"{out}: is one of the packs to merge")
+    for pack in packs:
+        if not pack.is_file():
+            raise InputError(f"{pack}: no such file")
+    try:
+        return _finish(packs, out, per_person, max_bytes)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from None
+
+
+def _finish(packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None) -> dict[str, Any]:
+    try:
+        report = merge(packs, out, per_person, max_bytes)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    out.with_name(out.name + ".report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report

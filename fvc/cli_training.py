@@ -1,0 +1,85 @@
+"""The commands `fvc prepare` and `fvc train`: what only people who train need."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fvc.codec.errors import FvcError, InputError, UsageError
+
+_PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc prepare DFDC/ s0.pack --shard 0/8
+--identity tube   |   fvc prepare --merge s0.pack s1.pack all.pack"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the two commands."""
+    app.command(epilog=_PREPARE)(prepare)
+    passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(context_settings=passed_on, add_help_option=False)(train)
+
+
+def prepare(
+    paths: Annotated[list[Path], typer.Argument(metavar="DIR OUT.pack", help="Folder of videos, and pack to write.")],
+    per_person: Annotated[int, typer.Option(help="Frames per person at most, so that nobody dominates.", min=4)] = 48,
+    max_mib: Annotated[float | None, typer.Option(help="Size limit: fewer frames per person until it fits.")] = None,
+    quality: Annotated[int, typer.Option(help="Of the WebP pictures.", min=1, max=100)] = 85,
+    fps: Annotated[int, typer.Option(help="How often per second a video is looked at.", min=1, max=60)] = 10,
+    min_frames: Annotated[int, typer.Option(help="Frames of the video that a tube must have.", min=1)] = 90,
+    min_side: Annotated[int, typer.Option(help="Pixels that the box around a head must have.", min=16)] = 96,
+    identity: Annotated[
+        str, typer.Option(help="auto: catalog.csv or top folder; folder; tube: each tube is a person of its own.")
+    ] = "auto",
+    shard: Annotated[str, typer.Option(help="i/n: only the i-th (from 0) of n parts of the videos.")] = "0/1",
+    merge: Annotated[bool, typer.Option("--merge", help="Join packs: fvc prepare --merge A B ... OUT.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    backend: Annotated[str, typer.Option(help="process, or ray (needs fvc[ray]).")] = "process",
+    keep_parts: Annotated[bool, typer.Option("--keep-parts", help="Leave OUT.parts/, for packing anew.")] = False,
+) -> None:
+    """Find, track and pack the faces of a folder of videos for training (needs fvc[train])."""
+    *inputs, out = paths
+    if not inputs or (len(inputs) > 1 and not merge):
+        raise UsageError("prepare: say DIR and OUT.pack, or --merge A B ... OUT.pack")
+    limit = round(max_mib * 2**20) if max_mib else None
+    with extra("ray" if backend == "ray" else "train"):
+        from fvc.training.prepare import Settings, merge_packs
+        from fvc.training.prepare import prepare as run
+
+        if merge:
+            report = merge_packs(inputs, out, per_person, limit)
+        else:
+            if not inputs[0].is_dir():
+                raise InputError(f"{inputs[0]}: no such folder")
+            settings = Settings(per_person, fps, quality, min_frames, min_side)
+            report = run(
+                inputs[0], out, settings, max_bytes=limit, identity=identity, shard=_shard(shard), workers=workers,
+                backend=backend, keep_parts=keep_parts,
+            )  # fmt: skip
+    for name, count in report.items():
+        typer.echo(f"{name:>44}  {count}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise UsageError(f"--shard {text}: say i/n with 0 <= i < n")
+    return int(index), int(count)
+
+
+def train(context: typer.Context) -> None:
+    """Train a preset on a CPU, a GPU or several machines (needs fvc[train]); see fvc train --help."""
+    with extra("train"):
+        from fvc.training.run import main
+    typer.echo(main(context.args))
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Says which extra to install when a package of it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise FvcError(f"{error.name} is not installed; pip install 'fvc[{name}]'") from None
