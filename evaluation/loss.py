@@ -1,6 +1,6 @@
 """What loss does to a call, with and without redundancy: picture error, freezes, rate.
 
-    python -m fvc.evaluation.loss CLIP... [--loss 0 5 10 20 30] [--redundancy 0 1 2 3] [--burst N] [--out DIR] [--json F]
+    python -m fvc.evaluation.loss CLIP... [--loss 0 5 10 20 30] [--redundancy 0 1 2 3] [--burst N] [--out DIR]
 
 Each clip's motion is played as a call of `--minutes` over a simulated link (`evaluation/channel.py`) with a playout
 delay of one frame, for every loss and redundancy. Per setting, over all clips:
