@@ -253,7 +253,7 @@ class KeyPayload:
 
 @dataclass(frozen=True)
 class RefreshPayload:
-    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (specification, 5.5).
+    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (specification, 4.4).
 
     Attributes:
         frame, audio_packets: as in a keyframe.

@@ -37,7 +37,7 @@ class Encoder:
         network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`).
         tracker: used by `encode` when it is not told the face.
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
-            frames, so that no packet is large (specification, 5.5).
+            frames, so that no packet is large (specification, 4.4).
     """
 
     def __init__(
