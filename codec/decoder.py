@@ -82,6 +82,10 @@ class Decoder:
     def show(self, index: int) -> Frame:
         """The picture of frame `index`, which falls due now. Indices rise from call to call."""
         self._advance(index)
+        if not self._concealment.knows(index):
+            behind = self._motion.keyframe_after(index)
+            if behind is not None and behind <= index + self._concealment.reach:
+                self._advance(behind)  # to draw between it and what was before
         sample, self.shown = self._concealment.at(index)
         is_new = sample is not None
         if sample is None and self._picture is None:

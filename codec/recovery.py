@@ -84,6 +84,11 @@ class MotionDecoder:
             else:
                 return decoded
 
+    def keyframe_after(self, number: int) -> int | None:
+        """The first whole keyframe that waits behind frame `number`, if any."""
+        keys = (n for n, item in self._waiting.items() if isinstance(item, Packet) and item.kind == Kind.KEY)
+        return min((n for n in keys if n > number), default=None)
+
     def decode(self, packet: Packet) -> Integers | None:
         """For packets in order: the integers of this one, or None where the last picture is to be held.
 
