@@ -2,8 +2,9 @@
 
 A missing frame between two known ones is drawn between them. While the next one is not known either, the head goes on
 for 0.2 s with the motion that all its keypoints share, ever slower, and then stands still. When the truth is back, what
-the guess was off by fades within 0.2 s, so that the face does not jump. Measured on three tracked clips, against standing still: the landmarks are 23 to 33 % nearer to the truth after
-one missing frame of 1/15 s, 17 to 27 % after three. Extrapolating each keypoint by itself is worse.
+the guess was off by fades within 0.2 s, so that the face does not jump. Measured on three tracked clips, against
+standing still: the landmarks are 23 to 33 % nearer to the truth after one missing frame of 1/15 s, 17 to 27 % after
+three. Extrapolating each keypoint by itself is worse.
 """
 
 from __future__ import annotations

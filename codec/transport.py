@@ -134,8 +134,10 @@ class Packetizer:
     def add(self, packet: Packet) -> list[bytes]:
         """Takes a packet with its full number; returns the datagrams that are complete, usually one or none.
 
-        Raises UsageError for a packet that no datagram can hold.
+        Raises UsageError for a packet that no datagram can hold: END, or one that is too large.
         """
+        if packet.kind not in _KINDS:
+            raise UsageError(f"{packet.kind.name} packet: not for datagrams")
         if len(packet.payload) > MAX_DATAGRAM - 10:
             raise UsageError(f"{packet.kind.name} packet of {len(packet.payload)} bytes: too large for a datagram")
         ready = self.flush() if self._size([*self._motion, *self._sound, packet]) > MAX_DATAGRAM else []

@@ -25,7 +25,9 @@ def test_python_snippet_runs(encoded: object, tmp_path: Path, monkeypatch: pytes
 def test_every_option_that_is_named_exists() -> None:
     known = {option for command in app.registered_commands for option in _options(command.callback)}
     known |= {"--json", "--lpips", "--per-person", "--help", "--version"}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {"--profile", "--lpips"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {
+        "--profile", "--lpips", "--loss", "--redundancy", "--delay",
+    }  # fmt: skip
 
 
 def _options(callback: object) -> set[str]:

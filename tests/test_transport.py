@@ -179,6 +179,8 @@ class TestPacketizer:
                 Packetizer(*arguments)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="too large"):
             Packetizer().add(motion(0, 1191))
+        with pytest.raises(UsageError, match="END"):
+            Packetizer().add(Packet(Kind.END, 0, b""))
 
 
 class TestDepacketizer:
