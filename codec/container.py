@@ -146,7 +146,8 @@ class StreamReader:
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
         if packet.kind in SYNCED:
             is_key = packet.kind == Kind.KEY
-            key = (KeyPayload if is_key else RefreshPayload).parse(packet.payload)
+            key: KeyPayload | RefreshPayload
+            key = KeyPayload.parse(packet.payload) if is_key else RefreshPayload.parse(packet.payload)
             if (is_key and key.frame & 63 != packet.number) or key.frame < self._next[series]:
                 raise StreamError("E10", "a packet is damaged: frame number")
             number = key.frame

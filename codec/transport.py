@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from fvc.codec.bitstream import (
     MAX_PAYLOAD,
+    SYNCED,
     Header,
     KeyPayload,
     Kind,
@@ -72,7 +73,7 @@ class Datagram:
                 at += size
         except StreamError as error:
             rule = "E25" if error.rule == "E25" else "E24"
-            raise StreamError(rule, error.fault) from None  # type: ignore[arg-type]
+            raise StreamError(rule, error.fault) from None
         return cls(frame, tuple(entries))
 
 
@@ -93,8 +94,8 @@ def _read_entry(head: int, payload: bytes, frame: int, header: Header) -> Packet
         number = due + (low - due + 32) % 64 - 32
     if number < 0:
         raise StreamError("E25", "an entry of a datagram is older than the stream")
-    if kind == Kind.KEY or kind == Kind.REFRESH:
-        stated = (KeyPayload if kind == Kind.KEY else RefreshPayload).parse(payload).frame
+    if kind in SYNCED:
+        stated = KeyPayload.parse(payload).frame if kind == Kind.KEY else RefreshPayload.parse(payload).frame
         if stated != number:
             raise StreamError("E25", f"an entry of a datagram says frame {stated}, its place {number}")
     return Packet(kind, number, payload)

@@ -57,19 +57,25 @@ def load_talk(video: Path, profile: str, fps: str, with_landmarks: bool = True) 
     with TemporaryDirectory() as folder:
         stream = Path(folder) / "talk.fvc"
         fvc.encode(video, stream, profile=profile, fps=fps, audio_bitrate=None, canvas=False)
-        source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
-        with open(stream, "rb") as file:
-            reader = StreamReader(file)
-            header, motion, samples = reader.header, MotionDecoder(reader.header), []
-            for packet in reader.packets():
-                assert isinstance(packet, Packet)
-                integers = motion.decode(packet)
-                arrays = {part: np.array(values) for part, values in (integers or {}).items()}
-                samples.append(to_sample(arrays, header.quantizers) if arrays else None)
+        return read_talk(video, stream, with_landmarks)
+
+
+def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
+    """What `fvc encode` made of a clip; the source set lies beside the stream."""
+    source_set, samples = SourceSet.parse(stream.with_suffix(".fvs").read_bytes()), list[DrivingSample | None]()
+    with open(stream, "rb") as file:
+        reader = StreamReader(file)
+        header, motion = reader.header, MotionDecoder(reader.header)
+        for packet in reader.packets():
+            if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
+                continue
+            integers = motion.decode(packet)
+            arrays = {part: np.array(values) for part, values in (integers or {}).items()}
+            samples.append(to_sample(arrays, header.quantizers) if arrays else None)
     landmarks: list[np.ndarray | None] = []
     if with_landmarks:
-        with VideoReader(video) as reader_in, FaceTracker(still=True) as tracker:
-            for frame in reader_in.frames(header.fps):
+        with VideoReader(video) as frames, FaceTracker(still=True) as tracker:
+            for frame in frames.frames(header.fps):
                 face = tracker.track(cut(frame.rgb, header.crop))
                 landmarks.append(face.sup if face else None)
     return Talk(header, source_set, samples, landmarks)

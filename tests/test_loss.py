@@ -28,7 +28,7 @@ from fvc.codec.recovery import WINDOW, MotionDecoder
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.transport import Depacketizer, Packetizer
 from fvc.evaluation import long_call, loss
-from fvc.evaluation.call import Talk, call, coded, has_face
+from fvc.evaluation.call import Talk, call, coded, has_face, read_talk
 from fvc.evaluation.channel import Channel, Link
 
 INTERVAL, FRAMES, SLICES = 10, 60, 4
@@ -372,7 +372,8 @@ def test_simulator_command_line(
     encoded: Encoded, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib", reason="plots need fvc[measure]")
-    arguments = ["--minutes", "0.1", "--loss", "0", "30", "--redundancy", "0", "2", "--profile", "sup", "--fps", "5"]
+    monkeypatch.setattr(loss, "load_talk", lambda clip, *_: read_talk(clip, encoded.stream))  # encoding takes long
+    arguments = ["--minutes", "0.1", "--loss", "0", "30", "--redundancy", "0", "2"]
     out = ["--out", str(tmp_path / "plots"), "--json", str(tmp_path / "r.json")]
     assert loss.main([str(encoded.video), *arguments, *out]) == 0
     rows = json.loads((tmp_path / "r.json").read_text())["rows"]
@@ -383,15 +384,19 @@ def test_simulator_command_line(
     assert 0 < rows[0]["nme"] == rows[2]["nme"] < rows[1]["nme"]
     assert (tmp_path / "plots" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.count("\n") == 2 + len(rows)
-    assert loss.main(["missing.mp4"]) == 3
     assert loss.main([str(encoded.video), "--loss", "99"]) == 2
+    monkeypatch.undo()
+    assert loss.main(["missing.mp4"]) == 3
     assert "missing.mp4" in capsys.readouterr().err
 
 
-def test_long_call_command_line(encoded: Encoded, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_call_command_line(
+    encoded: Encoded, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not Path("/proc/self/statm").exists():
         pytest.skip("resident memory is read from /proc")
-    arguments = ["--hours", "0.01", "--profile", "sup", "--fps", "5", "--report-minutes", "0.1", "--loss", "20"]
+    monkeypatch.setattr(long_call, "load_talk", lambda clip, *_, **__: read_talk(clip, encoded.stream, False))
+    arguments = ["--hours", "0.005", "--report-minutes", "0.05", "--loss", "20"]
     assert long_call.main([str(encoded.video), *arguments, "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["frames"] == report["sent"] == 180
@@ -400,4 +405,5 @@ def test_long_call_command_line(encoded: Encoded, tmp_path: Path, capsys: pytest
     assert report["decoded"] + report["concealed"] + report["held"] == 179
     assert report["drawn"] >= 170 / 10
     assert capsys.readouterr().out.count("RSS") == 6
+    monkeypatch.undo()
     assert long_call.main(["missing.mp4"]) == 3
