@@ -21,24 +21,28 @@ from fvc.codec.sample import Profile
 
 MAGIC = b"\xabFVC"
 VERSION = 1
-SYNC = b"\xffFVK"  # precedes each keyframe packet; 0xff cannot begin a packet
+SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 MAX_HEADER = 256
 MAX_FPS = 240
 MAX_SIDE = 16384
 MIN_PACKET = 4  # bytes: head, payload_size, checksum
+MAX_SLICES = 16  # of a keyframe that is spread over frames
 MODEL_HASH, SOURCES_HASH = 8, 16  # bytes
 
 
 class Kind(IntEnum):
-    """The upper two bits of a packet's head."""
+    """What a packet carries. MOTION to END are the upper two bits of its head; REFRESH shares them with END."""
 
     MOTION = 0
     KEY = 1
     AUDIO = 2
     END = 3
+    REFRESH = 4
 
 
-MAX_PAYLOAD = {Kind.MOTION: 4096, Kind.KEY: 4096, Kind.AUDIO: 1500, Kind.END: 1 << 20}
+SYNCED = (Kind.KEY, Kind.REFRESH)
+_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # heads that hold no number
+MAX_PAYLOAD = {Kind.MOTION: 4096, Kind.KEY: 4096, Kind.AUDIO: 1500, Kind.END: 1 << 20, Kind.REFRESH: 4096}
 
 
 def leb128(value: int) -> bytes:
@@ -174,9 +178,10 @@ class Header:
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet. `number` counts frames (MOTION, KEY) or audio packets (AUDIO); the wire carries its low six bits.
+    """One packet. `number` counts frames (MOTION, KEY, REFRESH) or audio packets (AUDIO).
 
-    An empty MOTION payload means: no face here, hold the last picture.
+    The bytes carry its low six bits (REFRESH: none, its payload has the whole number). An empty MOTION payload means:
+    no face here, hold the last picture.
     """
 
     kind: Kind
@@ -184,14 +189,15 @@ class Packet:
     payload: bytes
 
     def __bytes__(self) -> bytes:
-        head = bytes([self.kind << 6 | (self.number & 63 if self.kind != Kind.END else 0)])
+        fixed = next((head for head, kind in _FIXED_HEADS.items() if kind == self.kind), None)
+        head = bytes([self.kind << 6 | self.number & 63 if fixed is None else fixed])
         body = head + leb128(len(self.payload)) + self.payload
-        sync = SYNC if self.kind == Kind.KEY else b""
+        sync = SYNC if self.kind in SYNCED else b""
         return sync + body + struct.pack(">H", binascii.crc_hqx(body, 0xFFFF))
 
     @classmethod
     def parse(cls, data: bytes | bytearray, at: int = 0) -> tuple[Packet, int]:
-        """Reads the packet at `at`; `number` holds the six bits only. Returns (packet, next position).
+        """Reads the packet at `at`; `number` holds the six bits only (END, REFRESH: 0). Returns (packet, next).
 
         Raises StreamError: E04 more bytes are needed, E10 the packet is damaged.
         """
@@ -204,8 +210,8 @@ class Packet:
             start = at = at + 4
         if at >= len(data):
             raise StreamError("E04", "a packet is truncated")
-        kind, number = Kind(data[at] >> 6), data[at] & 63
-        if synced != (kind == Kind.KEY) or (kind == Kind.END and number):
+        kind, number = _kind_and_number(data[at])
+        if kind is None or synced != (kind in SYNCED):
             raise StreamError("E10", "a packet is damaged: kind")
         try:
             size, at = parse_leb128(data, at + 1, "payload_size")
@@ -218,6 +224,12 @@ class Packet:
         if binascii.crc_hqx(bytes(data[start : at + size]), 0xFFFF) != struct.unpack_from(">H", data, at + size)[0]:
             raise StreamError("E10", "a packet is damaged: checksum")
         return cls(kind, number, bytes(data[at : at + size])), at + size + 2
+
+
+def _kind_and_number(head: int) -> tuple[Kind | None, int]:
+    if head >> 6 == Kind.END:
+        return _FIXED_HEADS.get(head), 0
+    return Kind(head >> 6), head & 63
 
 
 @dataclass(frozen=True)
@@ -237,6 +249,45 @@ class KeyPayload:
         frame, at = parse_leb128(data, 0, "frame")
         audio_packets, at = parse_leb128(data, at, "audio_packets")
         return cls(frame, audio_packets, data[at:])
+
+
+@dataclass(frozen=True)
+class RefreshPayload:
+    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (specification, 4.4).
+
+    Attributes:
+        frame, audio_packets: as in a keyframe.
+        slice, slices: which part of the keyframe this is, of how many (2 to 16). The keyframe is that of frame
+            `frame - slice`.
+        motion: what a MOTION packet of this frame would hold; not empty in slice 0.
+        coded: the slice's share of the bytes that a KEY packet would hold.
+    """
+
+    frame: int
+    audio_packets: int
+    slice: int
+    slices: int
+    motion: bytes
+    coded: bytes
+
+    def __bytes__(self) -> bytes:
+        numbers = leb128(self.frame) + leb128(self.audio_packets) + bytes([self.slice, self.slices])
+        return numbers + leb128(len(self.motion)) + self.motion + self.coded
+
+    @classmethod
+    def parse(cls, data: bytes) -> RefreshPayload:
+        """Raises StreamError (E04, E05, E23)."""
+        frame, at = parse_leb128(data, 0, "frame")
+        audio_packets, at = parse_leb128(data, at, "audio_packets")
+        if at + 2 > len(data):
+            raise StreamError("E04", "slice is truncated")
+        index, slices = data[at], data[at + 1]
+        size, at = parse_leb128(data, at + 2, "motion_size")
+        if at + size > len(data):
+            raise StreamError("E04", "motion is truncated")
+        if not 2 <= slices <= MAX_SLICES or index >= slices or index > frame or (index == 0 and size == 0):
+            raise StreamError("E23", f"slice {index} of {slices} makes no sense")
+        return cls(frame, audio_packets, index, slices, data[at : at + size], data[at + size :])
 
 
 @dataclass(frozen=True)

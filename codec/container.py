@@ -12,7 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from fvc.codec.bitstream import MAX_PAYLOAD, SYNC, EndPayload, Header, KeyPayload, Kind, Packet
+from fvc.codec.bitstream import (
+    MAX_PAYLOAD,
+    SYNC,
+    SYNCED,
+    EndPayload,
+    Header,
+    KeyPayload,
+    Kind,
+    Packet,
+    RefreshPayload,
+)
 from fvc.codec.errors import StreamError
 
 TRAILER = b"FVCX"
@@ -39,7 +49,7 @@ class StreamWriter:
 
     def write(self, packet: Packet) -> None:
         """Appends a packet."""
-        if packet.kind == Kind.KEY:
+        if begins_keyframe(packet):
             self._keyframes.append((packet.number, self._position))
             if len(self._keyframes) > _MAX_INDEX:
                 del self._keyframes[1::2]  # a very long stream: the index grows coarser
@@ -55,6 +65,13 @@ class StreamWriter:
         payload = EndPayload(self.frames, self.audio_packets, tuple(self._keyframes))
         data = bytes(Packet(Kind.END, 0, bytes(payload)))
         self._append(data + struct.pack(">I4s", len(data), TRAILER), "end")
+
+
+def begins_keyframe(packet: Packet) -> bool:
+    """Whether a decoder can begin here: a KEY packet, or the first slice of a keyframe that is spread over frames."""
+    if packet.kind == Kind.REFRESH:
+        return RefreshPayload.parse(packet.payload).slice == 0
+    return packet.kind == Kind.KEY
 
 
 @dataclass(frozen=True)
@@ -127,9 +144,11 @@ class StreamReader:
             return packet
         series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
-        if packet.kind == Kind.KEY:
-            key = KeyPayload.parse(packet.payload)
-            if key.frame & 63 != packet.number or key.frame < self._next[series]:
+        if packet.kind in SYNCED:
+            is_key = packet.kind == Kind.KEY
+            key: KeyPayload | RefreshPayload
+            key = KeyPayload.parse(packet.payload) if is_key else RefreshPayload.parse(packet.payload)
+            if (is_key and key.frame & 63 != packet.number) or key.frame < self._next[series]:
                 raise StreamError("E10", "a packet is damaged: frame number")
             number = key.frame
             self._next[Kind.AUDIO] = max(self._next[Kind.AUDIO], key.audio_packets)

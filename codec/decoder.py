@@ -1,93 +1,122 @@
 """The receiver: packet -> integers -> driving sample -> picture. Imports neither torch nor mediapipe.
 
-Loss: a gap in the frame numbers or damaged data makes the decoder hold the last picture until the next keyframe; it
-never shows a picture drawn from guessed integers.
+`codec/recovery.py` finds the integers, `codec/concealment.py` says what to draw while they are missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.bitstream import Header, KeyPayload, Kind, Packet
-from fvc.codec.entropy import RangeReader
+from fvc.codec.bitstream import Header, Packet
+from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_sample
+from fvc.codec.recovery import Integers, MotionDecoder
 from fvc.codec.sample import DrivingSample
 from fvc.codec.video import Frame
+
+__all__ = ["Decoder", "MotionDecoder", "Tally"]
 
 DrawNetwork = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
-class MotionDecoder:
-    """Packets -> integers: the exact half of the receiver, usable without any network."""
+@dataclass
+class Tally:
+    """What became of the frames that were shown, and of the packets."""
 
-    def __init__(self, header: Header) -> None:
-        self._header = header
-        bits = {part: header.quantizers[part].bits for part in header.profile.parts}
-        self._state = MotionState(header.profile.parts, bits)
-        self._expected: int | None = None  # the only frame number that may follow; None: wait for a keyframe
-
-    def lose(self) -> None:
-        """See `Decoder.lose`."""
-        self._expected = None
-
-    def decode(self, packet: Packet) -> dict[str, list[int]] | None:
-        """Integers of a MOTION or KEY packet, or None where the last picture is to be held.
-
-        Raises StreamError for damaged data (E04, E05, E12, E13); the decoder then waits for the next keyframe.
-        """
-        key, coded = packet.kind == Kind.KEY, packet.payload
-        if not key and (self._expected != packet.number or not coded):
-            if self._expected == packet.number:
-                self._expected = packet.number + 1
-            else:
-                self._expected = None
-            return None
-        self._expected = None
-        if key:
-            coded = KeyPayload.parse(coded).coded
-        integers = self._state.code(RangeReader(coded), None, key)
-        self._expected = packet.number + 1
-        return integers
+    decoded: int = 0  # drawn from their own integers
+    concealed: int = 0  # drawn from a guess
+    held: int = 0  # the last picture again: no face was sent, or nothing came
+    recovered: int = 0  # times that a keyframe ended a loss
+    repeated: int = 0  # packets that came twice, or too late to be of use
+    damaged: int = 0  # packets whose payload was invalid
 
 
 class Decoder:
-    """Draws the frames of one stream.
+    """Draws the frames of one stream. Packets may be missing, come twice, out of order, late or damaged.
+
+    In a call, `put` packets as they arrive and `show` each frame when it falls due; a packet that comes after its
+    frame was shown still helps the frames after it. Of a file, whose packets are in order, `decode` one by one.
+    Memory is bounded: 128 packets of at most 4 kB wait, a few samples, one picture.
 
     Args:
         header: the stream's header.
         draw: parts of a driving sample -> uint8 [256, 256, 3] (see `models.runtime.DrawRuntime`).
         rest: the sample to show before the first face arrives (the frontal source's own).
+
+    Attributes:
+        last: the newest decoded frame as (number, integers, None where it has no face).
+        shown: where the last shown picture came from.
     """
 
     def __init__(self, header: Header, draw: DrawNetwork, rest: DrivingSample) -> None:
         self._header, self._draw, self._rest = header, draw, rest
         self._motion = MotionDecoder(header)
+        self._concealment = Concealment(header.fps)
         self._picture: np.ndarray | None = None
-        self.held = 0  # frames shown again because nothing newer could be drawn
+        self._tally = Tally()
+        self.last: tuple[int, Integers | None] | None = None
+        self.shown = Shown.HELD
+
+    @property
+    def tally(self) -> Tally:
+        """Counts so far."""
+        self._tally.recovered = self._motion.recovered
+        return self._tally
+
+    @property
+    def held(self) -> int:
+        """Frames for which nothing new was drawn or only a guess."""
+        return self._tally.held + self._tally.concealed
+
+    def put(self, packet: Packet) -> None:
+        """Takes a MOTION, KEY or REFRESH packet with its full number. Never raises for what is in it."""
+        try:
+            self._tally.repeated += not self._motion.put(packet)
+        except StreamError:
+            self._tally.damaged += 1
+
+    def show(self, index: int) -> Frame:
+        """The picture of frame `index`, which falls due now. Indices rise from call to call."""
+        self._advance(index)
+        if not self._concealment.knows(index):
+            behind = self._motion.keyframe_after(index)
+            if behind is not None and behind <= index + self._concealment.reach:
+                self._advance(behind)  # to draw between it and what was before
+        sample, self.shown = self._concealment.at(index)
+        is_new = sample is not None
+        if sample is None and self._picture is None:
+            sample = self._rest.only(self._header.profile.parts)
+        if sample is not None:
+            self._picture = self._draw(sample.parts)
+        self._count(is_new)
+        assert self._picture is not None
+        return Frame(self._picture, index)
 
     def decode(self, packet: Packet) -> Frame:
-        """The picture of a MOTION or KEY packet; damaged or undecodable ones give the last picture again."""
-        try:
-            integers = self._motion.decode(packet)
-        except StreamError:
-            integers = None
-        if integers is None:
-            return self.hold(packet.number)
-        arrays = {part: np.array(values) for part, values in integers.items()}
-        self._picture = self._draw(to_sample(arrays, self._header.quantizers).parts)
-        return Frame(self._picture, packet.number)
+        """`put` and `show` of the packet's own frame."""
+        self.put(packet)
+        return self.show(packet.number)
 
     def lose(self) -> None:
         """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""
         self._motion.lose()
 
-    def hold(self, index: int) -> Frame:
-        """The last picture (before any: the frontal source at rest) as frame `index`."""
-        if self._picture is None:
-            self._picture = self._draw(self._rest.only(self._header.profile.parts).parts)
-        self.held += 1
-        return Frame(self._picture, index)
+    def _advance(self, index: int) -> None:
+        self._motion.fault = None
+        for number, integers in self._motion.advance(index):
+            self.last = number, integers
+            arrays = {part: np.array(values) for part, values in (integers or {}).items()}
+            self._concealment.know(number, to_sample(arrays, self._header.quantizers) if arrays else None)
+        self._tally.damaged += self._motion.fault is not None
+
+    def _count(self, is_new: bool) -> None:
+        if self.shown == Shown.CONCEALED:
+            self._tally.concealed += 1
+        elif is_new:
+            self._tally.decoded += 1
+        else:
+            self._tally.held += 1

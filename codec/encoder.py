@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import numpy as np
 
-from fvc.codec.bitstream import Header, KeyPayload, Kind, Packet
+from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.crop import cut, to_crop
 from fvc.codec.entropy import RangeWriter
+from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_integers
 from fvc.codec.sample import DrivingSample
@@ -34,10 +36,15 @@ class Encoder:
         header: what the stream says of itself; profile, quantizers, crop and keyframe interval are taken from it.
         network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`).
         tracker: used by `encode` when it is not told the face.
+        refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
+            frames, so that no packet is large (specification, 4.4).
     """
 
-    def __init__(self, header: Header, network: MotionNetwork, tracker: FaceTracker | None = None) -> None:
+    def __init__(
+        self, header: Header, network: MotionNetwork, tracker: FaceTracker | None = None, refresh: int = 0
+    ) -> None:
         self._header, self._network, self._tracker = header, network, tracker
+        self._refresh, self._slices = check_refresh(refresh, header.keyframe_interval), list[bytes]()
         bits = {part: header.quantizers[part].bits for part in header.profile.parts}
         self._state = MotionState(header.profile.parts, bits)
         self._last_key: int | None = None
@@ -58,7 +65,7 @@ class Encoder:
         """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds."""
         if sup is None:
             self._filters = self._new_filters()
-            return Packet(Kind.MOTION, frame.index, b"")
+            return self._motion(frame.index, b"")
         crop = self._header.crop
         sample = make_sample(cut(frame.rgb, crop), to_crop(sup, crop), self._network)
         return self.encode_sample(frame.index, self._smoothed(sample))
@@ -73,12 +80,39 @@ class Encoder:
         header = self._header
         arrays = to_integers(sample, header.profile.parts, header.quantizers)
         integers = {part: array.tolist() for part, array in arrays.items()}
-        interval = header.keyframe_interval
-        key = self._last_key is None or (interval > 0 and index - self._last_key >= interval)
+        if self._last_key is None or (header.keyframe_interval and index - self._last_key >= header.keyframe_interval):
+            return self._keyframe(index, integers)
+        return self._motion(index, self._code(integers, key=False))
+
+    def _keyframe(self, index: int, integers: dict[str, list[int]]) -> Packet:
+        if self._last_key is None or not self._refresh:
+            self._last_key = index
+            return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, self._code(integers, key=True))))
+        self._last_key = index
+        motion, whole = self._code(integers, key=False), self._code(integers, key=True)
+        cuts = [len(whole) * n // self._refresh for n in range(self._refresh + 1)]
+        self._slices = [whole[start:stop] for start, stop in pairwise(cuts)]
+        return self._motion(index, motion)
+
+    def _code(self, integers: dict[str, list[int]], key: bool) -> bytes:
         writer = RangeWriter()
         self._state.code(writer, integers, key)
-        coded = writer.finish()
-        if not key:
-            return Packet(Kind.MOTION, index, coded or b"\0")  # an empty payload would mean: no face
-        self._last_key = index
-        return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, coded)))
+        return writer.finish() or (b"" if key else b"\0")  # an empty motion would mean: no face
+
+    def _motion(self, index: int, motion: bytes) -> Packet:
+        """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""
+        number = index - (self._last_key or 0)
+        if not number < len(self._slices):
+            self._slices = []
+            return Packet(Kind.MOTION, index, motion)
+        part = RefreshPayload(index, self.audio_packets, number, len(self._slices), motion, self._slices[number])
+        return Packet(Kind.REFRESH, index, bytes(part))
+
+
+def check_refresh(slices: int, keyframe_interval: int) -> int:
+    """The number of slices, if a keyframe can be cut so; raises UsageError."""
+    if slices and not 2 <= slices <= MAX_SLICES:
+        raise UsageError(f"refresh {slices}: must be 0 or 2 to {MAX_SLICES} slices")
+    if slices > keyframe_interval > 0:
+        raise UsageError(f"refresh {slices}: more slices than frames between two keyframes ({keyframe_interval})")
+    return slices

@@ -74,6 +74,10 @@ def encode(
         str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")
     ] = "sup+unsup+expr",
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: only the first.")] = 5.0,
+    refresh: Annotated[
+        int,
+        typer.Option(help="Cut keyframes into so many slices (2 to 16), one with each of as many frames; 0: whole."),
+    ] = 0,
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
     no_canvas: Annotated[
@@ -88,7 +92,8 @@ def encode(
     with _Bar() as bar:
         report = api.encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
-            audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas, note=_note, progress=bar,
+            refresh=refresh, audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas,
+            note=_note, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
     _show(

@@ -167,7 +167,7 @@ class _Sink:
         self._lost += max(index - self.frames, 0)
         _limit(float(self._lost / self._header.fps))
         while self.frames < index:
-            self._show(self._decoder.hold(self.frames).rgb)
+            self._show(self._decoder.show(self.frames).rgb)
 
     def _show(self, rgb: np.ndarray) -> None:
         self._video.write(rgb if self._whole is None else paste(self._whole, rgb, self._header.crop))

@@ -14,9 +14,9 @@ import numpy as np
 
 from fvc.codec.audio import BITRATES, encode_opus
 from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
-from fvc.codec.container import StreamWriter
+from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.encoder import Encoder, make_sample
+from fvc.codec.encoder import Encoder, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
 from fvc.codec.quantizer import PAPER
@@ -42,6 +42,7 @@ def encode(
     fps: str | float | Fraction = 15,
     profile: str = "sup+unsup+expr",
     keyframe_interval: float = 5.0,
+    refresh: int = 0,
     audio_bitrate: int | None = 6000,
     canvas: bool = True,
     preset: str = DEFAULT,
@@ -54,7 +55,9 @@ def encode(
         sources_out: a .fvs file, or a folder (existing, or a name without suffix), which gets PNG pictures instead.
         fps: frames per second of the stream, 0.1 to 240.
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
-        keyframe_interval: seconds from one keyframe packet to the next; 0: only the first frame is one.
+        keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
+        refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: so many packets carry one each,
+            and none is large.
         audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
         preset: the networks, one of those whose weights are installed.
@@ -68,6 +71,7 @@ def encode(
     """
     rate, kind = parse_fps(fps), Profile.named(profile)
     interval = _keyframe_frames(keyframe_interval, rate)
+    check_refresh(refresh, interval)
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
@@ -85,7 +89,7 @@ def encode(
             kind, {part: PAPER[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
             source_set.sources_hash, source_set.pixels_hash, sound.audio,
         )  # fmt: skip
-        writer, encoder = StreamWriter(file, header), Encoder(header, network)
+        writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh)
         counts = _write_packets(writer, encoder, video, clip, sound, progress)
         sources_bytes = sources_writer.save(source_set, whole if canvas else None)
     return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), sources_bytes)}
@@ -226,7 +230,7 @@ def _write_packets(
         sup = sup_of.get(frame.index)
         packet = encoder.encode_tracked(frame, sup)
         writer.write(packet)
-        counts.keyframes += packet.kind == Kind.KEY
+        counts.keyframes += begins_keyframe(packet)
         counts.without_face += sup is None
         progress("encoding", frame.index + 1, clip.seen.frames)
     write_sound(None)

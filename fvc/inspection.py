@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fvc.codec.bitstream import VERSION, Kind
-from fvc.codec.container import Damage, StreamReader
+from fvc.codec.bitstream import VERSION, Kind, RefreshPayload
+from fvc.codec.container import Damage, StreamReader, begins_keyframe
 from fvc.codec.sources import SourceSet
 from fvc.files import PathLike, is_source_set, naming, open_stream, read_source_set
 
@@ -47,8 +47,11 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
         else:
             frames = item.number + 1
             motion += len(item.payload)
-            count["keyframes"] += item.kind == Kind.KEY
-            count["frames_without_face"] += not item.payload
+            count["keyframes"] += begins_keyframe(item)
+            is_slice = item.kind == Kind.REFRESH
+            count["frames_without_face"] += not (
+                RefreshPayload.parse(item.payload).motion if is_slice else item.payload
+            )
     frames = reader.end.frames if reader.end else frames
     seconds = float(frames / header.fps)
 

@@ -26,13 +26,15 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
-from fvc.codec.bitstream import Audio, Crop, Header, Kind, Packet
+from fvc.codec.bitstream import Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import StreamWriter
 from fvc.codec.encoder import Encoder
 from fvc.codec.quantizer import PAPER, Quantizer, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, Profile
 from fvc.codec.sources import QUANTIZERS, SourceSet, code_pictures
 from fvc.codec.still import encode_still
+from fvc.codec.transport import Datagram, Packetizer
+from fvc.codec.video import Frame
 
 Integers = dict[str, list[int]]
 HERE = Path(__file__).parent
@@ -87,29 +89,33 @@ def restored(number: int, lowest: int) -> int:
 class Stream:
     """A stream and what a decoder must find in it."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, refresh: int = 0) -> None:
         self._header, self._file = header, io.BytesIO()
-        self._writer, self._encoder = StreamWriter(self._file, header), Encoder(header, no_network)
+        self._writer = StreamWriter(self._file, header)
+        self._encoder = Encoder(header, no_network, refresh=refresh)
         self._next_frame = self._next_sound = 0  # the lowest number that a decoder may find next
         self._follows: int | None = None  # the frame that needs no keyframe
+        self._slices: list[int] = []  # frames of the slices of one keyframe that came without a gap
         self._frames: list[tuple[int, Integers | None]] = []
         self._audio: list[tuple[int, str]] = []
         self._end: dict[str, Any] | None = None
 
     def frame(self, number: int, integers: Integers | None, lost: bool = False) -> None:
         """Codes a frame (None: no face); `lost` keeps its packet out of the stream."""
-        packet = Packet(Kind.MOTION, number, b"")
-        if integers is not None:
-            arrays = {part: np.array(values) for part, values in integers.items()}
-            sample = to_sample(arrays, self._header.quantizers)
-            packet = self._encoder.encode_sample(number, sample)
-            coded = to_integers(sample, self._header.profile.parts, self._header.quantizers)
-            integers = {part: array.tolist() for part, array in coded.items()}
+        packet, integers = code(self._encoder, self._header, number, integers)
         if lost:
             return
         if packet.kind == Kind.KEY:
-            self._next_frame, self._follows = number, number
+            self._follows = number
+        if packet.kind in (Kind.KEY, Kind.REFRESH):
+            self._next_frame = number
             self._next_sound = max(self._next_sound, self._encoder.audio_packets)
+        if packet.kind == Kind.REFRESH:
+            part = RefreshPayload.parse(packet.payload)
+            whole = self._slices == list(range(number - part.slice, number))
+            self._slices = [*self._slices, number] if whole and part.slice else [number][: part.slice == 0]
+            if len(self._slices) == part.slices:
+                self._follows = number
         found = restored(number, self._next_frame)
         self._next_frame = found + 1
         whole = self._follows == found
@@ -154,6 +160,16 @@ class Stream:
             "audio": audio,
         }
         return compact({"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end})
+
+
+def code(encoder: Encoder, header: Header, number: int, integers: Integers | None) -> tuple[Packet, Integers | None]:
+    """The packet of a frame (None: no face) and the integers that it carries."""
+    if integers is None:
+        return encoder.encode_tracked(Frame(np.zeros((1, 1, 3), np.uint8), number), None), None
+    sample = to_sample({part: np.array(values) for part, values in integers.items()}, header.quantizers)
+    packet = encoder.encode_sample(number, sample)
+    arrays = to_integers(sample, header.profile.parts, header.quantizers)
+    return packet, {part: array.tolist() for part, array in arrays.items()}
 
 
 def compact(value: object) -> str:
@@ -245,6 +261,18 @@ def audio() -> Stream:
     return stream
 
 
+def refresh() -> Stream:
+    """Keyframes in three slices every 8 frames. Frame 5 is lost: those from 8 on (one without a face) help; frame 17,
+    with a slice, and 18 are lost: those from 24 on do."""
+    header = header_of(Profile.SUP, interval=8, audio=Audio(20, 312))
+    stream, faces = Stream(header, refresh=3), walk(header, random.Random("refresh"), 1.5)
+    for number in range(30):
+        integers = next(faces)
+        stream.sound(number, bytes([number]), lost=number == 5)
+        stream.frame(number, integers if number != 9 else None, lost=number in (5, 17, 18))
+    return stream
+
+
 STREAMS: dict[str, Callable[[], Stream]] = {
     "annex_b": annex_b,
     "profile_sup": lambda: profile_stream(Profile.SUP),
@@ -257,8 +285,34 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "lost_face": lost_face,
     "gap": gap,
     "audio": audio,
+    "refresh": refresh,
 }
 CUT_OFF = "gap"  # has no END packet
+
+
+def wire() -> str:
+    """Datagrams with two copies, sound and sliced keyframes: some lost, doubled, late, damaged; frames above 2^14."""
+    header = header_of(Profile.SUP, interval=8, audio=Audio(20, 312), model_hash=bytes(8))
+    rng, encoder, packetizer = random.Random("wire"), Encoder(header, no_network, refresh=3), Packetizer(2)
+    first, sent, faces = 20_000, list[bytes](), walk(header, rng, 1.5)
+    truth: dict[int, Integers | None] = {}
+    for number in range(first, first + 32):
+        for sound in range(50 * number // 15 - 3, 50 * number // 15):
+            sent += packetizer.add(Packet(Kind.AUDIO, sound, bytes([sound % 256, number % 256])))
+        packet, truth[number] = code(encoder, header, number, next(faces) if number % 11 else None)
+        sent += packetizer.add(packet)
+    gone = {6, 7, 8, 13, 25, 27}  # 6 to 8: longer than the copies reach
+    arrived = [data for n, data in enumerate(sent) if n not in gone]
+    arrived[3:3] = [bytes(Datagram(first + 1, (Packet(Kind.MOTION, first + 1, b""),)))[:-1] + b"?", arrived[1]]
+    arrived[12], arrived[15] = arrived[15], arrived[12]
+    arrived.append(arrived.pop(20))  # much too late
+    arrived[17:17] = [bytes(Datagram(3, (Packet(Kind.KEY, 3, b"\2\0"),))), bytes(Datagram(3, ()))]
+    found = spec_decoder.decode_datagrams(bytes(header), arrived)
+    for number, integers in found["frames"]:
+        assert integers in (truth[number], None)
+    fields = {"frames": found["frames"], "audio": [[n, payload.hex()] for n, payload in found["audio"]]}
+    datagrams = [data.hex() for data in arrived]
+    return compact({"header": bytes(header).hex(), "datagrams": datagrams, **fields, "dropped": found["dropped"]})
 
 
 def source_set(coded: tuple[bytes, ...], pictures: tuple[np.ndarray, ...], canvas: bytes) -> tuple[SourceSet, str]:
@@ -277,7 +331,7 @@ def gradient(width: int, height: int, slope: int) -> np.ndarray:
     return np.stack([x * slope // 2 + 0 * y, 255 - y // slope + 0 * x, 90 + 0 * (x + y)], -1).astype(np.uint8)
 
 
-def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources")) -> list[Path]:
+def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources", "wire")) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {}
     for name in names:
@@ -285,6 +339,8 @@ def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources")) -> l
             coded, pictures = code_pictures([gradient(256, 256, 1), gradient(256, 256, 2)], 63)
             sources, text = source_set(coded, pictures, encode_still(gradient(96, 64, 1), 63))
             files |= {"sources.fvs": bytes(sources), "sources.json": text.encode()}
+        elif name == "wire":
+            files["wire.json"] = wire().encode()
         else:
             stream = STREAMS[name]()
             files[f"{name}.fvc"] = stream.bytes(ended=name != CUT_OFF)
@@ -311,7 +367,8 @@ def random_stream(rng: random.Random) -> Stream:
         crop=Crop(rng.randint(1, 16384), rng.randint(1, 16384), *(rng.randint(-32768, 32767) for _ in "xy"), 256),
         model_hash=rng.getrandbits(64).to_bytes(8, "big"),
     )
-    stream, sound, face = Stream(header), 0, rng.random() < 0.8
+    slices = rng.choice((0, 0, 2, 5, 7)) if header.keyframe_interval in (0, 7, 65535) else 0
+    stream, sound, face = Stream(header, slices), 0, rng.random() < 0.8
     motion = jumps(header, rng) if rng.random() < 0.2 else walk(header, rng, rng.choice((0.3, 2, 20, 300)))
     loss = rng.choice((0, 0, 0.05))
     for number in range(rng.choice((0, 1, 3, 10, 80))):

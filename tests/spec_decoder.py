@@ -1,8 +1,8 @@
-"""A second decoder of .fvc and .fvs, written from bitstream_spec.md alone: standard library only, nothing of `fvc`.
+"""A second decoder of .fvc, .fvs and datagrams, written from bitstream_spec.md alone: standard library only.
 
 It names the specification's sections. It is made to be read and compared, not to be fast, and it is strict: where a
 player would hold the last picture and go on, it raises `SpecError` with the rule that is broken. A gap in the frame
-numbers breaks no rule; frames up to the next KEY packet are then held (None).
+numbers breaks no rule; frames up to the next keyframe are then held (None).
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 # 4.2 Packets
-MOTION, KEY, AUDIO, END = range(4)
-MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20}
+MOTION, KEY, AUDIO, END, REFRESH = range(5)  # REFRESH: kind 3 with other six bits than END
+MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20, REFRESH: 4096}
 
 
 def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
-    """Returns kind, the six bits of number, payload, and where the next packet begins."""
+    """Returns kind, the six bits of number (END, REFRESH: 0), payload, and where the next packet begins."""
     packet = Bytes(data, "E04")
     packet.at = at
     synced = data[at] == 0xFF
@@ -106,7 +106,10 @@ def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
     body_start = packet.at
     head = packet.u(8)
     kind, number = head // 64, head % 64
-    forbid(synced != (kind == KEY) or (kind == END and number != 0), "E10", "kind")
+    if kind == END:
+        forbid(number > 1, "E10", "kind")
+        kind, number = (END, REFRESH)[number], 0
+    forbid(synced != (kind in (KEY, REFRESH)), "E10", "kind")
     try:
         payload_size = packet.leb128()
     except SpecError as error:
@@ -116,6 +119,18 @@ def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
     crc = binascii.crc_hqx(data[body_start : packet.at], 0xFFFF)
     forbid(packet.u(16) != crc, "E10", "packet_crc")
     return kind, number, payload, packet.at
+
+
+def parse_refresh(payload: bytes) -> dict[str, Any]:  # 4.4
+    fields = Bytes(payload, "E04")
+    refresh: dict[str, Any] = {"frame": fields.leb128(), "audio_packets": fields.leb128()}
+    refresh |= {"slice": fields.u(8), "slices": fields.u(8)}
+    refresh["motion"] = fields.take(fields.leb128())
+    refresh["coded"] = payload[fields.at :]
+    forbid(not 2 <= refresh["slices"] <= 16 or refresh["slice"] >= refresh["slices"], "E23", "slices")
+    forbid(refresh["slice"] > refresh["frame"], "E23", "slice")
+    forbid(refresh["slice"] == 0 and not refresh["motion"], "E23", "motion_size")
+    return refresh
 
 
 def parse_end(payload: bytes) -> dict[str, Any]:
@@ -254,6 +269,9 @@ class Motion:
             self.expected[part] = [16 * START[part]] * COMPONENTS[part]
         return {part: list(self.last[part]) for part in self.parts}
 
+    def restart(self) -> None:  # 4.4, with slice 0
+        self.expected = {part: [16 * START[part]] * COMPONENTS[part] for part in self.parts}
+
     def motion(self, coded: bytes) -> dict[str, list[int]]:
         decoder, self.trace = RangeDecoder(coded), []
         self.decoder = decoder
@@ -288,15 +306,59 @@ class Motion:
             last[i] = value
 
 
+class Frames:
+    """9.1: which frames have integers. Takes the packets of frames in order of their numbers."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.motion = Motion(header)
+        self.follows: int | None = None
+        self.slices: list[dict[str, Any]] = []  # of one keyframe, without a gap, the newest last
+        self.found: list[tuple[int, dict[str, list[int]] | None]] = []
+
+    def take(self, kind: int, number: int, payload: bytes) -> None:
+        refresh = parse_refresh(payload) if kind == REFRESH else None
+        self.collect(refresh)
+        coded = refresh["motion"] if refresh else payload
+        integers = None
+        if kind == KEY:
+            fields = Bytes(payload, "E04")
+            fields.leb128(), fields.leb128()
+            integers = self.motion.key(payload[fields.at :])
+        elif self.follows == number:
+            integers = self.motion.motion(coded) if coded else None
+            if refresh and refresh["slice"] == 0:
+                self.motion.restart()
+        elif refresh and len(self.slices) == refresh["slices"]:
+            self.motion.key(b"".join(one["coded"] for one in self.slices))
+            for one in self.slices[1:]:
+                integers = self.motion.motion(one["motion"]) if one["motion"] else None
+        else:
+            self.follows = None
+            self.found.append((number, None))
+            return
+        self.follows = number + 1
+        self.found.append((number, integers))
+
+    def collect(self, refresh: dict[str, Any] | None) -> None:
+        if refresh is None:
+            self.slices = []
+        elif refresh["slice"] == 0:
+            self.slices = [refresh]
+        elif self.slices and all(
+            refresh[name] == self.slices[-1][name] + step for name, step in (("frame", 1), ("slice", 1), ("slices", 0))
+        ):
+            self.slices.append(refresh)
+        else:
+            self.slices = []
+
+
 def decode_stream(data: bytes) -> dict[str, Any]:  # 3. The stream
     """A whole .fvc file. `frames` holds (number, integers of each part, or None for hold), `audio` (number, payload);
     `end` is None if the stream was cut off between two packets."""
     header, at = parse_header(data)
-    motion = Motion(header)
-    frames: list[tuple[int, dict[str, list[int]] | None]] = []
+    frames = Frames(header)
     audio: list[tuple[int, bytes]] = []
     next_frame = next_audio = 0  # 4.3
-    follows: int | None = None  # 9.1
     end = None
     while at < len(data) and end is None:
         kind, low_bits, payload, at = parse_packet(data, at)
@@ -306,24 +368,80 @@ def decode_stream(data: bytes) -> dict[str, Any]:  # 3. The stream
             number = next_audio + (low_bits - next_audio) % 64
             audio.append((number, payload))
             next_audio = number + 1
-        elif kind == KEY:
-            fields = Bytes(payload, "E04")
-            frame, audio_packets = fields.leb128(), fields.leb128()
-            forbid(frame % 64 != low_bits or frame < next_frame, "E10", "frame")
-            frames.append((frame, motion.key(payload[fields.at :])))
-            next_frame = follows = frame + 1
-            next_audio = max(next_audio, audio_packets)
         else:
             number = next_frame + (low_bits - next_frame) % 64
+            if kind in (KEY, REFRESH):
+                fields = Bytes(payload, "E04")
+                number, audio_packets = fields.leb128(), fields.leb128()
+                forbid(kind == REFRESH and parse_refresh(payload)["frame"] != number, "E10", "frame")
+                forbid((kind == KEY and number % 64 != low_bits) or number < next_frame, "E10", "frame")
+                next_audio = max(next_audio, audio_packets)
+            frames.take(kind, number, payload)
             next_frame = number + 1
-            if follows != number:
-                follows = None
-                frames.append((number, None))
-            else:
-                frames.append((number, motion.motion(payload) if payload else None))
-                follows = number + 1
+    motion = frames.motion
     coder = (motion.decoder.lower, motion.decoder.range)
-    return {"header": header, "frames": frames, "audio": audio, "end": end, "coder": coder, "trace": motion.trace}
+    return {"header": header, "frames": frames.found, "audio": audio, "end": end, "coder": coder, "trace": motion.trace}
+
+
+# 10. Datagrams
+
+
+def parse_datagram(data: bytes, header: dict[str, Any]) -> list[tuple[int, int, bytes]]:
+    """Kind, number and payload of each packet."""
+    forbid(not 3 <= len(data) <= 1200, "E24", "size")
+    body = Bytes(data[:-2], "E24")
+    forbid(binascii.crc_hqx(body.data, 0xFFFF) != int.from_bytes(data[-2:], "big"), "E24", "datagram_crc")
+    packets = []
+    try:
+        frame = body.leb128()
+        while body.at < len(body.data):
+            head = body.u(8)
+            payload = body.take(body.leb128())
+            kind = (MOTION, KEY, AUDIO, REFRESH)[head // 64]
+            forbid(len(payload) > MAX_PAYLOAD[kind], "E25", "payload_size")
+            number = frame - head % 64
+            if kind == AUDIO:
+                number = nearest_sound(frame, head % 64, header)
+            forbid(number < 0, "E25", "low")
+            if kind in (KEY, REFRESH):
+                fields = Bytes(payload, "E04")
+                stated = (fields.leb128(), fields.leb128())[0]
+                forbid(kind == REFRESH and not parse_refresh(payload), "E24", "payload")
+                forbid(stated != number, "E25", "frame")
+            packets.append((kind, number, payload))
+    except SpecError as error:
+        raise SpecError("E25" if error.rule == "E25" else "E24", str(error)) from None
+    return packets
+
+
+def nearest_sound(frame: int, low: int, header: dict[str, Any]) -> int:
+    due, (numerator, denominator) = 0, header["fps"]
+    if header["audio"]:
+        due = (1000 * frame * denominator) // (numerator * header["audio"]["frame_ms"])
+    return due + (low - due + 32) % 64 - 32
+
+
+def decode_datagrams(header_bytes: bytes, datagrams: list[bytes]) -> dict[str, Any]:
+    """All that came, in order of numbers: `frames` and `audio` as of a stream, `dropped` the rules of bad datagrams."""
+    header, _ = parse_header(header_bytes)
+    motion: dict[int, tuple[int, bytes]] = {}
+    audio: dict[int, bytes] = {}
+    dropped = []
+    for data in datagrams:
+        try:
+            packets = parse_datagram(data, header)
+        except SpecError as error:
+            dropped.append(error.rule)
+            continue
+        for kind, number, payload in packets:
+            if kind == AUDIO:
+                audio.setdefault(number, payload)
+            else:
+                motion.setdefault(number, (kind, payload))
+    frames = Frames(header)
+    for number in sorted(motion):
+        frames.take(motion[number][0], number, motion[number][1])
+    return {"frames": frames.found, "audio": sorted(audio.items()), "dropped": dropped}
 
 
 def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets

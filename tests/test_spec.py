@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from hypothesis import strategies as st
 from make_vectors import CUT_OFF, STREAMS, VECTORS, Stream, header_of
 from spec_decoder import SpecError
 
-from fvc.codec import bitstream, entropy, prediction, sources, still
-from fvc.codec.bitstream import Audio, Header, Kind, Packet
+from fvc.codec import bitstream, entropy, prediction, sources, still, transport
+from fvc.codec.bitstream import Audio, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.decoder import MotionDecoder
 from fvc.codec.entropy import RangeWriter
@@ -122,7 +123,8 @@ def spec_index(data: bytes) -> Any:
 
 
 def test_no_golden_stream_is_missing_or_left_over() -> None:
-    names = {f"{name}.{end}" for name in STREAMS for end in ("fvc", "json")} | {"sources.fvs", "sources.json"}
+    names = {f"{name}.{end}" for name in STREAMS for end in ("fvc", "json")}
+    names |= {"sources.fvs", "sources.json", "wire.json"}
     assert {path.name for path in VECTORS.iterdir()} == names
     described = "\n".join(row[0] for row in rows(section("## Annex C. Test streams")))
     for name in names:
@@ -268,7 +270,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
 
     kinds = {row[1]: row for row in rows(section("### 4.2 Packets")) if row[1] in Kind.__members__}
     for kind in Kind:
-        assert (int(kinds[kind.name][0]), int(kinds[kind.name][2])) == (kind, bitstream.MAX_PAYLOAD[kind])
+        assert (int(kinds[kind.name][0]), int(kinds[kind.name][2])) == (min(kind, 3), bitstream.MAX_PAYLOAD[kind])
     coded = [row for row in rows(section("### 7.1 Syntax")) if row[0] in PART_SHAPES]
     for part, *numbers in coded:
         assert Quantizer(*map(int, numbers)) == sources.QUANTIZERS[part]
@@ -278,6 +280,8 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["frames per second"] == bitstream.MAX_FPS
     assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
     assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
+    assert limits["slices of a keyframe"] == bitstream.MAX_SLICES
+    assert limits["bytes of a datagram"] == transport.MAX_DATAGRAM
     assert limits["pictures in a source set"] == sources.MAX_SOURCES
     assert limits["bytes of a source picture"] == still.MAX_BYTES
     assert limits["pixels of a canvas"] == still.MAX_PIXELS
@@ -293,8 +297,9 @@ def test_elements_have_the_names_of_the_code() -> None:
         names |= {f"{field.name}.{f.name}" for f in dataclasses.fields(inner)} if inner else {field.name}
     names = names - {"fps"} | {"fps.numerator", "fps.denominator"}
     assert names <= listed
-    packets = {row[0] for row in rows(section("### 4.2 Packets"))}
-    for structure in (bitstream.KeyPayload, bitstream.EndPayload):
+    packets = {row[0] for title in ("### 4.2 Packets", "### 4.4 Keyframes in slices") for row in rows(section(title))}
+    packets |= {row[0].split(",")[0] for row in rows(section("### 10.1 Syntax"))}
+    for structure in (bitstream.KeyPayload, bitstream.EndPayload, bitstream.RefreshPayload, transport.Datagram):
         for field in dataclasses.fields(structure):
             assert field.name in packets or f"{field.name}.frame" in packets
 
@@ -390,12 +395,31 @@ def escape(width: int) -> bytes:
     return writer.finish()
 
 
+def slices(count: int, coded: bytes) -> bytes:
+    """REFRESH packets from frame 0 on with a keyframe in so many slices."""
+    cuts = [len(coded) * n // count for n in range(count + 1)]
+    parts = [RefreshPayload(n, 0, n, count, b"x", coded[a:b]) for n, (a, b) in enumerate(pairwise(cuts))]
+    return b"".join(bytes(Packet(Kind.REFRESH, part.frame, bytes(part))) for part in parts)
+
+
 KEY, END = ANNEX_B[0x4A:0x96], ANNEX_B[0xCE:0xD7]
 PACKETS = [
     ("E10", KEY[:3] + b"?" + KEY[4:]),
     ("E10", KEY[4:]),
     ("E10", b"\xffFVK" + ANNEX_B[0xCA:0xCE]),
     ("E10", b"\xc1" + END[1:]),
+    ("E10", b"\xc2" + END[1:]),
+    ("E10", b"\xffFVK" + END),
+    ("E10", KEY + bytes(Packet(Kind.REFRESH, 0, b"\0\0\0\2\1x"))),
+    ("E04", bytes(Packet(Kind.REFRESH, 0, b"\0\0\0\2\1"))),
+    ("E04", bytes(Packet(Kind.REFRESH, 0, b"\0\0\0"))),
+    ("E23", bytes(Packet(Kind.REFRESH, 0, b"\0\0\0\1\1x"))),
+    ("E23", bytes(Packet(Kind.REFRESH, 0, b"\0\0\0\x11\1x"))),
+    ("E23", bytes(Packet(Kind.REFRESH, 0, b"\5\0\2\2\0"))),
+    ("E23", bytes(Packet(Kind.REFRESH, 0, b"\1\0\2\3\0"))),
+    ("E23", bytes(Packet(Kind.REFRESH, 0, b"\0\0\0\2\0"))),
+    ("E12", KEY + bytes(Packet(Kind.REFRESH, 1, b"\1\0\0\2\x08" + b"\xff" * 8))),
+    ("E12", slices(2, b"\xff" * 8)),
     ("E10", b"\0\x80\0"),
     ("E10", b"\0\x81\x20" + bytes(9000)),
     ("E10", bytes(Packet(Kind.AUDIO, 0, bytes(1501)))),

@@ -1,0 +1,145 @@
+"""A simulated call: a clip's motion, looped, through Encoder -> Packetizer -> Channel -> Depacketizer -> Decoder.
+
+The clip is encoded once as `fvc encode` does; its integers, played to and fro so that the face never jumps, are then
+coded again frame by frame for as long as the call lasts. Times are simulated, nothing waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+import fvc
+from fvc.codec.bitstream import Header, Kind, Packet, RefreshPayload
+from fvc.codec.container import StreamReader
+from fvc.codec.crop import cut
+from fvc.codec.decoder import Decoder, DrawNetwork
+from fvc.codec.encoder import Encoder
+from fvc.codec.quantizer import to_sample
+from fvc.codec.recovery import MotionDecoder
+from fvc.codec.sample import DrivingSample
+from fvc.codec.sources import SourceSet
+from fvc.codec.tracking import FaceTracker
+from fvc.codec.transport import Depacketizer, Packetizer
+from fvc.codec.video import Frame, VideoReader
+from fvc.evaluation.channel import Channel
+
+IP_UDP = 28  # bytes of IPv4 and UDP before each datagram
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A clip, ready to be sent.
+
+    Attributes:
+        samples: of each frame, None without a face.
+        landmarks: [33, 2] in pixels of the 256x256 crop of each input frame, None where the tracker sees no face;
+            empty if they were not asked for.
+    """
+
+    header: Header
+    source_set: SourceSet
+    samples: list[DrivingSample | None]
+    landmarks: list[np.ndarray | None]
+
+    def place(self, frame: int) -> int:
+        """The clip's frame that a call shows as its frame number `frame`: forth and back, again and again."""
+        turn = frame % max(2 * len(self.samples) - 2, 1)
+        return min(turn, 2 * len(self.samples) - 2 - turn)
+
+
+def load_talk(video: Path, profile: str, fps: str, with_landmarks: bool = True) -> Talk:
+    """Encodes a clip and reads back what was coded. Raises FvcError."""
+    with TemporaryDirectory() as folder:
+        stream = Path(folder) / "talk.fvc"
+        fvc.encode(video, stream, profile=profile, fps=fps, audio_bitrate=None, canvas=False)
+        return read_talk(video, stream, with_landmarks)
+
+
+def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
+    """What `fvc encode` made of a clip; the source set lies beside the stream."""
+    source_set, samples = SourceSet.parse(stream.with_suffix(".fvs").read_bytes()), list[DrivingSample | None]()
+    with open(stream, "rb") as file:
+        reader = StreamReader(file)
+        header, motion = reader.header, MotionDecoder(reader.header)
+        for packet in reader.packets():
+            if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
+                continue
+            integers = motion.decode(packet)
+            arrays = {part: np.array(values) for part, values in (integers or {}).items()}
+            samples.append(to_sample(arrays, header.quantizers) if arrays else None)
+    landmarks: list[np.ndarray | None] = []
+    if with_landmarks:
+        with VideoReader(video) as frames, FaceTracker(still=True) as tracker:
+            for frame in frames.frames(header.fps):
+                face = tracker.track(cut(frame.rgb, header.crop))
+                landmarks.append(face.sup if face else None)
+    return Talk(header, source_set, samples, landmarks)
+
+
+def coded(talk: Talk, header: Header, refresh: int = 0) -> Iterator[Packet]:
+    """The call's packets, without end; keyframe interval and quantizers are the header's."""
+    encoder, number = Encoder(header, _no_network, refresh=refresh), 0
+    blank = np.zeros((1, 1, 3), np.uint8)
+    while True:
+        sample = talk.samples[talk.place(number)]
+        if sample is None:
+            yield encoder.encode_tracked(Frame(blank, number), None)
+        else:
+            yield encoder.encode_sample(number, sample)
+        number += 1
+
+
+def _no_network(_: np.ndarray) -> dict[str, np.ndarray]:
+    raise AssertionError("samples are given")
+
+
+def has_face(packet: Packet) -> bool:
+    """Whether the sender saw a face in the packet's frame."""
+    return bool(RefreshPayload.parse(packet.payload).motion if packet.kind == Kind.REFRESH else packet.payload)
+
+
+def with_interval(header: Header, seconds: float) -> Header:
+    """The header with another keyframe interval and no sound."""
+    return replace(header, keyframe_interval=max(round(seconds * float(header.fps)), 1), audio=None)
+
+
+@dataclass(frozen=True)
+class Played:
+    """One frame of the call as the receiver showed it; `frame.rgb` is what the draw network returned."""
+
+    frame: Frame
+    sent: Packet
+    decoder: Decoder
+
+
+def call(
+    header: Header,
+    packets: Sequence[Packet] | Iterator[Packet],
+    packetizer: Packetizer,
+    channel: Channel,
+    decoder_parts: tuple[DrawNetwork, DrivingSample],
+    delay: int = 1,
+    allowance: float = 0.03,
+) -> Iterator[Played]:
+    """Plays a call.
+
+    Frame n is sent at n / fps and shown `delay` frames and `allowance` seconds (for jitter) later, come what may.
+    """
+    depacketizer, decoder = Depacketizer(header), Decoder(header, *decoder_parts)
+    fps, waiting = float(header.fps), list[Packet]()
+    for packet in packets:
+        waiting.append(packet)
+        for datagram in packetizer.add(packet):
+            channel.send(packet.number / fps, datagram)
+        if len(waiting) <= delay:
+            continue
+        for datagram in channel.arrived(packet.number / fps + allowance):
+            for arrived in depacketizer.add(datagram):
+                decoder.put(arrived)
+        sent = waiting.pop(0)
+        yield Played(decoder.show(sent.number), sent, decoder)
