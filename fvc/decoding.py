@@ -24,6 +24,7 @@ from fvc.models.weights import preset_of
 from fvc.source_files import LoadedSources, load_sources, source_paths
 
 _MAX_LOST_SECONDS = 600
+_MAX_LOST_ITEMS = 900  # frames or sound packets, and as many more as the file has bytes: small files make little work
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 _MAX_NOTES = 8  # damaged places that are named
 
@@ -78,7 +79,7 @@ def decode(
                 preset, source_set.pictures, [s.only(header.profile.parts).parts for s in source_set.samples]
             )
             decoder = Decoder(header, draw, source_set.samples[0])
-            sink = _Sink(video, decoder, header, whole)
+            sink = _Sink(video, decoder, header, whole, os.path.getsize(stream))
             damaged_places = _play(reader, decoder, sink, stream, note, progress)
     return {
         "frames": sink.frames,
@@ -143,10 +144,13 @@ def _stated_frames(path: PathLike) -> int | None:
 class _Sink:
     """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
-    def __init__(self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None) -> None:
+    def __init__(
+        self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None, file_bytes: int
+    ) -> None:
         self._video, self._decoder, self._header, self._whole = video, decoder, header, whole
-        self._sound = _SoundSink(video, header.audio) if header.audio else None
+        self._sound = _SoundSink(video, header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
+        self._file_bytes = file_bytes
 
     def take(self, packet: Packet) -> None:
         """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
@@ -165,7 +169,7 @@ class _Sink:
 
     def _hold_until(self, index: int) -> None:
         self._lost += max(index - self.frames, 0)
-        _limit(float(self._lost / self._header.fps))
+        _limit(self._lost, float(1 / self._header.fps), self._file_bytes)
         while self.frames < index:
             self._show(self._decoder.hold(self.frames).rgb)
 
@@ -177,8 +181,9 @@ class _Sink:
 class _SoundSink:
     """The sound's half of `_Sink`."""
 
-    def __init__(self, video: VideoWriter, audio: Audio) -> None:
+    def __init__(self, video: VideoWriter, audio: Audio, file_bytes: int) -> None:
         self._video, self._audio, self._packets, self._lost = video, audio, 0, 0
+        self._file_bytes = file_bytes
         self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
 
     def take(self, packet: Packet) -> None:
@@ -188,7 +193,7 @@ class _SoundSink:
     def fill(self, number: int) -> None:
         """Silence up to packet `number`."""
         self._lost += max(number - self._packets, 0)
-        _limit(self._lost * self._audio.frame_ms / 1000)
+        _limit(self._lost, self._audio.frame_ms / 1000, self._file_bytes)
         while self._packets < number:
             self._write(None)
 
@@ -197,6 +202,12 @@ class _SoundSink:
         self._packets += 1
 
 
-def _limit(seconds: float) -> None:
-    if seconds > _MAX_LOST_SECONDS:
-        raise StreamError("E14", f"{seconds:.0f} seconds are missing in all; at most {_MAX_LOST_SECONDS} are filled in")
+def _limit(lost: int, seconds: float, file_bytes: int) -> None:
+    """Raises StreamError (E14) if more is missing than may be filled in; each missing item takes `seconds`."""
+    if lost * seconds > _MAX_LOST_SECONDS:
+        most = f"{_MAX_LOST_SECONDS} seconds"
+    elif lost > _MAX_LOST_ITEMS + file_bytes:
+        most = f"{(_MAX_LOST_ITEMS + file_bytes) * seconds:.0f} seconds in a file of {file_bytes} bytes"
+    else:
+        return
+    raise StreamError("E14", f"{lost * seconds:.0f} seconds are missing in all; at most {most} are filled in")

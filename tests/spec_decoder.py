@@ -288,13 +288,15 @@ class Motion:
             last[i] = value
 
 
-def decode_stream(data: bytes) -> dict[str, Any]:  # 3. The stream
+def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[str, Any]:  # 3. The stream
     """A whole .fvc file. `frames` holds (number, integers of each part, or None for hold), `audio` (number, payload);
-    `end` is None if the stream was cut off between two packets."""
+    `end` is None if the stream was cut off between two packets. `partial` gets the frames and audio before an error."""
     header, at = parse_header(data)
     motion = Motion(header)
     frames: list[tuple[int, dict[str, list[int]] | None]] = []
     audio: list[tuple[int, bytes]] = []
+    if partial is not None:
+        partial |= {"frames": frames, "audio": audio}
     next_frame = next_audio = 0  # 4.3
     follows: int | None = None  # 9.1
     end = None
@@ -336,7 +338,7 @@ def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
     model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
     width, height, canvas_bytes = body.u(16), body.u(16), body.u(32)
     forbid(profile > 3 or not 1 <= source_count <= 8, "E21", "profile or source_count")
-    forbid(width * height > 1 << 22, "E21", "canvas_size")
+    forbid(width * height > 1 << 22 or canvas_bytes > 1 << 20, "E21", "canvas_size or canvas_bytes")
     sources = []
     for _ in range(source_count):
         integers = {part: [body.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}

@@ -279,7 +279,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
     assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
     assert limits["pictures in a source set"] == sources.MAX_SOURCES
-    assert limits["bytes of a source picture"] == still.MAX_BYTES
+    assert limits["bytes of a source picture, and of a canvas"] == still.MAX_BYTES
     assert limits["pixels of a canvas"] == still.MAX_PIXELS
     player = "\n".join(path.read_text() for path in (ROOT / "fvc").glob("*.py"))
     assert re.findall(r"_MAX_LOST_SECONDS = (\d+)", player) == [str(limits["seconds missing in all"])]
