@@ -37,6 +37,7 @@ class StreamWriter:
 
     def _append(self, data: bytes, what: str) -> None:
         self._file.write(data)
+        self._file.flush()  # whatever ends this process, the packets up to here are in the file
         self._position += len(data)
         self.bytes_of[what] += len(data)
 

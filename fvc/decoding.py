@@ -17,6 +17,7 @@ from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import SourcesError, StreamError, UsageError
 from fvc.codec.output import VideoWriter
+from fvc.codec.provenance import Provenance, file_hash
 from fvc.codec.video import label
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
 from fvc.models.runtime import DrawRuntime
@@ -72,8 +73,9 @@ def decode(
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
         size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
         rate = RATE if header.audio else None
-        comment = f"Synthesised by fvc {__version__} from a motion stream (weights {header.model_hash.hex()})."
-        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": comment}) as video:
+        with naming(stream):
+            origin = _origin(loaded, header, file_hash(stream))
+        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
             source_set = loaded.source_set
             draw = DrawRuntime(
                 preset, source_set.pictures, [s.only(header.profile.parts).parts for s in source_set.samples]
@@ -93,6 +95,12 @@ def decode(
         "audio": header.audio is not None,
         "out": str(target),
     }
+
+
+def _origin(loaded: LoadedSources, header: Header, stream: str) -> Provenance:
+    source_set = loaded.source_set
+    named = source_set.sources_hash if source_set.coded else source_set.pixels_hash
+    return Provenance(__version__, stream, named.hex(), not loaded.is_own(header), header.model_hash.hex())
 
 
 def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:

@@ -115,6 +115,12 @@ class LoadedSources:
             raise SourcesError(f"{self.name}: no whole frame for --canvas full; {hint}")
         return coded
 
+    def is_own(self, header: Header) -> bool:
+        """Whether the stream was made for this set: it names its file or its pixels."""
+        source_set = self.source_set
+        is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
+        return bool(is_own_file or source_set.pixels_hash == header.pixels_hash)
+
     def check(self, header: Header, allow_foreign: bool, note: Note) -> None:
         """Raises SourcesError unless the stream can be drawn from the set: its own one, or any if that is allowed."""
         source_set = self.source_set
@@ -124,8 +130,7 @@ class LoadedSources:
             raise SourcesError(
                 f"{self.name}: made for weights {source_set.model_hash.hex()}, the stream for {header.model_hash.hex()}"
             )
-        is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
-        if is_own_file or source_set.pixels_hash == header.pixels_hash:
+        if self.is_own(header):
             return
         if not allow_foreign:
             raise SourcesError(

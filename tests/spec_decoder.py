@@ -328,8 +328,40 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
     return {"header": header, "frames": frames, "audio": audio, "end": end, "coder": coder, "trace": motion.trace}
 
 
+def check_missing(data: bytes) -> None:  # 9.1 Loss, for players
+    """Raises SpecError (E14) if a player would have to fill in too much."""
+    found = decode_stream(data)
+    header, end = found["header"], found["end"] or {"frames": 0, "audio_packets": 0}
+    series = [([number for number, _ in found["frames"]], end["frames"], header["fps"][1], header["fps"][0])]
+    if header["audio"]:
+        numbers = [number for number, _ in found["audio"]]
+        series.append((numbers, end["audio_packets"], header["audio"]["frame_ms"], 1000))
+    for numbers, total, step, per_second in series:
+        missing = max([total, *(number + 1 for number in numbers)]) - len(numbers)
+        forbid(missing * step > 600 * per_second or missing > 900 + len(data), "E14", "missing")
+
+
+def count_frame_headers(coded: bytes) -> int:  # 7.1, and section 5.3 of the AV1 specification
+    """Of the OBUs of a picture."""
+    obus, count = Bytes(coded, "E22"), 0
+    while obus.at < len(coded):
+        head = obus.u(8)
+        obus.take(head >> 2 & 1)
+        forbid(not head & 2, "E22", "an OBU without its size")
+        size = more = 0
+        for n in range(8):
+            byte = obus.u(8)
+            size, more = size + (byte % 128 << 7 * n), byte >> 7
+            if not more:
+                break
+        forbid(more == 1, "E22", "size of an OBU")
+        obus.take(size)
+        count += head >> 3 & 15 in (3, 6)
+    return count
+
+
 def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
-    """A .fvs file: its fields, integers and coded pictures (which are not decoded)."""
+    """A .fvs file: its fields, integers and coded pictures (of which only the frames are counted)."""
     forbid(data[:4] != b"\xabFVS", "E20", "magic")
     forbid(len(data) > 4 and data[4] != 1, "E02", "version")
     forbid(len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"), "E21", "file_crc")
@@ -347,5 +379,7 @@ def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
         sources.append({"integers": integers, "coded": body.take(coded_bytes)})
     canvas = body.take(canvas_bytes) if canvas_bytes else None
     forbid(body.at != len(body.data), "E21", "bytes are left over")
+    for source in sources:
+        forbid(count_frame_headers(source["coded"]) != 1, "E22", "not one picture")
     fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
     return fields | {"sources": sources, "canvas": canvas}

@@ -80,7 +80,14 @@ def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     for data in [*seeds(name), *saved(name).values()]:
         (folder / "corpus" / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
-    total: dict[str, Any] = {"target": name, "executions": 0, "crashes": 0, "slowest_ms": 0.0, "grown_mb": 0.0, "peak_mb": 0}
+    total: dict[str, Any] = {
+        "target": name,
+        "executions": 0,
+        "crashes": 0,
+        "slowest_ms": 0.0,
+        "grown_mb": 0.0,
+        "peak_mb": 0,
+    }
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 1:
         total["crashes"] += _child(name, folder, left) != 0
@@ -94,8 +101,8 @@ def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
 def _child(name: str, folder: Path, seconds: float) -> int:
     (folder / "stats.json").write_text(json.dumps({"executions": 0, "slowest_ms": 0, "grown_mb": 0, "peak_mb": 0}))
     options = [
-        f"-max_total_time={max(int(seconds), 1)}", f"-max_len={LONGEST.get(name, 4096)}", "-timeout=20", "-rss_limit_mb=2048",
-        f"-artifact_prefix={folder}/", "-verbosity=0", "-print_final_stats=0", "-close_fd_mask=0",
+        f"-max_total_time={max(int(seconds), 1)}", f"-max_len={LONGEST.get(name, 4096)}", "-timeout=20",
+        "-rss_limit_mb=2048", f"-artifact_prefix={folder}/", "-verbosity=0",
     ]  # fmt: skip
     command = [sys.executable, "-W", "ignore", __file__, "--child", str(folder), name, *options, str(folder / "corpus")]
     with open(folder / "log.txt", "ab") as log:
