@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SAMPLE := samples/astronaut.mp4
 
-.PHONY: help demo test lint typing wheel clean
+.PHONY: help demo test fuzz lint typing wheel clean
+FUZZ_SECONDS ?= 60
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
 
@@ -22,6 +23,13 @@ demo: $(VENV)/run ## encode and decode the sample; writes demo/side-by-side.mp4 
 
 test: $(VENV)/dev ## all tests
 	$(BIN)/python -m pytest
+
+$(VENV)/fuzz: pyproject.toml $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
+
+fuzz: $(VENV)/fuzz ## replay the saved inputs, then try new ones for FUZZ_SECONDS (60); what breaks is left in build/fuzz
+	nice $(BIN)/python -W ignore tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/dev ## style
 	$(BIN)/ruff check .

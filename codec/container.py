@@ -22,13 +22,17 @@ from fvc.codec.bitstream import (
     Kind,
     Packet,
     RefreshPayload,
+    parse_leb128,
 )
 from fvc.codec.errors import StreamError
 
 TRAILER = b"FVCX"
 _CHUNK = 1 << 16
+_END_HEAD = bytes([Kind.END << 6])
 _MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
 _LONGEST = max(MAX_PAYLOAD.values()) + 16
+_MAX_FALSE_ENDS = 16  # END packets with a wrong checksum; each may be a megabyte to read in vain
+_SMALL_END = 4096  # bytes of an END packet that is looked at even then
 
 
 class StreamWriter:
@@ -44,6 +48,7 @@ class StreamWriter:
 
     def _append(self, data: bytes, what: str) -> None:
         self._file.write(data)
+        self._file.flush()  # whatever ends this process, the packets up to here are in the file
         self._position += len(data)
         self.bytes_of[what] += len(data)
 
@@ -99,6 +104,7 @@ class StreamReader:
         self._drop(size)
         self.end: EndPayload | None = None
         self._next = {Kind.MOTION: 0, Kind.AUDIO: 0}
+        self._false_ends = 0
 
     def _fill(self, count: int) -> None:
         while len(self._buffer) < count and not self._at_eof:
@@ -129,6 +135,17 @@ class StreamReader:
                 yield packet
 
     def _parse(self, at: int) -> tuple[Packet, int]:
+        """The packet at `at`. Of END packets, which are large, only so many are read in vain."""
+        is_end = self._buffer[at : at + 1] == _END_HEAD
+        if is_end and self._false_ends > _MAX_FALSE_ENDS and self._behind(at) - at > _SMALL_END:
+            raise StreamError("E10", "a packet is damaged: size")
+        try:
+            return self._parse_filled(at)
+        except StreamError:
+            self._false_ends += is_end
+            raise
+
+    def _parse_filled(self, at: int) -> tuple[Packet, int]:
         try:
             return Packet.parse(self._buffer, at)
         except StreamError as error:
@@ -158,8 +175,8 @@ class StreamReader:
     def _resynchronise(self) -> None:
         """Moves to the next whole packet: behind the damaged one if its size was right, else to the next sync word."""
         try:
-            after = self._behind_damaged()
-            if after is not None and not self._keyframe_within(1, after):
+            after = self._behind(0)
+            if after < len(self._buffer) and not self._keyframe_within(1, after):
                 self._parse(after)
                 self._drop(after)
                 return
@@ -192,18 +209,11 @@ class StreamReader:
                 start += 1
         return False
 
-    def _behind_damaged(self) -> int | None:
-        at = len(SYNC) if self._buffer.startswith(SYNC) else 0
-        size = shift = 0
-        for n in range(1, 4):
-            if at + n >= len(self._buffer):
-                return None
-            byte = self._buffer[at + n]
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return at + n + 1 + size + 2 if at + n + 1 + size + 2 < len(self._buffer) else None
-        return None
+    def _behind(self, at: int) -> int:
+        """Where the packet at `at` ends if its payload_size is right. Raises StreamError if that is no number."""
+        at += len(SYNC) if self._buffer.startswith(SYNC, at) else 0
+        size, at = parse_leb128(self._buffer, at + 1, "payload_size")
+        return at + size + 2
 
 
 def read_index(file: BinaryIO) -> EndPayload | None:

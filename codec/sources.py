@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -133,7 +133,8 @@ class SourceSet:
 
         model_hash = take(MODEL_HASH)
         profile, count, width, height, canvas_bytes = struct.unpack(">BBHHI", take(10))
-        if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_PIXELS:
+        is_sane = profile <= max(Profile) and 1 <= count <= MAX_SOURCES
+        if not is_sane or width * height > MAX_PIXELS or canvas_bytes > MAX_BYTES:
             raise StreamError("E21", "the source set has absurd fields")
         parts = Profile(profile).parts
         sizes = [int(np.prod(PART_SHAPES[part])) for part in parts]
@@ -155,7 +156,7 @@ class SourceSet:
         )
 
 
-def pixels_hash(pictures: Sequence[np.ndarray]) -> bytes:
+def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
     """16 bytes that name pictures (uint8 [256, 256, 3]) by their pixels, in any order."""
     digests = sorted(hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pictures)
     return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH]

@@ -24,11 +24,15 @@ from fvc.codec.quiet import native_stderr_closed
 
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
 MAX_PIXELS = 1 << 26  # of a picture or a frame
+MAX_IMAGE_PIXELS = 1 << 25  # of a source picture: what a canvas may have at most
 MAX_FPS = 240
 MAX_GAP = 60  # seconds between two frames; a longer step is a clock that jumped, not a pause
 EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time stamps to a millisecond
 
 _LIMITS = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}  # a playlist shall not reach for the network
+# Files that are no video but name other files, or that ffmpeg draws: none of them shall get into a picture.
+_INDIRECT = {"concat", "dash", "hls", "imf", "sdp", "tty", "webm_dash_manifest"}
+_PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov"  # mov: AVIF
 # One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
 SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 # AVColorSpace, as the file tags it, to the matrix that swscale shall use.
@@ -127,7 +131,7 @@ class VideoReader:
             container = av.open(f"file:{self._path}", options=_LIMITS)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{self.name}: not a video ({reason(error)})") from error
-        if container.format.name == "tty":  # ffmpeg draws text files
+        if _INDIRECT & set(container.format.name.split(",")):
             container.close()
             raise InputError(f"{self.name}: not a video (a text file)")
         return container
@@ -198,14 +202,15 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A still picture as uint8 `[height, width, 3]` RGB, turned upright.
 
     Raises:
-        InputError: not a picture, or one of more than 64 megapixels (told from its header, before decoding).
+        InputError: not a picture, or one of more than 32 megapixels (told from its header, before decoding).
     """
     name, file = label(path), _readable(path)
     try:
-        with av.open(f"file:{file}", options=_LIMITS) as container:
+        limits = _LIMITS | {"format_whitelist": _PICTURES, "max_pixels": str(MAX_IMAGE_PIXELS)}
+        with av.open(f"file:{file}", options=limits) as container:
             stream = container.streams.video[0]
-            if not stream.width or container.format.name == "tty":
-                raise InputError(f"{name}: not a picture, or larger than {MAX_PIXELS >> 20} megapixels")
+            if not 0 < stream.width * stream.height <= MAX_IMAGE_PIXELS:
+                raise InputError(f"{name}: not a picture, or larger than {MAX_IMAGE_PIXELS >> 20} megapixels")
             if cv2.haveImageReader(file):
                 with native_stderr_closed():  # libpng says what it thinks of a picture
                     bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)

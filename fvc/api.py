@@ -3,6 +3,7 @@
     encode   a video -> .fvc and its source pictures    fvc/encoding.py
     decode   .fvc and source pictures -> MP4            fvc/decoding.py
     info     what a .fvc or .fvs says of itself         fvc/inspection.py
+    repair   a cut-off .fvc -> a complete one           fvc/repair.py
 
 `fvc/source_files.py` reads and writes source pictures, `fvc/files.py` holds what all of them ask of the file system.
 """
@@ -12,5 +13,6 @@ from __future__ import annotations
 from fvc.decoding import decode
 from fvc.encoding import encode
 from fvc.inspection import info
+from fvc.repair import repair
 
-__all__ = ["decode", "encode", "info"]
+__all__ = ["decode", "encode", "info", "repair"]

@@ -153,9 +153,10 @@ def decode(
 
 @app.command(epilog="Example:  fvc info talk.fvc --json")
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .fvc or .fvs file.")], as_json: Json = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .fvc or .fvs, or a video from `fvc decode`.")],
+    as_json: Json = False,
 ) -> None:
-    """Say what a .fvc or .fvs file holds."""
+    """Say what a .fvc or .fvs file holds, or what a decoded video was made from."""
     from fvc import api
 
     report = api.info(file)
@@ -163,6 +164,20 @@ def info(
 
 
 register(app)
+
+
+@app.command(epilog="Example:  fvc repair talk.fvc.part talk.fvc")
+def repair(
+    stream: Annotated[Path, typer.Argument(metavar="IN", help="A .fvc that was cut off, or its .part file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
+    as_json: Json = False,
+) -> None:
+    """Give a stream that was cut off its end and index."""
+    from fvc import api
+    from fvc.codec.video import label
+
+    report = api.repair(stream, out)
+    _show(report, as_json, [f"{label(out)}: {report['frames']} frames, {report['bytes_dropped']} bytes dropped"])
 
 
 @app.command(

@@ -17,6 +17,7 @@ from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import SourcesError, StreamError, UsageError
 from fvc.codec.output import VideoWriter
+from fvc.codec.provenance import Provenance, file_hash
 from fvc.codec.video import label
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
 from fvc.models.runtime import DrawRuntime
@@ -24,6 +25,7 @@ from fvc.models.weights import preset_of
 from fvc.source_files import LoadedSources, load_sources, source_paths
 
 _MAX_LOST_SECONDS = 600
+_MAX_LOST_ITEMS = 900  # frames or sound packets, and as many more as the file has bytes: small files make little work
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 _MAX_NOTES = 8  # damaged places that are named
 
@@ -71,14 +73,15 @@ def decode(
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
         size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
         rate = RATE if header.audio else None
-        comment = f"Synthesised by fvc {__version__} from a motion stream (weights {header.model_hash.hex()})."
-        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": comment}) as video:
+        with naming(stream):
+            origin = _origin(loaded, header, file_hash(stream))
+        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
             source_set = loaded.source_set
             draw = DrawRuntime(
                 preset, source_set.pictures, [s.only(header.profile.parts).parts for s in source_set.samples]
             )
             decoder = Decoder(header, draw, source_set.samples[0])
-            sink = _Sink(video, decoder, header, whole)
+            sink = _Sink(video, decoder, header, whole, os.path.getsize(stream))
             damaged_places = _play(reader, decoder, sink, stream, note, progress)
     return {
         "frames": sink.frames,
@@ -92,6 +95,12 @@ def decode(
         "audio": header.audio is not None,
         "out": str(target),
     }
+
+
+def _origin(loaded: LoadedSources, header: Header, stream: str) -> Provenance:
+    source_set = loaded.source_set
+    named = source_set.sources_hash if source_set.coded else source_set.pixels_hash
+    return Provenance(__version__, stream, named.hex(), not loaded.is_own(header), header.model_hash.hex())
 
 
 def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
@@ -143,10 +152,13 @@ def _stated_frames(path: PathLike) -> int | None:
 class _Sink:
     """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
-    def __init__(self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None) -> None:
+    def __init__(
+        self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None, file_bytes: int
+    ) -> None:
         self._video, self._decoder, self._header, self._whole = video, decoder, header, whole
-        self._sound = _SoundSink(video, header.audio) if header.audio else None
+        self._sound = _SoundSink(video, header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
+        self._file_bytes = file_bytes
 
     def take(self, packet: Packet) -> None:
         """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
@@ -165,7 +177,7 @@ class _Sink:
 
     def _hold_until(self, index: int) -> None:
         self._lost += max(index - self.frames, 0)
-        _limit(float(self._lost / self._header.fps))
+        _limit(self._lost, float(1 / self._header.fps), self._file_bytes)
         while self.frames < index:
             self._show(self._decoder.show(self.frames).rgb)
 
@@ -177,8 +189,9 @@ class _Sink:
 class _SoundSink:
     """The sound's half of `_Sink`."""
 
-    def __init__(self, video: VideoWriter, audio: Audio) -> None:
+    def __init__(self, video: VideoWriter, audio: Audio, file_bytes: int) -> None:
         self._video, self._audio, self._packets, self._lost = video, audio, 0, 0
+        self._file_bytes = file_bytes
         self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
 
     def take(self, packet: Packet) -> None:
@@ -188,7 +201,7 @@ class _SoundSink:
     def fill(self, number: int) -> None:
         """Silence up to packet `number`."""
         self._lost += max(number - self._packets, 0)
-        _limit(self._lost * self._audio.frame_ms / 1000)
+        _limit(self._lost, self._audio.frame_ms / 1000, self._file_bytes)
         while self._packets < number:
             self._write(None)
 
@@ -197,6 +210,12 @@ class _SoundSink:
         self._packets += 1
 
 
-def _limit(seconds: float) -> None:
-    if seconds > _MAX_LOST_SECONDS:
-        raise StreamError("E14", f"{seconds:.0f} seconds are missing in all; at most {_MAX_LOST_SECONDS} are filled in")
+def _limit(lost: int, seconds: float, file_bytes: int) -> None:
+    """Raises StreamError (E14) if more is missing than may be filled in; each missing item takes `seconds`."""
+    if lost * seconds > _MAX_LOST_SECONDS:
+        most = f"{_MAX_LOST_SECONDS} seconds"
+    elif lost > _MAX_LOST_ITEMS + file_bytes:
+        most = f"{(_MAX_LOST_ITEMS + file_bytes) * seconds:.0f} seconds in a file of {file_bytes} bytes"
+    else:
+        return
+    raise StreamError("E14", f"{lost * seconds:.0f} seconds are missing in all; at most {most} are filled in")

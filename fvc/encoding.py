@@ -51,6 +51,9 @@ def encode(
 ) -> dict[str, Any]:
     """Encodes a video of a talking face into `out` (.fvc) and its source frames into `sources_out` (default: OUT.fvs).
 
+    Until both are complete they bear their names with `.part` added. If the process is killed, these stay, and can be
+    decoded up to the last whole packet (`repair` gives them an end and an index).
+
     Args:
         sources_out: a .fvs file, or a folder (existing, or a name without suffix), which gets PNG pictures instead.
         fps: frames per second of the stream, 0.1 to 240.
@@ -89,9 +92,9 @@ def encode(
             kind, {part: PAPER[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
             source_set.sources_hash, source_set.pixels_hash, sound.audio,
         )  # fmt: skip
+        sources_bytes = sources_writer.save(source_set, whole if canvas else None)  # first: no packet is of use without
         writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh)
         counts = _write_packets(writer, encoder, video, clip, sound, progress)
-        sources_bytes = sources_writer.save(source_set, whole if canvas else None)
     return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), sources_bytes)}
 
 

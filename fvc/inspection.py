@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from fvc.codec.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.bitstream import VERSION, Kind, RefreshPayload
 from fvc.codec.container import Damage, StreamReader, begins_keyframe
+from fvc.codec.provenance import read_provenance
 from fvc.codec.sources import SourceSet
-from fvc.files import PathLike, is_source_set, naming, open_stream, read_source_set
+from fvc.files import PathLike, is_source_set, naming, open_stream, read_limited, read_source_set
 
 
 def info(path: PathLike) -> dict[str, Any]:
-    """Describes a .fvc or .fvs file; reads all of it. Damage is counted, not an error. Raises FvcError."""
+    """Describes a .fvc or .fvs file, or a video that `decode` wrote; reads all of it.
+
+    Damage is counted, not an error. Raises FvcError.
+    """
     if is_source_set(path):
         return _sources_info(read_source_set(path))
+    if not STREAM_MAGIC.startswith(read_limited(path, len(STREAM_MAGIC))) and (origin := read_provenance(path)):
+        return origin
     with open_stream(path) as reader, naming(path):
         return _stream_info(reader, os.path.getsize(path))
 

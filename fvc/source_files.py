@@ -94,17 +94,17 @@ class LoadedSources:
     Attributes:
         source_set: pictures and samples, frontal first.
         name: of the files, for messages.
-        whole: the whole first source frame, where a picture gave it; a .fvs has it coded.
+        whole: the file of the whole first source frame, where there is one; a .fvs has it coded.
     """
 
     source_set: SourceSet
     name: str
-    whole: np.ndarray | None = None
+    whole: Path | None = None
 
     def canvas(self, header: Header) -> np.ndarray:
         """The whole frame to paste faces into, of any size. Raises SourcesError where there is none."""
         if self.whole is not None:
-            return self.whole
+            return read_image(self.whole)
         with naming(self.name):
             coded = self.source_set.canvas_picture()
         if coded is None:
@@ -115,6 +115,12 @@ class LoadedSources:
             raise SourcesError(f"{self.name}: no whole frame for --canvas full; {hint}")
         return coded
 
+    def is_own(self, header: Header) -> bool:
+        """Whether the stream was made for this set: it names its file or its pixels."""
+        source_set = self.source_set
+        is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
+        return bool(is_own_file or source_set.pixels_hash == header.pixels_hash)
+
     def check(self, header: Header, allow_foreign: bool, note: Note) -> None:
         """Raises SourcesError unless the stream can be drawn from the set: its own one, or any if that is allowed."""
         source_set = self.source_set
@@ -124,8 +130,7 @@ class LoadedSources:
             raise SourcesError(
                 f"{self.name}: made for weights {source_set.model_hash.hex()}, the stream for {header.model_hash.hex()}"
             )
-        is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
-        if is_own_file or source_set.pixels_hash == header.pixels_hash:
+        if self.is_own(header):
             return
         if not allow_foreign:
             raise SourcesError(
@@ -166,13 +171,14 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
 
 
 def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
-    pictures = [(path, read_image(path)) for path in paths]
-    whole = next((rgb for path, rgb in pictures if path.name == CANVAS), None)
-    pictures = [(path, rgb) for path, rgb in pictures if path.name != CANVAS]
-    is_own = pixels_hash([rgb for _, rgb in pictures]) == header.pixels_hash
+    """Holds one whole picture at a time: they may be large."""
+    canvas = next((path for path in paths if path.name == CANVAS), None)
+    paths = [path for path in paths if path.name != CANVAS]
+    is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash
     network, found = MotionRuntime(preset), []
     with FaceTracker(still=True) as tracker:
-        for path, rgb in pictures:
+        for path in paths:
+            rgb = read_image(path)
             face = tracker.track(rgb)
             if face is None:
                 raise InputError(f"{label(path)}: no face found")
@@ -181,14 +187,12 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
             crop = _crop_of(rgb, np.array([face.box]), header.crop, is_own)
             square = cut(rgb, crop)
             sample = make_sample(square, to_crop(face.sup, crop), network).only(header.profile.parts)
-            found.append((abs(face.pose[0]), square, sample, rgb if crop == header.crop else None))
+            found.append((abs(face.pose[0]), square, sample, path if crop == header.crop else None))
     found.sort(key=lambda item: item[0])  # frontal first
-    if whole is None:
-        whole = next((rgb for *_, rgb in found if rgb is not None), None)
+    canvas = canvas or next((path for *_, path in found if path is not None), None)
     _, squares, samples, _ = zip(*found, strict=True)
-    return LoadedSources(
-        SourceSet(header.profile, model_hash(preset), (), squares, samples), ", ".join(map(label, paths)), whole
-    )
+    source_set = SourceSet(header.profile, model_hash(preset), (), squares, samples)
+    return LoadedSources(source_set, ", ".join(map(label, paths)), canvas)
 
 
 def _crop_of(rgb: np.ndarray, boxes: np.ndarray, stream: Crop, is_own: bool) -> Crop:

@@ -2,7 +2,7 @@
 
     python tests/make_vectors.py [--out DIR]                    the golden streams
     python tests/make_vectors.py --random N --out DIR --seed S  N random streams
-    python tests/make_vectors.py --spec                         tables and hex of bitstream_spec.md, Annexes A and B
+    python tests/make_vectors.py --spec                         tables and hex of bitstream_spec.md, Annexes A to C
 
 Each stream is made by fvc's own encoder from seeded samples; beside it lies a JSON file with what a decoder must find:
 header, [frame number, integers or null for hold], [audio number, payload], END payload. Only the AV1 data in the .fvs
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import spec_decoder
+from invalid_vectors import invalid
 
 from fvc.codec.bitstream import Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import StreamWriter
@@ -350,6 +351,20 @@ def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources", "wire
     return [out / file for file in files]
 
 
+def write_invalid(out: Path) -> list[Path]:
+    """The streams and source sets that break a rule, made of the golden ones."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (_, data) in invalid().items():
+        (out / name).write_bytes(data)
+    return sorted(out.iterdir())
+
+
+def annex_c() -> str:
+    """The list of invalid files, for the specification."""
+    rows = [f"| {name} | {what} |" for name, (what, _) in invalid().items()]
+    return "\n".join(["| File | What is wrong |", "|---|---|", *rows])
+
+
 def random_stream(rng: random.Random) -> Stream:
     """Any valid header, any motion, faces that come and go, sound that is longer or shorter than the picture."""
     profile = rng.choice(list(Profile))
@@ -506,9 +521,9 @@ def annex_b_text() -> str:
 
 
 def write_spec(path: Path) -> None:
-    """Renews Annexes A and B between their markers."""
+    """Renews Annexes A, B and the list in C between their markers."""
     text = path.read_text()
-    for name, content in (("annex A", annex_a()), ("annex B", annex_b_text())):
+    for name, content in (("annex A", annex_a()), ("annex B", annex_b_text()), ("annex C", annex_c())):
         start = text.index("\n", text.index(f"<!-- {name}:")) + 1
         end = text.index("<!-- end -->", start)
         text = f"{text[:start]}\n{content}\n\n{text[end:]}"
@@ -520,14 +535,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=VECTORS)
     parser.add_argument("--random", type=int, metavar="N", help="write N random streams instead")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--spec", action="store_true", help="instead, renew Annexes A and B of bitstream_spec.md")
+    parser.add_argument("--spec", action="store_true", help="instead, renew Annexes A to C of bitstream_spec.md")
     options = parser.parse_args(arguments)
     if options.spec:
         return write_spec(SPEC)
     if options.random is not None and options.out == VECTORS:
         sys.exit("--random needs --out: random streams are not golden")
     if options.random is None:
-        written = write_golden(options.out)
+        written = write_golden(options.out) + write_invalid(options.out / "invalid")
     else:
         written = write_random(options.out, options.random, options.seed)
     for path in written:

@@ -352,12 +352,14 @@ class Frames:
             self.slices = []
 
 
-def decode_stream(data: bytes) -> dict[str, Any]:  # 3. The stream
+def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[str, Any]:  # 3. The stream
     """A whole .fvc file. `frames` holds (number, integers of each part, or None for hold), `audio` (number, payload);
-    `end` is None if the stream was cut off between two packets."""
+    `end` is None if the stream was cut off between two packets. `partial` gets the frames and audio before an error."""
     header, at = parse_header(data)
     frames = Frames(header)
     audio: list[tuple[int, bytes]] = []
+    if partial is not None:
+        partial |= {"frames": frames.found, "audio": audio}
     next_frame = next_audio = 0  # 4.3
     end = None
     while at < len(data) and end is None:
@@ -444,8 +446,40 @@ def decode_datagrams(header_bytes: bytes, datagrams: list[bytes]) -> dict[str, A
     return {"frames": frames.found, "audio": sorted(audio.items()), "dropped": dropped}
 
 
+def check_missing(data: bytes) -> None:  # 9.1 Loss, for players
+    """Raises SpecError (E14) if a player would have to fill in too much."""
+    found = decode_stream(data)
+    header, end = found["header"], found["end"] or {"frames": 0, "audio_packets": 0}
+    series = [([number for number, _ in found["frames"]], end["frames"], header["fps"][1], header["fps"][0])]
+    if header["audio"]:
+        numbers = [number for number, _ in found["audio"]]
+        series.append((numbers, end["audio_packets"], header["audio"]["frame_ms"], 1000))
+    for numbers, total, step, per_second in series:
+        missing = max([total, *(number + 1 for number in numbers)]) - len(numbers)
+        forbid(missing * step > 600 * per_second or missing > 900 + len(data), "E14", "missing")
+
+
+def count_frame_headers(coded: bytes) -> int:  # 7.1, and section 5.3 of the AV1 specification
+    """Of the OBUs of a picture."""
+    obus, count = Bytes(coded, "E22"), 0
+    while obus.at < len(coded):
+        head = obus.u(8)
+        obus.take(head >> 2 & 1)
+        forbid(not head & 2, "E22", "an OBU without its size")
+        size = more = 0
+        for n in range(8):
+            byte = obus.u(8)
+            size, more = size + (byte % 128 << 7 * n), byte >> 7
+            if not more:
+                break
+        forbid(more == 1, "E22", "size of an OBU")
+        obus.take(size)
+        count += head >> 3 & 15 in (3, 6)
+    return count
+
+
 def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
-    """A .fvs file: its fields, integers and coded pictures (which are not decoded)."""
+    """A .fvs file: its fields, integers and coded pictures (of which only the frames are counted)."""
     forbid(data[:4] != b"\xabFVS", "E20", "magic")
     forbid(len(data) > 4 and data[4] != 1, "E02", "version")
     forbid(len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"), "E21", "file_crc")
@@ -454,7 +488,7 @@ def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
     model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
     width, height, canvas_bytes = body.u(16), body.u(16), body.u(32)
     forbid(profile > 3 or not 1 <= source_count <= 8, "E21", "profile or source_count")
-    forbid(width * height > 1 << 22, "E21", "canvas_size")
+    forbid(width * height > 1 << 22 or canvas_bytes > 1 << 20, "E21", "canvas_size or canvas_bytes")
     sources = []
     for _ in range(source_count):
         integers = {part: [body.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
@@ -463,5 +497,7 @@ def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
         sources.append({"integers": integers, "coded": body.take(coded_bytes)})
     canvas = body.take(canvas_bytes) if canvas_bytes else None
     forbid(body.at != len(body.data), "E21", "bytes are left over")
+    for source in sources:
+        forbid(count_frame_headers(source["coded"]) != 1, "E22", "not one picture")
     fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
     return fields | {"sources": sources, "canvas": canvas}

@@ -1,0 +1,340 @@
+"""Readers of foreign bytes, one function each. Any bytes may come; only `FvcError` may come out of fvc.
+
+A checksum stops nearly every random change, so most targets also try the input "sealed": with right checksums. Where
+the format is normative, fvc and `spec_decoder` must find the same, and break the same rule first.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import os
+import re
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spec_decoder
+
+from fvc.codec.audio import OpusDecoder, OpusParams
+from fvc.codec.bitstream import SYNC, EndPayload, Header, Kind, Packet
+from fvc.codec.container import Damage, StreamReader, read_index
+from fvc.codec.decoder import Decoder, MotionDecoder
+from fvc.codec.errors import FvcError, InputError, StreamError
+from fvc.codec.quantizer import to_sample
+from fvc.codec.sample import PART_SHAPES
+from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
+from fvc.codec.still import decode_still
+from fvc.codec.video import read_image
+from fvc.decoding import _play, _Sink
+from fvc.files import open_stream
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+_STREAMS = ("annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio")
+
+
+def outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
+    """(result, None) or (None, broken rule)."""
+    try:
+        return function(*arguments), None
+    except (StreamError, spec_decoder.SpecError) as error:
+        return None, error.rule
+
+
+def header(data: bytes) -> None:
+    """The header alone, as it is and sealed."""
+    sealed = data + struct.pack(">I", zlib.crc32(data))
+    for variant in (data, sealed):
+        ours, rule = outcome(lambda d: StreamReader(io.BytesIO(d)).header, variant)
+        theirs, their_rule = outcome(spec_decoder.parse_header, variant)
+        assert rule == their_rule, (rule, their_rule)
+        if ours:
+            assert ours.fps.numerator * theirs[0]["fps"][1] == ours.fps.denominator * theirs[0]["fps"][0]
+            assert vars(ours.crop) == theirs[0]["crop"]
+            assert [q.bits for q in ours.quantizers.values()] == [q["bits"] for q in theirs[0]["quantizers"].values()]
+            assert Header.parse(bytes(ours)) == ours
+
+
+def packet(data: bytes) -> None:
+    """One packet, as it is and sealed, and its payload as that of END."""
+    body = data[len(SYNC) :] if data.startswith(SYNC) else data
+    for variant in (data, data + struct.pack(">H", binascii.crc_hqx(body, 0xFFFF))):
+        if variant:
+            ours, rule = outcome(Packet.parse, variant)
+            theirs, their_rule = outcome(spec_decoder.parse_packet, variant, 0)
+            assert rule == their_rule, (rule, their_rule)
+            if ours:
+                assert (ours[0].kind, ours[0].number, ours[0].payload, ours[1]) == theirs
+    ours, rule = outcome(EndPayload.parse, data)
+    theirs, their_rule = outcome(spec_decoder.parse_end, data)
+    assert rule == their_rule, (rule, their_rule)
+    if ours:
+        assert [list(pair) for pair in ours.keyframes] == theirs["keyframes"]
+
+
+def container(data: bytes) -> None:
+    """A whole file as it is: every byte is in a packet or in a damaged place, and numbers rise."""
+    with suppress(StreamError):
+        reader = StreamReader(io.BytesIO(data))
+        at, frame = len(bytes(reader.header)), -1
+        for item in reader.packets():
+            if isinstance(item, Damage):
+                assert at <= item.start < item.stop <= len(data)
+                at = item.stop
+            elif item.kind in (Kind.MOTION, Kind.KEY):
+                assert item.number > frame
+                frame = item.number
+    read_index(io.BytesIO(data))
+    compare(data)
+
+
+def stream(data: bytes) -> None:
+    """Packets with right checksums behind a golden header: kind and number, size, payload; and again."""
+    compare(golden_header(data[:1]) + sealed_packets(data[1:]))
+
+
+def motion(data: bytes) -> None:
+    """MOTION payloads behind the first keyframe of a golden stream."""
+    start, number, at = golden_keyframe(data[:1]), 0, 1
+    out = bytearray(start[0])
+    while at < len(data):
+        size = data[at] + 1
+        number += 1
+        out += bytes(Packet(Kind.MOTION, start[1] + number, data[at + 1 : at + 1 + size]))
+        at += 1 + size
+    compare(bytes(out))
+
+
+def player(data: bytes) -> None:
+    """The receiver without networks and video encoder: what it would show and sound stays in bounds."""
+    if data[:1] != b"\xab":
+        data = golden_header(data[:1]) + sealed_packets(data[1:])
+    video = CountingWriter()
+    with suppress(FvcError):
+        play(data, video)
+    most = 901 + 2 * len(data)
+    assert video.frames <= most
+    assert video.samples <= most * 2880
+
+
+def sources(data: bytes) -> None:
+    """A source set, as it is and sealed; its pictures and canvas are decoded."""
+    for variant in (data, data + struct.pack(">I", zlib.crc32(data))):
+        ours, rule = outcome(SourceSet.parse, variant)
+        theirs, their_rule = outcome(spec_decoder.parse_sources, variant)
+        assert rule in (their_rule, "E22"), (rule, their_rule)
+        if ours:
+            assert ours.coded == tuple(source["coded"] for source in theirs["sources"])
+            assert ours.canvas == theirs["canvas"]
+            with suppress(StreamError):
+                ours.canvas_picture()
+
+
+def still(data: bytes) -> None:
+    """AV1 data as a source picture and as a canvas."""
+    for width, height in ((SIDE, SIDE), (96, 64)):
+        with suppress(StreamError):
+            assert decode_still(data, width, height).shape == (height, width, 3)
+
+
+def audio(data: bytes) -> None:
+    """Opus packets: each fills its slot of time."""
+    if len(data) < 3:
+        return
+    params = OpusParams(frame_ms=(10, 20, 40, 60)[data[0] % 4], pre_skip=int.from_bytes(data[1:3], "big") % 48001)
+    decoder, samples, slots, at = OpusDecoder(params), 0, 0, 3
+    while at < len(data):
+        pcm = decoder.decode(data[at + 1 : at + 1 + data[at]])
+        assert np.isfinite(pcm).all()
+        assert np.abs(pcm).max(initial=0) <= 1
+        samples, slots, at = samples + len(pcm), slots + 1, at + 1 + data[at]
+    assert samples == max(slots * params.frame_size - params.pre_skip, 0)
+
+
+def image(data: bytes) -> None:
+    """A source picture in a file of its own: PNG, JPEG or anything that claims to be one."""
+    with suppress(InputError), tempfile.NamedTemporaryFile(dir=_memory(), suffix=".png") as file:
+        file.write(data)
+        file.flush()
+        rgb = read_image(file.name)
+        assert rgb.dtype == np.uint8
+        assert rgb.ndim == 3
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    function.__name__: function
+    for function in (header, packet, container, stream, motion, player, sources, still, audio, image)
+}
+
+
+Found = tuple[list[Any], list[Any], Any]  # frames (number, integers), audio (number, payload), totals or broken rule
+
+
+def compare(data: bytes) -> None:
+    """fvc and the specification's decoder find the same integers and sound, up to the first rule that is broken."""
+    ours, theirs = read_by_fvc(data), read_by_spec(data)
+    assert ours == theirs, f"{ours[2]} != {theirs[2]}; {len(ours[0])} and {len(theirs[0])} frames"
+
+
+def read_by_fvc(data: bytes) -> Found:
+    """Up to the first damaged place or invalid frame."""
+    frames: list[Any] = []
+    audio: list[Any] = []
+    try:
+        reader = StreamReader(io.BytesIO(data))
+        decoder = MotionDecoder(reader.header)
+        for item in reader.packets():
+            if isinstance(item, Damage):
+                return frames, audio, re.findall(r"\[(E\d\d)\]$", item.reason)[0]
+            if item.kind == Kind.AUDIO:
+                audio.append((item.number, item.payload))
+            else:
+                frames.append((item.number, decoder.decode(item)))
+    except StreamError as error:
+        return frames, audio, error.rule
+    return frames, audio, reader.end and (reader.end.frames, reader.end.audio_packets)
+
+
+def read_by_spec(data: bytes) -> Found:
+    """The same, by the other decoder."""
+    found: dict[str, Any] = {"frames": [], "audio": []}
+    try:
+        end = spec_decoder.decode_stream(data, found)["end"]
+    except spec_decoder.SpecError as error:
+        return found["frames"], found["audio"], error.rule
+    return found["frames"], found["audio"], end and (end["frames"], end["audio_packets"])
+
+
+def sealed_packets(data: bytes) -> bytes:
+    """Any bytes as packets with right sync and checksum: head, u(16) mod 300 for the size, payload; and again."""
+    out, at = bytearray(), 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 1 : at + 3], "big") % 300
+        kind, payload = Kind(data[at] >> 6), data[at + 3 : at + 3 + size]
+        out += bytes(Packet(kind, data[at] & 63, payload))
+        at += 3 + size
+    return bytes(out)
+
+
+def unsealed(data: bytes) -> bytes:
+    """The inverse of `sealed_packets` for the packets of a golden stream: seeds."""
+    out = bytearray()
+    for item in whole_packets(data):
+        if len(item.payload) < 300:
+            out += bytes([item.kind << 6 | item.number & 63]) + struct.pack(">H", len(item.payload)) + item.payload
+    return bytes(out)
+
+
+def whole_packets(data: bytes) -> Iterator[Packet]:
+    """The packets of a golden stream."""
+    return (item for item in StreamReader(io.BytesIO(data)).packets() if isinstance(item, Packet))
+
+
+@cache
+def _golden(index: int) -> bytes:
+    return (VECTORS / f"{_STREAMS[index % len(_STREAMS)]}.fvc").read_bytes()
+
+
+def golden_header(choice: bytes) -> bytes:
+    """The header of one of the golden streams."""
+    data = _golden(choice[0] if choice else 0)
+    return data[: Header.size(data[:7])]
+
+
+@cache
+def _keyframe(index: int) -> tuple[bytes, int]:
+    data = _golden(index)
+    key = next(item for item in whole_packets(data) if item.kind == Kind.KEY)
+    return data[: Header.size(data[:7])] + bytes(key), key.number
+
+
+def golden_keyframe(choice: bytes) -> tuple[bytes, int]:
+    """Header and first keyframe of one of the golden streams, and that frame's number."""
+    return _keyframe(choice[0] % len(_STREAMS) if choice else 0)
+
+
+def play(data: bytes, video: CountingWriter) -> None:
+    """Decodes a stream as `fvc.decode` does, with black pictures. Raises FvcError."""
+    with tempfile.NamedTemporaryFile(dir=_memory(), suffix=".fvc") as file:
+        file.write(data)
+        file.flush()
+        with open_stream(file.name) as reader:
+            rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
+            decoder = Decoder(reader.header, lambda _: _BLANK, rest)
+            sink = _Sink(video, decoder, reader.header, None, len(data))  # type: ignore[arg-type]
+            _play(reader, decoder, sink, file.name, lambda *_: None, lambda *_: None)
+
+
+class CountingWriter:
+    """Stands for a `VideoWriter`: counts what it gets."""
+
+    def __init__(self) -> None:
+        self.frames = self.samples = 0
+
+    def write(self, rgb: np.ndarray) -> None:
+        self.frames += 1
+
+    def write_audio(self, pcm: np.ndarray) -> None:
+        self.samples += len(pcm)
+
+
+_BLANK = np.zeros((SIDE, SIDE, 3), np.uint8)
+
+
+@cache
+def _memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def seeds(name: str) -> list[bytes]:
+    """First inputs of a target, from the golden streams and the clip of the repository."""
+    streams = {path.stem: path.read_bytes() for path in sorted(VECTORS.glob("*.fvc"))}
+    source_set = (VECTORS / "sources.fvs").read_bytes()
+    golden = [streams[stem] for stem in _STREAMS]
+    if name == "header":
+        return [data[: Header.size(data[:7])] for data in streams.values()]
+    if name == "packet":
+        return [bytes(item) for data in golden for item in [*whole_packets(data)][:2]]
+    if name == "stream":
+        return [bytes([n]) + unsealed(data) for n, data in enumerate(golden)]
+    if name == "motion":
+        return [bytes([n]) + _chopped(data, Kind.MOTION) for n, data in enumerate(golden)]
+    if name == "player":
+        return [*streams.values(), *(bytes([n]) + unsealed(data) for n, data in enumerate(golden))]
+    if name == "sources":
+        return [source_set, source_set[:-4]]
+    if name == "still":
+        parsed = spec_decoder.parse_sources(source_set)
+        return [*(source["coded"] for source in parsed["sources"]), parsed["canvas"]]
+    if name == "audio":
+        return [b"\3\1\x38" + _opus(), b"\1\0\0" + _opus(), b"\0" + _chopped(streams["audio"], Kind.AUDIO)]
+    if name == "image":
+        return _pictures()
+    return list(streams.values())
+
+
+def _chopped(data: bytes, kind: Kind) -> bytes:
+    less = int(kind == Kind.MOTION)
+    payloads = [item.payload for item in whole_packets(data) if item.kind == kind]
+    return b"".join(bytes([len(p) - less]) + p for p in payloads if less <= len(p) < 256 + less)
+
+
+def _opus() -> bytes:
+    from fvc.codec.audio import encode_opus
+
+    coded = encode_opus(VECTORS.parent.parent / "samples" / "astronaut.mp4", 6000)
+    assert coded is not None
+    return b"".join(bytes([len(p)]) + p for p, _ in zip(coded[1], range(12), strict=False) if len(p) < 256)
+
+
+def _pictures() -> list[bytes]:
+    import cv2
+
+    rgb = np.mgrid[:16, :20, :3].sum(0).astype(np.uint8)
+    return [cv2.imencode(end, rgb)[1].tobytes() for end in (".png", ".jpg", ".bmp", ".webp", ".tiff")]
