@@ -296,9 +296,7 @@ def test_expression_loss_on_a_real_face(faces: list[np.ndarray]) -> None:
     assert max(map(float, loss(target, target, points))) < 1e-6
     moved = torch.roll(target, 6, -1).requires_grad_()
     expression, landmarks = loss(moved, target, points)
-    assert float(landmarks.detach()) == pytest.approx(
-        6 / 480, rel=0.4
-    )
+    assert float(landmarks.detach()) == pytest.approx(6 / 480, rel=0.4)
     (expression + landmarks).backward()
     assert moved.grad is not None
     assert float(moved.grad.abs().max()) > 0
