@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,22 @@ def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFr
         frame.colorspace = frame.color_range = 0  # untagged: the encoders shall not write what they are told
         frame.pts, frame.time_base = count, 1 / fps
         yield frame
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The pictures of a clip that all systems code: losslessly on disk, with a SHA-256 of their pixels."""
+
+    path: Path
+    fps: Fraction
+    frames: int
+    digest: str
+
+    @property
+    def seconds(self) -> float:
+        """Length of the clip."""
+        return float(self.frames / self.fps)
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """All of them, in order."""
+        return read_pictures(self.path)

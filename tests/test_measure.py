@@ -16,7 +16,7 @@ from test_anchors import recounted
 
 import fvc
 from fvc.codec.errors import InputError, OutputError, UsageError
-from fvc.evaluation import measure_clip
+from fvc.evaluation import curve, judge
 from fvc.evaluation.anchors import anchors
 from fvc.evaluation.measure import find_videos, measure
 from fvc.evaluation.metrics import METRICS
@@ -141,8 +141,8 @@ class TestRun:
         def refuse(*_: object) -> None:
             raise AssertionError("made again")
 
-        monkeypatch.setattr(measure_clip, "encode", refuse)
-        monkeypatch.setattr(measure_clip.Metrics, "compare", refuse)
+        monkeypatch.setattr(curve, "encode", refuse)
+        monkeypatch.setattr(judge.Metrics, "compare", refuse)
         again = measured.again(tmp_path / "out")
         assert again["means"] == measured.results["means"]
         assert not (tmp_path / "out" / "frames").exists()

@@ -1,0 +1,73 @@
+"""One anchor on one clip: the encodes that a search for rates tried."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fvc.evaluation import rates
+from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, encode
+from fvc.evaluation.clips import Cache
+from fvc.evaluation.pictures import Originals
+from fvc.files import Progress
+
+_APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
+
+
+@dataclass
+class Curve:
+    """One anchor on one clip: all encodes that were tried, by value of the knob (None: its floor).
+
+    Their sizes are in memory, the files in `work`.
+    """
+
+    anchor: Anchor
+    clip: Originals
+    work: Path
+    cache: Cache
+    progress: Progress
+    frame_bytes: dict[float | None, np.ndarray] = field(default_factory=dict)
+    found: dict[float, float | None] = field(default_factory=dict)
+
+    def reach(self, targets: set[float]) -> None:
+        """Searches for these rates."""
+        tried = {value: self.kbps(value) for value in self.frame_bytes}
+        self.found.update(rates.search(self.kbps, self.anchor.knob, sorted(targets), tried=tried))
+
+    def kbps(self, value: float | None) -> float:
+        """Rate of a value, coded now or before."""
+        if value not in self.frame_bytes:
+            self.progress(self.anchor.label, len(self.frame_bytes), None)
+            make = partial(encode, self.anchor, value, self.clip.pictures(), self.clip.fps, self.work)
+            encoded = self.cache.get(self.name(value), Encoded.load, make, Encoded.save)
+            self.file(value).write_bytes(encoded.matroska)
+            self.frame_bytes[value] = encoded.frame_bytes
+        return self.bits(value) / self.clip.seconds / 1000
+
+    def bits(self, value: float | None) -> int:
+        """Of the clip at a value that was tried."""
+        return 8 * int(self.frame_bytes[value].sum())
+
+    def file(self, value: float | None) -> Path:
+        """Where it is."""
+        return self.work / f"{self.anchor.system} {self.anchor.setting(value)} kept.mkv"
+
+    def name(self, value: float | None) -> tuple[str, ...]:
+        """Everything that an encode depends on."""
+        options = json.dumps(self.anchor.at(value), sort_keys=True)
+        return ("anchor", self.clip.digest, str(self.clip.fps), self.anchor.encoder, options, LIBRARIES)
+
+    def shown(self) -> dict[float | None, list[float]]:
+        """Values to show -> the targets that each serves: all found ones, and tried ones that lie apart from them."""
+        shown: dict[float | None, list[float]] = {}
+        for target, value in sorted(self.found.items()):
+            shown.setdefault(value, []).append(target)
+        for value in self.frame_bytes:
+            near = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
+            if value not in shown and min(near) > _APART:
+                shown[value] = []
+        return shown
