@@ -1,12 +1,12 @@
 """Bits of motion coders on the same integers: our counterpart of the paper's table 4.
 
-    python -m fvc.evaluation.bits DIR --train DIR [--cache DIR] [--profile P ...] [--json OUT]
+    python -m fvc.evaluation.bits DIR TRAIN_DIR [--cache DIR] [--profile P ...] [--json OUT]
 
 Coders, all lossless on the paper's quantizers at 15 fps with a keyframe every 75 frames, except `paper`, the figure
 that the paper prints (on other clips):
 
     static    the paper's recipe: plain differences, one fixed Laplace distribution for each part, fitted on the clips
-              of --train; ideal code lengths, keyframes as plain bits, nothing for packet ends
+              of TRAIN_DIR; ideal code lengths, keyframes as plain bits, nothing for packet ends
     jvet      like the coder of the JVET software for generative faces, on these integers: differences, signs mapped,
               order-0 Exp-Golomb, adaptive arithmetic coding of the bits with one context, counts reset in each frame,
               an end symbol, whole bytes; ideal code lengths but for these, keyframes as plain bits
@@ -161,7 +161,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--train", type=Path, required=True, help="clips that the static coder is fitted on")
+    parser.add_argument("train", type=Path, help="clips that the static coder is fitted on")
     parser.add_argument("--cache", type=Path, default=Path("tracks"), help="tracks are kept here; default: %(default)s")
     parser.add_argument("--profile", nargs="+", default=[p.label for p in Profile], choices=[p.label for p in Profile])
     parser.add_argument("--json", type=Path)
