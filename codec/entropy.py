@@ -1,9 +1,8 @@
-"""Entropy coding of integers with integer frequency tables (bitstream_spec.md, section 6). Knows nothing about faces.
+"""Entropy coding of integers around a prediction, with integer tables (bitstream_spec.md, section 6).
 
-A value's expected magnitude picks one of `N_CLASSES` classes. A class has a shift s and a table: the value is split
-into high part q = (value + half) >> s and s low bits; q is coded with the table (an escape takes the rare rest), the
-low bits as they are. The tables are two-sided geometric with a heavy tail, built by integer arithmetic only and
-pinned by a digest.
+A value comes with a prediction finer than a step and the spread to expect, as a logarithm. Spread, fraction of the
+prediction and shape (of the part's errors, see `codec.priors`) choose a table of 34 frequencies. Above a spread of
+3.7 steps, the lower bits of the difference are sent as they are.
 
 constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word
 boundary; `RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past
@@ -14,93 +13,89 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import constriction
 import numpy as np
 
 from fvc.codec.errors import StreamError
+from fvc.codec.priors import SHAPE_STEPS, load
 
 _REACH = 16  # q in [-16, 16] has a symbol of its own; symbol 33 is the escape
 ESCAPE = 2 * _REACH + 1
 _TOTAL = 1 << 16
-MAGNITUDE_ONE = 16  # expected magnitudes are in sixteenths of a step
-# Upper bounds of expected magnitude (sixteenths of a step) for the classes without shift: about six per octave.
-_BOUNDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 34, 39, 45, 52, 60)
+FINE = 12  # predictions are in 1/4096 of a step
+OCTAVE = 32  # spreads are in 1/32 octave; 0 is 1/16 of a step
+N_SPREADS = 48  # classes of spread, 1/8 octave each, before the shift
 _MAX_SHIFT = 12
-N_CLASSES = len(_BOUNDS) + 6 * _MAX_SHIFT
 _MAX_ESCAPE_BITS = 20
-
-
-def _class_of_small(magnitude: int) -> int:
-    for index, bound in enumerate(_BOUNDS):
-        if magnitude <= bound:
-            return index
-    raise AssertionError(magnitude)
-
-
-_SMALL = tuple(_class_of_small(m) for m in range(_BOUNDS[-1] + 1))
-
-
-def class_of(magnitude: int) -> int:
-    """Expected magnitude in sixteenths of a step (>= 0) -> class in [0, N_CLASSES)."""
-    shift = 0
-    while magnitude > _BOUNDS[-1] and shift < _MAX_SHIFT:
-        magnitude >>= 1
-        shift += 1
-    magnitude = min(magnitude, _BOUNDS[-1])
-    if shift == 0:
-        return _SMALL[magnitude]
-    return len(_BOUNDS) - 6 + 6 * shift + (_SMALL[magnitude] - (len(_BOUNDS) - 6))
-
-
-def shift_of(index: int) -> int:
-    """The number of low bits that class `index` sends as they are."""
-    return 0 if index < len(_BOUNDS) else (index - len(_BOUNDS)) // 6 + 1
-
-
-def _table_index(index: int) -> int:
-    """Classes that differ in shift only share a table."""
-    return index if index < len(_BOUNDS) else len(_BOUNDS) - 6 + (index - len(_BOUNDS)) % 6
-
-
-def _geometric(magnitude: int) -> list[int]:
-    """Weights of |q| = 0 .. 16 and beyond for a mean magnitude m > 0 in sixteenths, integers only.
-
-    Each step weighs theta times the one before; a two-sided geometric distribution has the mean magnitude
-    2 theta / (1 - theta^2), hence theta = (sqrt(16^2 + m^2) - 16) / m, here with 16 fractional bits.
-    """
-    theta = (math.isqrt((MAGNITUDE_ONE**2 + magnitude**2) << 32) - (MAGNITUDE_ONE << 16)) // magnitude
-    weight, weights = 1 << 30, []
-    for _ in range(_REACH + 1):
-        weights.append(weight)
-        weight = weight * theta >> 16
-    weights.append((weight << 16) // ((1 << 16) - theta))  # the rest of the series
-    return weights
+_NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)  # 65536 / 2^(n/8)
 
 
 @cache
-def frequencies(table: int) -> tuple[int, ...]:
-    """The 34 frequencies (sum 2^16, each at least 1) of table `table` in [0, 22): q = -16 .. 16, then the escape."""
-    middle = (_BOUNDS[table] + (_BOUNDS[table - 1] if table else 0) + 1) // 2
-    body, tail = _geometric(middle), _geometric(3 * middle + 8)
-    sums = [weights[0] + 2 * sum(weights[1:]) for weights in (body, tail)]
-    share = [(14 * ((body[k] << 30) // sums[0]) + 2 * ((tail[k] << 30) // sums[1])) >> 4 for k in range(_REACH + 2)]
+def frequencies(part: str, spread: int, phase: int) -> tuple[int, ...]:
+    """The 34 frequencies (sum 2^16, each at least 1) of errors q = -16 .. 16, then the escape.
+
+    Args:
+        part: whose shape.
+        spread: class in [0, N_SPREADS).
+        phase: the prediction lies (phase + 1/2) / 16 of a step above q = 0, phase in [0, 8).
+    """
+    shape = load()[part].shape
+
+    def below(q: int) -> int:
+        """65536 times the probability of everything up to q."""
+        edge = 32 * q + 15 - 2 * phase
+        size = int(shape[min(abs(edge) * _NARROW[spread % 8] >> (11 + spread // 8), SHAPE_STEPS - 1)])
+        return 32768 + (size if edge > 0 else -size)
+
     room = _TOTAL - (ESCAPE + 1)
-    counts = [1 + (share[abs(q)] * room >> 30) for q in range(-_REACH, _REACH + 1)] + [1 + (2 * share[-1] * room >> 30)]
+    sums = [below(q) for q in range(-_REACH - 1, _REACH + 1)]
+    counts = [1 + ((b - a) * room >> 16) for a, b in pairwise(sums)]
+    counts.append(1 + ((_TOTAL - sums[-1] + sums[0]) * room >> 16))
     counts[_REACH] += _TOTAL - sum(counts)
     return tuple(counts)
 
 
 @cache
-def _model(table: int) -> Any:
-    probabilities = (np.array(frequencies(table), np.float64) / _TOTAL).astype(np.float32)
+def _model(part: str, spread: int, phase: int) -> Any:
+    probabilities = (np.array(frequencies(part, spread, phase), np.float64) / _TOTAL).astype(np.float32)
     return constriction.stream.model.Categorical(probabilities, perfect=False)
 
 
 @cache
 def _bits_model(bits: int) -> Any:
     return constriction.stream.model.Uniform(1 << bits)
+
+
+class Place(NamedTuple):
+    """How a value is coded: value = base + sign * (q << shift) + low bits, q with the table of spread and phase."""
+
+    spread: int
+    phase: int
+    base: int
+    sign: int
+    shift: int
+
+
+def place(prediction: int, spread: int) -> Place:
+    """From a prediction in 1/4096 of a step and a spread in 1/32 octave, for any integers."""
+    spread = max(spread, 0) >> 2
+    shift = min(max((spread - N_SPREADS + 8) >> 3, 0), _MAX_SHIFT)
+    base = (prediction + (1 << (FINE - 1)) - (((1 << shift) - 1) << (FINE - 1))) >> FINE
+    phase = 0 if shift else (prediction - (base << FINE)) >> (FINE - 4)
+    spread = min(spread - 8 * shift, N_SPREADS - 1)
+    return Place(spread, phase, base, 1, shift) if phase >= 0 else Place(spread, -1 - phase, base, -1, shift)
+
+
+def cost(value: int, part: str, prediction: int, spread: int) -> float:
+    """Bits that `RangeWriter.value` needs, ideally."""
+    at = place(prediction, spread)
+    q, counts = (value - at.base) >> at.shift, frequencies(part, at.spread, at.phase)
+    if -_REACH <= q <= _REACH:
+        return at.shift + 16 - math.log2(counts[at.sign * q + _REACH])
+    return at.shift + 16 - math.log2(counts[ESCAPE]) + 6 + (abs(q) - _REACH).bit_length() - 1
 
 
 class RangeWriter:
@@ -122,14 +117,12 @@ class RangeWriter:
                 self._put(value >> low & ((1 << width) - 1), _bits_model(width))
         return value
 
-    def value(self, value: int, magnitude: int) -> int:
-        """Codes a signed integer whose expected magnitude (in sixteenths) is known to both sides."""
-        index = class_of(magnitude)
-        shift, model = shift_of(index), _model(_table_index(index))
-        half = 1 << shift >> 1
-        q = (value + half) >> shift
+    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
+        """Codes an integer; both sides know part, prediction (1/4096 of a step) and spread (1/32 octave)."""
+        table, phase, base, sign, shift = place(prediction, spread)
+        model, q = _model(part, table, phase), (value - base) >> shift
         if -_REACH <= q <= _REACH:
-            self._put(q + _REACH, model)
+            self._put(sign * q + _REACH, model)
         else:
             self._put(ESCAPE, model)
             rest = abs(q) - _REACH
@@ -137,7 +130,7 @@ class RangeWriter:
             self.bits(int(q < 0), 1)
             self.bits(width, 5)
             self.bits(rest - (1 << (width - 1)), width - 1)
-        self.bits(value + half - (q << shift), shift)
+        self.bits((value - base) & ((1 << shift) - 1), shift)
         return value
 
     def finish(self) -> bytes:
@@ -188,15 +181,16 @@ class RangeReader:
                 value = value << width | self._get(_bits_model(width))
         return value
 
-    def value(self, _: int, magnitude: int) -> int:
+    def value(self, _: int, part: str, prediction: int, spread: int) -> int:
         """See `RangeWriter.value`."""
-        index = class_of(magnitude)
-        shift = shift_of(index)
-        q = self._get(_model(_table_index(index))) - _REACH
+        table, phase, base, sign, shift = place(prediction, spread)
+        q = self._get(_model(part, table, phase)) - _REACH
         if q == ESCAPE - _REACH:
             negative, width = self.bits(0, 1), self.bits(0, 5)
             if not 1 <= width <= _MAX_ESCAPE_BITS:
                 raise StreamError("E12", "the entropy-coded data is invalid: escape width")
             q = _REACH + (1 << (width - 1)) + self.bits(0, width - 1)
             q = -q if negative else q
-        return (q << shift) + self.bits(0, shift) - (1 << shift >> 1)
+        else:
+            q *= sign
+        return base + (q << shift) + self.bits(0, shift)

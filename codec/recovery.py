@@ -167,8 +167,5 @@ class MotionDecoder:
 class _Given:
     """A coder that codes nothing: the state is restarted with integers that are known."""
 
-    def bits(self, value: int, count: int) -> int:
-        return value
-
-    def value(self, value: int, magnitude: int) -> int:
+    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
         return value

@@ -1,8 +1,9 @@
-"""The commands `fvc prepare` and `fvc train`: what only people who train need."""
+"""The commands `fvc prepare`, `fvc train` and `fvc fit-priors`: what only people who train need."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,9 @@ _PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the two commands."""
+    """Adds the commands."""
     app.command(epilog=_PREPARE)(prepare)
+    app.command(epilog="Example:  fvc fit-priors tubes/train --cache tracks --out codec/priors.bin")(fit_priors)
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=passed_on, add_help_option=False)(train)
 
@@ -74,6 +76,35 @@ def train(context: typer.Context) -> None:
     with extra("train"):
         from fvc.training.run import main
     typer.echo(main(context.args))
+
+
+def fit_priors(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Square face clips, one person each, fixed crop.")],
+    out: Annotated[Path, typer.Option(help="The priors to write; codec/priors.bin is part of the format.")],
+    cache: Annotated[Path, typer.Option(help="Tracks are kept here for the next run.")] = Path("tracks"),
+    preset: Annotated[str, typer.Option(help="Whose learned keypoints and codes.")] = "",
+    seconds: Annotated[float, typer.Option(help="At most so much of each person.", min=1)] = 60,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+) -> None:
+    """Learn from face clips what motion is usual: what `codec/priors.bin` holds (needs fvc[train])."""
+    from fvc.codec.output import atomic_write
+    from fvc.models.presets import DEFAULT
+    from fvc.models.weights import shipped
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    if (name := preset or DEFAULT) not in shipped():
+        raise UsageError(f"preset {name!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
+    with extra("train"):
+        from fvc.training.priors import fit_priors as fit
+        from fvc.training.tracks import track_folder
+    tracks = track_folder(folder, cache, name, seconds, workers)
+    if len({track.person for track in tracks}) < 12:
+        raise InputError(f"{folder}: at least 12 people are needed")
+    data = fit(tracks, typer.echo)
+    with atomic_write(out) as file:
+        file.write(data)
+    typer.echo(f"{out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import itertools
 import json
 import math
 import random
@@ -62,10 +63,27 @@ def size_of(part: str) -> int:
     return math.prod(PART_SHAPES[part])
 
 
-def walk(header: Header, rng: random.Random, step: float) -> Iterator[Integers]:
-    """A face that moves: all components drift together, and each a little by itself; `step` in quantizer steps."""
+def usual_face(header: Header, rng: random.Random) -> Integers:
+    """The mean of the priors, and a little noise."""
+    face: Integers = {}
+    for part, quantizer in header.quantizers.items():
+        priors, values = spec_decoder.PRIORS[part], [0] * size_of(part)
+        for place, mean in zip(priors["order"], priors["mean"], strict=True):
+            noisy = (mean >> 16 - quantizer.bits) + rng.randint(-3, 3)
+            values[place] = min(max(noisy, 0), quantizer.top)
+        face[part] = values
+    return face
+
+
+def walk(header: Header, rng: random.Random, step: float, usual: bool = True) -> Iterator[Integers]:
+    """A face that moves: all components drift together, and each a little by itself; `step` in quantizer steps.
+
+    It begins as a usual face, or anywhere.
+    """
     tops = {part: header.quantizers[part].top for part in header.profile.parts}
-    now = {part: [rng.randrange(top + 1) for _ in range(size_of(part))] for part, top in tops.items()}
+    now = usual_face(header, rng)
+    if not usual:
+        now = {part: [rng.randrange(top + 1) for _ in range(size_of(part))] for part, top in tops.items()}
     while True:
         yield dict(now)
         drift = [rng.uniform(-step, step) for _ in range(4)]
@@ -230,7 +248,7 @@ def still() -> Stream:
 def lost_face() -> Stream:
     """No face at first, then for more than 64 frames; the numbers' six bits wrap."""
     header = header_of(Profile.SUP, interval=30)
-    stream, faces = Stream(header), walk(header, random.Random("lost face"), 2)
+    stream, faces = Stream(header), walk(header, random.Random("lost face"), 2, usual=False)
     for number in range(90):
         stream.frame(number, next(faces) if number in (2, 3, 5, 6, 85, 86, 88) else None)
     return stream
@@ -384,7 +402,11 @@ def random_stream(rng: random.Random) -> Stream:
     )
     slices = rng.choice((0, 0, 2, 5, 7)) if header.keyframe_interval in (0, 7, 65535) else 0
     stream, sound, face = Stream(header, slices), 0, rng.random() < 0.8
-    motion = jumps(header, rng) if rng.random() < 0.2 else walk(header, rng, rng.choice((0.3, 2, 20, 300)))
+    motion = (
+        jumps(header, rng)
+        if rng.random() < 0.2
+        else walk(header, rng, rng.choice((0.3, 2, 20, 300)), rng.random() < 0.5)
+    )
     loss = rng.choice((0, 0, 0.05))
     for number in range(rng.choice((0, 1, 3, 10, 80))):
         face ^= rng.random() < 0.1
@@ -411,28 +433,34 @@ def write_random(out: Path, count: int, seed: int) -> list[Path]:
 
 
 def annex_a() -> str:
-    """The frequency tables and 24-bit cumulative probabilities, for the specification."""
-    columns = [f"f({q})" for q in range(17)]
-    lines = [f"| t | bound | {' | '.join(columns)} | escape |", "|---" * 20 + "|"]
-    every = b""
-    for table, bound in enumerate(spec_decoder.BOUNDS):
-        counts = spec_decoder.frequencies(table)
-        every += b"".join(count.to_bytes(2, "big") for count in counts)
-        lines.append(f"| {table} | {bound} | {' | '.join(map(str, counts[16:33]))} | {counts[33]} |")
-    steps = b"".join(value.to_bytes(4, "big") for cdf in spec_decoder.CDF for value in cdf)
+    """Digests of priors, frequencies and 24-bit cumulative probabilities, and some tables, for the specification."""
+    every, steps = hashlib.sha256(), hashlib.sha256()
+    for part in spec_decoder.PRIORS:
+        for c, a in itertools.product(range(48), range(8)):
+            every.update(b"".join(f.to_bytes(2, "big") for f in spec_decoder.frequencies(part, c, a)))
+            steps.update(b"".join(v.to_bytes(4, "big") for v in spec_decoder.cdf_of(part, c, a)))
+    columns = " | ".join(str(q) for q in range(-5, 6))
+    lines = [f"| c | a | {columns} | escape |", "|---" * 14 + "|"]
+    for c, a in itertools.product((0, 16, 32, 47), (0, 7)):
+        counts = spec_decoder.frequencies("sup", c, a)
+        lines.append(f"| {c} | {a} | {' | '.join(map(str, counts[11:22]))} | {counts[33]} |")
     return "\n".join(
         [
-            "Frequencies of each table; f(-q) = f(q).",
+            f"priors.bin has {len(spec_decoder.PRIORS_BYTES)} bytes; their SHA-256:",
+            "",
+            f"`{hashlib.sha256(spec_decoder.PRIORS_BYTES).hexdigest()}`",
+            "",
+            "SHA-256 of the 34 frequencies as u(16) of all tables, for each part in order, c = 0 .. 47, a = 0 .. 7:",
+            "",
+            f"`{every.hexdigest()}`",
+            "",
+            "SHA-256 of their values cdf[0] .. cdf[34] as u(32):",
+            "",
+            f"`{steps.hexdigest()}`",
+            "",
+            "Some frequencies of sup, by the number that the symbol stands for:",
             "",
             *lines,
-            "",
-            "SHA-256 of all 22 x 34 frequencies as u(16), symbols in order:",
-            "",
-            f"`{hashlib.sha256(every).hexdigest()}`",
-            "",
-            "SHA-256 of all 22 x 35 values cdf[0] .. cdf[34] as u(32):",
-            "",
-            f"`{hashlib.sha256(steps).hexdigest()}`",
         ]
     )
 
@@ -469,13 +497,13 @@ def dissect(data: bytes) -> list[tuple[int, bytes, str]]:
         if kind == spec_decoder.KEY:
             row(1, f"frame = {payload[0]}")
             row(1, f"audio_packets = {payload[1]}")
-            row(len(payload) - 2, "coded: 66 integers of 8 bits")
+            row(len(payload) - 2, "coded: 66 integers")
         elif kind == spec_decoder.END:
             names = ("frames", "audio_packets", "keyframe_count", "keyframes.frame", "keyframes.offset")
             for name, value in zip(names, payload, strict=True):
                 row(1, f"{name} = {value}")
         elif payload:
-            row(len(payload), "payload: 66 residuals")
+            row(len(payload), "payload: 66 integers")
         row(2, "packet_crc")
     row(4, f"end_size = {int.from_bytes(data[-8:-4], 'big')}")
     row(4, "magic of the trailer")
@@ -490,7 +518,7 @@ def annex_b_text() -> str:
     integers = [
         f"| {number} | {' '.join(map(str, frame['sup'])) if frame else 'hold'} |" for number, frame in found["frames"]
     ]
-    names = ("i", "last", "prediction", "magnitude", "residual", "value")
+    names = ("i", "component", "origin", "prediction", "s", "q")
     steps = [
         f"| {' | '.join(str(step[name]) for name in names)} | `{step['lower']:016x}` | `{step['range']:016x}` |"
         for step in (*found["trace"][:8], found["trace"][-1])
@@ -513,7 +541,7 @@ def annex_b_text() -> str:
             "",
             "The first eight and the last component; `lower` and `range` after the component.",
             "",
-            "| i | last | prediction | magnitude | residual | q | lower | range |",
+            "| i | component | origin | prediction | s | q | lower | range |",
             "|---|---|---|---|---|---|---|---|",
             *steps,
         ]

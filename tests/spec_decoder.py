@@ -10,7 +10,8 @@ from __future__ import annotations
 import binascii
 import zlib
 from bisect import bisect_right
-from math import isqrt
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -144,27 +145,51 @@ def parse_end(payload: bytes) -> dict[str, Any]:
     return {"frames": frames, "audio_packets": audio_packets, "keyframes": keyframes}
 
 
+# A.1 priors.bin
+PRIORS_BYTES = (Path(__file__).parent.parent / "codec" / "priors.bin").read_bytes()
+
+
+def parse_priors(data: bytes) -> dict[str, dict[str, Any]]:
+    """Every element by part and name; matrices are lists of rows."""
+    file, parts = Bytes(data, "E04"), {}
+    assert file.take(5) == b"FVCP\1"
+    for part in ("sup", "unsup", "jac", "expr"):
+        n = file.u(8)
+        assert n == COMPONENTS[part]
+        p: dict[str, Any] = {"usual_bits": file.u(8)}
+        p["order"] = [file.u(8) for _ in range(n)]
+        p["mean"] = [file.u(16) for _ in range(n)]
+        p["key_weights"] = [[file.i(16) for _ in range(i)] for i in range(n)]
+        p["key_error"] = [file.u(32) for _ in range(n)]
+        p["now_weights"] = [[file.i(16) for _ in range(i)] for i in range(n)]
+        p["last_weights"] = [[file.i(16) for _ in range(n)] for _ in range(n)]
+        p["mean_weights"] = [[file.i(16) for _ in range(n)] for _ in range(n)]
+        p["error"] = [file.u(32) for _ in range(n)]
+        p["spread"] = [file.i(16) for _ in range(n)]
+        p["mix"] = [file.u(8) for _ in range(6)]
+        p["shape"] = [file.u(16) for _ in range(1024)]
+        parts[part] = p
+    assert file.at == len(data)
+    return parts
+
+
+PRIORS = parse_priors(PRIORS_BYTES)
+
 # 6.1 Frequency tables
-BOUNDS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 17, 20, 23, 26, 30, 34, 39, 45, 52, 60)
+NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)
 
 
-def weights(mean: int) -> list[int]:
-    theta = (isqrt((256 + mean * mean) << 32) - (16 << 16)) // mean
-    out, w = [], 1 << 30
-    for _ in range(17):
-        out.append(w)
-        w = w * theta >> 16
-    return [*out, (w << 16) // ((1 << 16) - theta)]
+def frequencies(part: str, c: int, a: int) -> list[int]:
+    shape = PRIORS[part]["shape"]
 
+    def below(q: int) -> int:
+        edge = 32 * q + 15 - 2 * a
+        k = (abs(edge) * NARROW[c % 8]) >> (11 + c // 8)
+        size = shape[min(k, 1023)]
+        return 32768 + size if edge > 0 else 32768 - size
 
-def frequencies(table: int) -> list[int]:
-    middle = (BOUNDS[table] + (BOUNDS[table - 1] if table else 0) + 1) // 2
-    body, tail = weights(middle), weights(3 * middle + 8)
-    body_sum, tail_sum = body[0] + 2 * sum(body[1:]), tail[0] + 2 * sum(tail[1:])
-    share = [(14 * ((body[k] << 30) // body_sum) + 2 * ((tail[k] << 30) // tail_sum)) >> 4 for k in range(18)]
-    side = [1 + ((share[k] * 65502) >> 30) for k in range(17)]
-    escape = 1 + ((2 * share[17] * 65502) >> 30)
-    out = [*side[:0:-1], side[0], *side[1:], escape]  # q = -16 .. 16, escape
+    out = [1 + (((below(s - 16) - below(s - 17)) * 65502) >> 16) for s in range(33)]
+    out.append(1 + (((65536 - below(16) + below(-17)) * 65502) >> 16))
     out[16] += 65536 - sum(out)
     return out
 
@@ -183,7 +208,10 @@ def cumulative(frequency: list[int]) -> list[int]:
     return [i + (round24(sum(frequency[:i]) * ((1 << 24) - n)) >> 16) for i in range(n)] + [1 << 24]
 
 
-CDF = [cumulative(frequencies(table)) for table in range(22)]
+@cache
+def cdf_of(part: str, c: int, a: int) -> list[int]:
+    return cumulative(frequencies(part, c, a))
+
 
 # 6.3 Range decoder
 MOD = 1 << 64
@@ -214,10 +242,10 @@ class RangeDecoder:
             self.range <<= 32
             self.point = (self.point << 32) % MOD + self.word()
 
-    def symbol(self, table: int) -> int:
+    def symbol(self, cdf: list[int]) -> int:
         scale, q = self.quantile()
-        s = bisect_right(CDF[table], q) - 1  # CDF[s] <= q < CDF[s + 1]
-        self.narrow(scale, CDF[table][s], CDF[table][s + 1])
+        s = bisect_right(cdf, q) - 1  # cdf[s] <= q < cdf[s + 1]
+        self.narrow(scale, cdf[s], cdf[s + 1])
         return s
 
     def bits(self, count: int) -> int:  # 6.4
@@ -231,79 +259,139 @@ class RangeDecoder:
             count -= width
         return value
 
-    def value(self, magnitude: int) -> int:  # 6.5
-        shift = 0
-        while magnitude > 60 and shift < 12:
-            magnitude >>= 1
-            shift += 1
-        table = next(t for t in range(22) if min(magnitude, 60) <= BOUNDS[t])
-        q = self.symbol(table) - 16
+    def value(self, part: str, prediction: int, spread: int) -> int:  # 6.5
+        c = max(spread, 0) >> 2
+        shift = min(max((c - 40) >> 3, 0), 12)
+        c = min(c - 8 * shift, 47)
+        base = (prediction + 2048 - (((1 << shift) - 1) << 11)) >> 12
+        a = (prediction - base * 4096) >> 8 if shift == 0 else 0
+        a, sign = (-1 - a, -1) if a < 0 else (a, 1)
+        q = self.symbol(cdf_of(part, c, a)) - 16
         if q == 17:  # the escape
             negative, width = self.bits(1), self.bits(5)
             forbid(not 1 <= width <= 20, "E12", "escape width")
             q = 16 + (1 << (width - 1)) + self.bits(width - 1)
             q = -q if negative else q
-        return (q << shift) + self.bits(shift) - ((1 << shift) >> 1)
+        else:
+            q = sign * q
+        return base + q * (1 << shift) + self.bits(shift)
 
 
 # 5. Decoding a frame
-START = {"sup": 16, "unsup": 100, "jac": 320, "expr": 60}
-AXES = {"sup": 2, "unsup": 2, "jac": 4, "expr": 0}
+def log2(x: int) -> int:  # 5.2
+    k = x.bit_length() - 1
+    return 32 * (k - 1) + ((x * 32) >> k)
+
+
+class Part:
+    """5.2: one part's state between frames, and the two ways to code it. All lists are in the part's coding order."""
+
+    def __init__(self, name: str, bits: int) -> None:
+        self.name, self.bits, self.p = name, bits, PRIORS[name]
+        self.n, self.top = COMPONENTS[name], (1 << bits) - 1
+        self.trace: list[dict[str, int]] = []  # each step of the last frame
+
+    def scaled(self, errors: list[int]) -> list[int]:  # 5.1
+        finer = self.bits - self.p["usual_bits"]
+        return [max(e << finer if finer >= 0 else e >> -finer, 1) for e in errors]
+
+    def components(  # 5.3
+        self, decoder: RangeDecoder, origin: list[int], learned: list[int], hold: list[bool], expected: list[int],
+        spread: list[int], weights: list[list[int]], exponent: int,
+    ) -> list[int]:  # fmt: skip
+        self.trace, out = [], []
+        actual = past = 4 * sum(expected) // self.n
+        for i in range(self.n):
+            prediction = origin[i] * 4096 if hold[i] else min(max(learned[i], 0), self.top * 4096)
+            s = spread[i] + ((exponent * (log2(actual) - log2(past))) >> 6)
+            q = decoder.value(self.name, prediction, s)
+            forbid(not 0 <= q <= self.top, "E13", self.name)
+            for j in range(i + 1, self.n):
+                learned[j] += weights[j][i] * (q - origin[i])
+            actual += abs(q * 4096 - prediction)
+            past += expected[i]
+            step = {
+                "i": i,
+                "component": self.p["order"][i],
+                "origin": origin[i],
+                "prediction": prediction,
+                "s": s,
+                "q": q,
+            }
+            self.trace.append(step | {"lower": decoder.lower, "range": decoder.range})
+            out.append(q)
+        return out
+
+    def key(self, decoder: RangeDecoder) -> None:  # 5.4
+        p = self.p
+        origin = [m >> (16 - self.bits) for m in p["mean"]]
+        expected = self.scaled(p["key_error"])
+        spread = [p["mix"][0] - 128 + log2(e) - 256 for e in expected]
+        learned = [o * 4096 for o in origin]
+        hold = [False] * self.n
+        self.last = self.components(decoder, origin, learned, hold, expected, spread, p["key_weights"], p["mix"][4])
+        self.restart()
+
+    def restart(self) -> None:  # the end of 5.4
+        self.change = [0] * self.n
+        self.usual = [q * 256 for q in self.last]
+        self.learned_error = self.quick_error = self.scaled(self.p["error"])
+        self.hold_error = [2 * e for e in self.learned_error]
+        self.frames = 0
+
+    def motion(self, decoder: RangeDecoder) -> None:  # 5.5
+        p, n, last = self.p, range(self.n), self.last
+        apart = [last[i] * 256 - self.usual[i] for i in n]
+        learned = [
+            last[i] * 4096
+            + sum(p["last_weights"][i][j] * self.change[j] for j in n)
+            + (sum(p["mean_weights"][i][j] * apart[j] for j in n) >> 8)
+            for i in n
+        ]
+        hold = [64 * self.hold_error[i] < p["mix"][5] * self.learned_error[i] for i in n]
+        expected = [80 + (self.hold_error[i] if hold[i] else self.learned_error[i]) for i in n]
+        lively = p["mix"][2] * (log2(sum(self.quick_error) + 80 * self.n) - log2(sum(expected)))
+        fine = 32 * (self.bits - p["usual_bits"])
+        own = [p["mix"][1] * (log2(expected[i]) - fine) for i in n]
+        spread = [p["spread"][i] + ((own[i] + lively) >> 6) + fine - 256 for i in n]
+        q = self.components(decoder, last, learned, hold, expected, spread, p["now_weights"], p["mix"][3])
+        error = [abs(q[i] * 4096 - min(max(learned[i], 0), self.top * 4096)) for i in n]
+        held = [4096 * abs(q[i] - last[i]) for i in n]
+        taken = [held[i] if hold[i] else error[i] for i in n]
+        pace = min(self.frames + 3, 8)
+        self.usual = [self.usual[i] + ((5 * apart[i]) >> 5) for i in n]
+        self.quick_error = [e + ((3 * (taken[i] - e)) >> 3) for i, e in enumerate(self.quick_error)]
+        self.learned_error = [e + (error[i] - e) // pace for i, e in enumerate(self.learned_error)]
+        self.hold_error = [e + (held[i] - e) // pace for i, e in enumerate(self.hold_error)]
+        self.change, self.last = [q[i] - last[i] for i in n], q
+        self.frames += 1
+
+    def integers(self) -> list[int]:
+        return [q for _, q in sorted(zip(self.p["order"], self.last, strict=True))]
 
 
 class Motion:
-    """5.2: the state between frames, and the two ways to code a frame."""
+    """The parts of a stream."""
 
     def __init__(self, header: dict[str, Any]) -> None:
-        self.parts = PARTS[header["profile"]]
-        self.width = {part: header["quantizers"][part]["bits"] for part in self.parts}
-        self.last: dict[str, list[int]] = {}
-        self.expected: dict[str, list[int]] = {}
+        self.parts = [Part(name, header["quantizers"][name]["bits"]) for name in PARTS[header["profile"]]]
         self.decoder = RangeDecoder(b"")  # of the last coded frame
-        self.trace: list[dict[str, int]] = []  # each step of the last MOTION packet
 
     def key(self, coded: bytes) -> dict[str, list[int]]:
-        decoder = self.decoder = RangeDecoder(coded)
+        self.decoder = RangeDecoder(coded)
         for part in self.parts:
-            self.last[part] = [decoder.bits(self.width[part]) for _ in range(COMPONENTS[part])]
-            self.expected[part] = [16 * START[part]] * COMPONENTS[part]
-        return {part: list(self.last[part]) for part in self.parts}
+            part.key(self.decoder)
+        return {part.name: part.integers() for part in self.parts}
 
     def restart(self) -> None:  # 4.4, with slice 0
-        self.expected = {part: [16 * START[part]] * COMPONENTS[part] for part in self.parts}
+        for part in self.parts:
+            part.restart()
 
     def motion(self, coded: bytes) -> dict[str, list[int]]:
-        decoder, self.trace = RangeDecoder(coded), []
-        self.decoder = decoder
+        self.decoder = RangeDecoder(coded)
         for part in self.parts:
-            self.part(decoder, part)
-        return {part: list(self.last[part]) for part in self.parts}
-
-    def part(self, decoder: RangeDecoder, part: str) -> None:
-        last, expected, axes = self.last[part], self.expected[part], AXES[part]
-        top = (1 << self.width[part]) - 1
-        moved, seen = [0] * axes, [0] * axes
-        usual = actual = 4 * START[part]
-        for i in range(COMPONENTS[part]):
-            shared = 0
-            if axes:
-                count = seen[i % axes] + 1
-                shared = (2 * moved[i % axes] + count) // (2 * count)
-            prediction = min(max(last[i] + shared, 0), top)
-            magnitude = (expected[i] * (actual + usual) // (2 * usual)) >> 4
-            residual = decoder.value(magnitude)
-            value = prediction + residual
-            forbid(not 0 <= value <= top, "E13", part)
-            size = 16 * min(abs(residual), 65536)
-            usual += expected[i] >> 4
-            actual += size
-            expected[i] += (16 * size - expected[i]) >> 3
-            if axes:
-                moved[i % axes] += value - last[i]
-                seen[i % axes] += 1
-            step = {"i": i, "last": last[i], "prediction": prediction, "magnitude": magnitude, "residual": residual}
-            self.trace.append(step | {"value": value, "lower": decoder.lower, "range": decoder.range})
-            last[i] = value
+            part.motion(self.decoder)
+        return {part.name: part.integers() for part in self.parts}
 
 
 class Frames:
@@ -382,7 +470,14 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
             next_frame = number + 1
     motion = frames.motion
     coder = (motion.decoder.lower, motion.decoder.range)
-    return {"header": header, "frames": frames.found, "audio": audio, "end": end, "coder": coder, "trace": motion.trace}
+    return {
+        "header": header,
+        "frames": frames.found,
+        "audio": audio,
+        "end": end,
+        "coder": coder,
+        "trace": motion.parts[0].trace,
+    }
 
 
 # 10. Datagrams

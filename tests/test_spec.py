@@ -25,13 +25,13 @@ from hypothesis import strategies as st
 from make_vectors import CUT_OFF, STREAMS, VECTORS, Stream, header_of
 from spec_decoder import SpecError
 
-from fvc.codec import bitstream, entropy, prediction, sources, still, transport
+from fvc.codec import bitstream, entropy, prediction, priors, sources, still, transport
 from fvc.codec.bitstream import Audio, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.decoder import MotionDecoder
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import StreamError
-from fvc.codec.quantizer import Quantizer, to_integers
+from fvc.codec.quantizer import PAPER, Quantizer, to_integers
 from fvc.codec.sample import PART_SHAPES, Profile
 from fvc.codec.sources import SourceSet
 
@@ -195,29 +195,40 @@ def test_any_samples_come_back_as_the_integers_that_were_coded(stream: Stream) -
 # --- the range coder ---
 
 
-@given(st.binary(max_size=60), st.lists(st.integers(-16, 21), max_size=80))
+TABLES = st.tuples(st.sampled_from(list(PART_SHAPES)), st.integers(0, 47), st.integers(0, 7))
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(1, 16) | TABLES, max_size=80))
 @settings(max_examples=60, deadline=None)
-def test_the_range_decoder_is_that_of_constriction(data: bytes, models: list[int]) -> None:
-    """Any bytes, sensible or not, give the same symbols and the same error; negative models are raw bits."""
+def test_the_range_decoder_is_that_of_constriction(data: bytes, models: list[Any]) -> None:
+    """Any bytes, sensible or not, give the same symbols and the same error; a model that is a number is raw bits."""
     theirs, ours = entropy._decoder(data), spec_decoder.RangeDecoder(data)
+
+    def symbol_of(model: Any) -> int:
+        return ours.bits(model) if isinstance(model, int) else ours.symbol(spec_decoder.cdf_of(*model))
+
     for model in models:
         try:
-            symbol = int(theirs.decode(entropy._model(model) if model >= 0 else entropy._bits_model(-model)))
+            known = entropy._bits_model(model) if isinstance(model, int) else entropy._model(*model)
+            symbol = int(theirs.decode(known))
         except AssertionError:
             with pytest.raises(SpecError, match="E12"):
-                ours.bits(-model) if model < 0 else ours.symbol(model)
+                symbol_of(model)
             return
-        assert symbol == (ours.bits(-model) if model < 0 else ours.symbol(model))
+        assert symbol == symbol_of(model)
 
 
-@given(st.lists(st.tuples(st.integers(-(1 << 17), 1 << 17), st.integers(0, 1 << 22)), max_size=30))
+PLACES = st.tuples(st.sampled_from(list(PART_SHAPES)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 16), PLACES), max_size=30))
 @settings(max_examples=40, deadline=None)
-def test_values_come_back(pairs: list[tuple[int, int]]) -> None:
+def test_values_come_back(pairs: list[tuple[int, tuple[str, int, int]]]) -> None:
     writer = RangeWriter()
-    for value, magnitude in pairs:
-        writer.value(value >> random.Random(value).randrange(18), magnitude)
+    for value, place in pairs:
+        writer.value(value, *place)
     decoder = spec_decoder.RangeDecoder(writer.finish())
-    assert [decoder.value(m) for _, m in pairs] == [v >> random.Random(v).randrange(18) for v, _ in pairs]
+    assert [decoder.value(*place) for _, place in pairs] == [value for value, _ in pairs]
 
 
 def test_all_ones_can_be_coded() -> None:
@@ -232,17 +243,27 @@ def test_all_ones_can_be_coded() -> None:
 # --- the document ---
 
 
-def test_annex_a_lists_the_tables() -> None:
-    listed = [row for row in rows(section("## Annex A. Tables")) if row[0].isdigit()]
-    assert len(listed) == 22
-    every = []
-    for number, bound, *counts, escape in ([int(cell) for cell in row] for row in listed):
-        assert (number, bound) == (len(every), entropy._BOUNDS[number])
-        every.append([*counts[:0:-1], *counts, escape])
-        assert every[-1] == spec_decoder.frequencies(number) == list(entropy.frequencies(number))
-        assert sum(every[-1]) == 1 << 16
-        assert min(every[-1]) >= 1
-    assert hashlib.sha256(np.array(every, ">u2").tobytes()).hexdigest() in section("## Annex A. Tables")
+def test_annex_a_is_the_file_and_its_tables() -> None:
+    packed = (ROOT / "codec" / "priors.bin").read_bytes()
+    text = section("## Annex A. Priors and tables")
+    assert hashlib.sha256(packed).hexdigest() in text
+    ours, theirs = spec_decoder.PRIORS, priors.unpack(packed)
+    assert list(ours) == list(theirs)
+    for part, elements in ours.items():
+        for name, values in elements.items():
+            if name == "usual_bits":
+                assert values == PAPER[part].bits
+            elif name in ("key_weights", "now_weights"):
+                full = getattr(theirs[part], name)
+                assert [row[:i].tolist() for i, row in enumerate(full)] == values
+                assert not np.triu(full).any()
+            else:
+                assert getattr(theirs[part], name).tolist() == values
+            assert name.removeprefix("usual_") in text
+        for spread, phase in ((0, 0), (0, 7), (21, 3), (47, 0), (47, 7)):
+            counts = spec_decoder.frequencies(part, spread, phase)
+            assert counts == list(entropy.frequencies(part, spread, phase))
+            assert (sum(counts), min(counts) >= 1, len(counts)) == (1 << 16, True, 34)
     assert make_vectors.annex_a() in SPEC
 
 
@@ -258,15 +279,12 @@ def test_annex_b_is_the_vector() -> None:
 def test_constants_of_the_document_are_those_of_the_code() -> None:
     parts = {row[0]: row for row in rows(section("### 5.1 Parts")) if row[0] in PART_SHAPES}
     assert list(parts) == list(PART_SHAPES)
-    for part, (_, shape, count, axes, start, _) in parts.items():
+    for part, (_, shape, count, bits, _) in parts.items():
         assert tuple(map(int, shape.split(" x "))) == PART_SHAPES[part]
-        assert (int(count), int(axes), int(start)) == (
-            spec_decoder.COMPONENTS[part], spec_decoder.AXES[part], spec_decoder.START[part],
-        )  # fmt: skip
-        assert (int(axes), int(start)) == (prediction._AXES[part], prediction._START[part])
+        assert (int(count), int(bits)) == (spec_decoder.COMPONENTS[part], PAPER[part].bits)
     profiles = [row[1] for row in rows(section("### 5.1 Parts")) if row[0].isdigit()]
     assert profiles == [", ".join(profile.parts) for profile in Profile]
-    assert f"BOUNDS = {' '.join(map(str, entropy._BOUNDS))}\n" in SPEC
+    assert f"NARROW = {' '.join(map(str, entropy._NARROW))}\n" in SPEC
 
     kinds = {row[1]: row for row in rows(section("### 4.2 Packets")) if row[1] in Kind.__members__}
     for kind in Kind:
@@ -313,7 +331,9 @@ def test_error_rules_are_those_of_the_code() -> None:
     ours = set(re.findall(r'"(E\d\d)"', Path(spec_decoder.__file__).read_text()))
     assert ours == raised
     ours_only = Path(spec_decoder.__file__).read_text()
-    assert not re.search(r"^\s*(import|from) (?!__future__|binascii|zlib|bisect|math|typing)", ours_only, re.M)
+    assert not re.search(
+        r"^\s*(import|from) (?!__future__|binascii|zlib|bisect|functools|pathlib|typing)", ours_only, re.M
+    )
 
 
 def test_checksums_are_those_of_the_document() -> None:
@@ -378,18 +398,37 @@ def test_extra_bytes_in_the_header_are_ignored() -> None:
     assert by_spec(data)["frames"] == by_spec(ANNEX_B)["frames"] == json_of(Found(data).frames)
 
 
-def residuals(*values: int) -> bytes:
-    """A MOTION payload that begins with these residuals at the magnitude of a first component."""
+class _FirstPlace(RangeWriter):
+    """Notes the first value's prediction and spread."""
+
+    place: tuple[int, int] | None = None
+
+    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
+        self.place = self.place or (prediction, spread)
+        return super().value(value, part, prediction, spread)
+
+
+def first_place() -> tuple[int, int]:
+    """Of the first component in the frame after the keyframe of Annex B."""
+    state, writer = prediction.MotionState(("sup",), {"sup": 8}), _FirstPlace()
+    integers = by_spec(ANNEX_B)["frames"][0][1]
+    state.code(RangeWriter(), integers, key=True)
+    state.code(writer, integers, key=False)
+    assert writer.place is not None
+    return writer.place
+
+
+def first_value(value: int) -> bytes:
+    """A MOTION payload whose first component is this."""
     writer = RangeWriter()
-    for value in values:
-        writer.value(value, prediction._START["sup"])
+    writer.value(value, "sup", *first_place())
     return writer.finish()
 
 
 def escape(width: int) -> bytes:
     """A MOTION payload that begins with an escape of this width."""
-    writer = RangeWriter()
-    writer._put(entropy.ESCAPE, entropy._model(entropy._table_index(entropy.class_of(prediction._START["sup"]))))
+    writer, at = RangeWriter(), entropy.place(*first_place())
+    writer._put(entropy.ESCAPE, entropy._model("sup", at.spread, at.phase))
     writer.bits(0, 1)
     writer.bits(width, 5)
     return writer.finish()
@@ -402,11 +441,20 @@ def slices(count: int, coded: bytes) -> bytes:
     return b"".join(bytes(Packet(Kind.REFRESH, part.frame, bytes(part))) for part in parts)
 
 
-KEY, END = ANNEX_B[0x4A:0x96], ANNEX_B[0xCE:0xD7]
+def annex_b_packets() -> list[bytes]:
+    at, found = HEADER_SIZE, []
+    while at < len(ANNEX_B) - 8:
+        _, after = Packet.parse(ANNEX_B, at)
+        found.append(ANNEX_B[at:after])
+        at = after
+    return found
+
+
+KEY, _, _, HELD, END = annex_b_packets()
 PACKETS = [
     ("E10", KEY[:3] + b"?" + KEY[4:]),
     ("E10", KEY[4:]),
-    ("E10", b"\xffFVK" + ANNEX_B[0xCA:0xCE]),
+    ("E10", b"\xffFVK" + HELD),
     ("E10", b"\xc1" + END[1:]),
     ("E10", b"\xc2" + END[1:]),
     ("E10", b"\xffFVK" + END),
@@ -438,8 +486,8 @@ PACKETS = [
     ("E12", KEY + bytes(Packet(Kind.MOTION, 1, b"\xff" * 8))),
     ("E12", KEY + bytes(Packet(Kind.MOTION, 1, escape(0)))),
     ("E12", KEY + bytes(Packet(Kind.MOTION, 1, escape(21)))),
-    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, residuals(159)))),
-    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, residuals(-98)))),
+    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, first_value(256)))),
+    ("E13", KEY + bytes(Packet(Kind.MOTION, 1, first_value(-1)))),
 ]
 
 
