@@ -20,6 +20,7 @@ import av
 import numpy as np
 
 from fvc.codec.crop import SIDE
+from fvc.codec.scheduling import leave_real_time
 from fvc.evaluation.pictures import to_yuv
 from fvc.evaluation.rates import Knob
 
@@ -152,6 +153,8 @@ def encode(anchor: Anchor, value: float | None, pictures: Iterable[np.ndarray], 
             stream.width = stream.height = SIDE
             stream.pix_fmt, context = "yuv420p", stream.codec_context
             context.thread_count, context.time_base, context.bit_rate = 1, 1 / fps, 0
+            context.open()
+            leave_real_time()
             for frame in chain(to_yuv(pictures, fps), (None,)):  # None: flush
                 for packet in stream.encode(frame):
                     sizes.append(counted_bytes(context.name, bytes(packet)))
