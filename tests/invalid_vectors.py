@@ -6,10 +6,12 @@ two whose rule depends on the entropy coding are found by trying seeded random p
 
 from __future__ import annotations
 
+import binascii
 import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import spec_decoder
@@ -129,6 +131,13 @@ def _packets() -> Iterator[tuple[str, str, bytes]]:
     yield "E12_key.fvc", "coded integers that no symbol has, KEY", packets(Packet(Kind.KEY, 0, b"\0\0" + b"\xff" * 8))
     yield "E12_motion.fvc", "the same in MOTION", packets(_KEY, Packet(Kind.MOTION, 1, b"\xff" * 8))
     yield "E13_range.fvc", "a component that leaves its range", motion_that_breaks("E13")
+    for what, payload in (
+        ("one slice", b"\0\0\0\1\1x"),
+        ("slice 2 of 2", b"\5\0\2\2\0"),
+        ("slice 2 with frame 1", b"\1\0\2\3\0"),
+        ("slice 0 without motion", b"\0\0\0\2\0"),
+    ):
+        yield f"E23_{what.replace(' ', '_')}.fvc", what, packets(Packet(Kind.REFRESH, payload[0], payload))
     yield "E14_small_file.fvc", "1800 frames missing, in some 170 bytes", packets(_KEY, end(1801))
     yield "E14_keyframe.fvc", "a keyframe 2^32 - 1", packets(_KEY, key((1 << 32) - 1))
     yield "E14_end.fvc", "an END of 2^32 - 1 frames", packets(_KEY, end((1 << 32) - 1))
@@ -166,6 +175,26 @@ def _source_sets() -> Iterator[tuple[str, str, bytes]]:
     yield "E22_again.fvs", "1000 frame headers of one byte", with_pictures(lambda coded: coded + b"\x1a\1\x88" * 1000)
 
 
+def datagram(body: bytes) -> bytes:
+    """A datagram with a right checksum."""
+    return body + struct.pack(">H", binascii.crc_hqx(body, 0xFFFF))
+
+
+def _datagrams() -> Iterator[tuple[str, str, bytes]]:
+    """They are read with the header of Annex B."""
+    whole = datagram(b"\5\0\1x")
+    yield "E24_empty.datagram", "no byte at all", b""
+    yield "E24_large.datagram", "1201 bytes", datagram(b"\5\0\xab\x09" + bytes(1195))
+    yield "E24_crc.datagram", "datagram_crc", whole[:-1] + bytes([whole[-1] ^ 1])
+    yield "E24_cut_entry.datagram", "an entry of two bytes of which one is there", datagram(b"\5\0\2x")
+    yield "E24_frame.datagram", "frame in two bytes where one would do", datagram(b"\x85\0\0\1x")
+    yield "E24_refresh.datagram", "a REFRESH payload with one slice", datagram(b"\5\xc0\6\5\0\0\1\1x")
+    yield "E25_older.datagram", "an entry six frames before frame 5", datagram(b"\5\6\1x")
+    yield "E25_frame.datagram", "a KEY payload of frame 4 at the place of frame 5", datagram(b"\5\x40\3\4\0x")
+
+
+@cache
 def invalid() -> dict[str, Case]:
     """File name -> (what is wrong, bytes); the name begins with the rule."""
-    return {name: (what, data) for part in (_headers, _packets, _source_sets) for name, what, data in part()}
+    parts = (_headers, _packets, _source_sets, _datagrams)
+    return {name: (what, data) for part in parts for name, what, data in part()}

@@ -20,11 +20,12 @@ from invalid_vectors import STREAM, invalid
 from make_vectors import VECTORS, annex_c
 
 from fvc.codec import container
-from fvc.codec.bitstream import SYNC, Kind, Packet, leb128
+from fvc.codec.bitstream import SYNC, Header, Kind, Packet, leb128
 from fvc.codec.container import Damage, StreamReader
 from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.sources import SourceSet
 from fvc.codec.still import decode_still
+from fvc.codec.transport import Datagram
 from fvc.codec.video import VideoReader, read_image
 
 INVALID = VECTORS / "invalid"
@@ -69,6 +70,8 @@ def rule_of_fvc(name: str, data: bytes) -> object:
     try:
         if name.endswith(".fvs"):
             SourceSet.parse(data)
+        elif name.endswith(".datagram"):
+            Datagram.parse(data, Header.parse(STREAM))
         elif name.startswith("E14"):
             play(data, CountingWriter())
         else:
@@ -78,14 +81,23 @@ def rule_of_fvc(name: str, data: bytes) -> object:
     return None
 
 
+def read_by_spec(name: str, data: bytes) -> None:
+    """Raises SpecError."""
+    if name.endswith(".datagram"):
+        spec_decoder.parse_datagram(data, spec_decoder.parse_header(STREAM)[0])
+    elif name.endswith(".fvs"):
+        spec_decoder.parse_sources(data)
+    else:
+        (spec_decoder.check_missing if name.startswith("E14") else spec_decoder.decode_stream)(data)
+
+
 @pytest.mark.parametrize("name", invalid())
 def test_invalid_vectors_break_their_rule(name: str) -> None:
     data, rule = (INVALID / name).read_bytes(), name[:3]
     assert data == invalid()[name][1]
     assert rule_of_fvc(name, data) == rule
-    parse = spec_decoder.parse_sources if name.endswith(".fvs") else spec_decoder.decode_stream
     with pytest.raises(spec_decoder.SpecError) as error:
-        (spec_decoder.check_missing if rule == "E14" else parse)(data)
+        read_by_spec(name, data)
     assert error.value.rule == rule
 
 
