@@ -181,3 +181,5 @@ def test_pose_of_a_frontal_model() -> None:
     points = np.zeros((478, 3), np.float32)
     points[454], points[234], points[152], points[10] = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)
     assert Face(points).pose == (0, 0, 0)
+
+

@@ -20,7 +20,7 @@ from fvc.training.prepare import prepare
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"
 LPIPS = Path(__file__).parent.parent.parent / "shared" / "data" / "weights" / "lpips_squeeze"
 # A tiny network with the interface of load_lpips_squeeze.py, so that the loop can be tested anywhere.
-STAND_IN = """
+STAND_IN = '''
 import torch
 class Net(torch.nn.Module):
     def __init__(self):
@@ -37,7 +37,7 @@ class Lpips(torch.nn.Module):
         return (self.net(2 * a - 1)[0] - self.net(2 * b - 1)[0]).square().mean().view(1, 1, 1, 1)
 def load(path=None, device="cpu"):
     return Lpips().to(device)
-"""
+'''
 
 
 @pytest.fixture(scope="module")
