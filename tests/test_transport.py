@@ -11,7 +11,7 @@ from typing import Any
 import make_vectors
 import pytest
 import spec_decoder
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_vectors import VECTORS, header_of
 from spec_decoder import SpecError
@@ -74,12 +74,14 @@ class TestDatagram:
         ]
 
     @given(st.integers(0, 2**32 - 1), st.lists(st.tuples(st.integers(0, 63), st.binary(max_size=20)), max_size=6))
+    @settings(deadline=None)
     def test_round_trip(self, frame: int, parts: list[tuple[int, bytes]]) -> None:
         entries = tuple(Packet(Kind.MOTION, frame - age, payload) for age, payload in parts if age <= frame)
         data = bytes(Datagram(frame, entries))
         assert Datagram.parse(data, HEADER) == Datagram(frame, entries)
 
     @given(st.integers(0, 10**6), st.integers(-32, 31), st.sampled_from([10, 20, 40, 60]), st.integers(1, 3600))
+    @settings(deadline=None)
     def test_numbers_of_sound(self, frame: int, early: int, frame_ms: int, fps: int) -> None:
         header = header_of(Profile.SUP, audio=Audio(frame_ms, 0), fps=Fraction(fps, 15))
         number = audio_due(frame, header) + early
@@ -110,6 +112,7 @@ class TestDatagram:
                 Datagram.parse(each, HEADER)
 
     @given(st.binary(max_size=60))
+    @settings(deadline=None)
     def test_any_bytes_are_judged_alike(self, junk: bytes) -> None:
         def verdict(parse: Any, *arguments: Any) -> str:
             try:
@@ -158,6 +161,7 @@ class TestPacketizer:
         assert Datagram.parse(last, HEADER).entries[-1].payload == b"tail"
 
     @given(st.lists(st.tuples(st.booleans(), st.integers(0, 1190)), max_size=12), st.integers(0, 6), st.integers(1, 8))
+    @settings(deadline=None)
     def test_no_datagram_is_too_large_and_no_packet_forgotten(
         self, packets: list[tuple[bool, int]], redundancy: int, frames_each: int
     ) -> None:
