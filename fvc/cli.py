@@ -157,7 +157,7 @@ def info(
     _show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
 
 
-@app.command(epilog="Example:  fvc repair talk.fvc.part talk.fvc")
+@app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")
 def repair(
     stream: Annotated[Path, typer.Argument(metavar="IN", help="A .fvc that was cut off, or its .part file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
