@@ -30,7 +30,7 @@ def test_killed_encoder(encoded: Encoded, tmp_path: Path, run: Run, stage: str, 
     """SIGKILL after so many frames: exactly these are in the file, as a finished encode has them."""
     out = tmp_path / "talk.fvc"
     arguments = [sys.executable, "-W", "ignore", "-c", KILLED, encoded.video, out, stage, str(frames)]
-    assert subprocess.run(arguments, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(arguments, check=False, timeout=600).returncode == -signal.SIGKILL
     part, sources = tmp_path / "talk.fvc.part", tmp_path / "talk.fvs.part"
     assert {path.name for path in tmp_path.iterdir()} == {part.name, sources.name}
     if stage == "tracking":
