@@ -166,7 +166,7 @@ def info(
 register(app)
 
 
-@app.command(epilog="Example:  fvc repair talk.fvc.part talk.fvc")
+@app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")
 def repair(
     stream: Annotated[Path, typer.Argument(metavar="IN", help="A .fvc that was cut off, or its .part file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
