@@ -33,7 +33,7 @@ class Anchor:
 
     Attributes:
         system, label: short and full name; encoder: ffmpeg's name of it.
-        options: of the encoder; "{q}" stands for the value that is searched.
+        options: of the encoder; "{q}" stands for the value that is searched, "{aq}" for x265's aq-strength.
         knob: what is searched to reach a rate.
         floor: options that replace `options` for the lowest rate that it can reach; empty: the end of the knob.
         note: what a reader of the settings should know.
@@ -51,46 +51,56 @@ class Anchor:
         """The encoder's options for a value of the knob; None: its floor."""
         if value is None and self.floor:
             return self.floor
-        text = f"{self.knob.worst if value is None else value:g}"
-        return {name: option.replace("{q}", text) for name, option in self.options.items()}
+        quality, strength = self._split(self.knob.worst if value is None else value)
+        return {n: o.replace("{q}", f"{quality:g}").replace("{aq}", f"{strength:g}") for n, o in self.options.items()}
 
     def setting(self, value: float | None) -> str:
         """What distinguishes this point, e.g. "crf 37.25"."""
         if value is None and self.floor:
             return "qp 51"
-        return f"{self.knob.name} {self.knob.worst if value is None else value:g}"
+        quality, strength = self._split(self.knob.worst if value is None else value)
+        return f"{self.knob.name} {quality:g}" + (f" aq-strength {strength:g}" if strength < 1 else "")
+
+    def _split(self, value: float) -> tuple[float, float]:
+        """(crf, aq-strength): past CRF 51, x265 gets coarser as its adaptive quantization is taken back."""
+        if "{aq}" not in "".join(self.options.values()):
+            return value, 1
+        return min(value, 51), round(min(52 - value, 1), 6)
 
     def described(self) -> dict[str, str]:
         """A row of the table of settings."""
-        text = " ".join(f"{name}={value}" for name, value in self.options.items())
+        text = " ".join(f"{name}={value}" for name, value in self.options.items()).replace("{aq}", "1")
+        worst = self._split(self.knob.worst)[0]
         return {
             "system": self.system,
             "label": self.label,
             "encoder": self.encoder,
-            "options": text.replace("{q}", f"<{self.knob.best:g}..{self.knob.worst:g}, searched>"),
+            "options": text.replace("{q}", f"<{self.knob.best:g}..{worst:g}, searched>"),
             "note": self.note,
         }
 
 
-_X265 = "keyint=-1:min-keyint=1:scenecut=0:info=0:log-level=none:pools=none:frame-threads=1"
+_X265 = "keyint=-1:min-keyint=1:scenecut=0:aq-strength={aq}:info=0:log-level=none:pools=none:frame-threads=1"
 _X265_LOW = f"{_X265}:bframes=0:ref=4:aq-mode=1"
+_HEVC_KNOB = Knob("crf", 8, 52, 0.05, 6.5)
 _X264 = "keyint=infinite:scenecut=0:bframes=0:sliced-threads=0:threads=1"
 _SVT = "pred-struct=1:keyint=-1:lookahead=0:scd=0:lp=1:crf={q}"
 
 
-def anchors(effort: str = "slow") -> dict[str, Anchor]:
+def anchors(effort: str = "veryslow") -> dict[str, Anchor]:
     """System -> anchor. `effort`: preset of x265 and x264, "veryslow", "slower" or "slow"."""
     low = {"preset": effort, "tune": "zerolatency", "x265-params": _X265_LOW}
     access = {"preset": effort, "x265-params": _X265}
     known = [
         Anchor(
-            "x265", "x265 low delay", "libx265", {**low, "crf": "{q}"}, Knob("crf", 8, 51, 0.05, 6.5),
-            "HEVC. Its floor is QP 51, the coarsest quantizer that HEVC has.", {**low, "qp": "51"},
+            "x265", "x265 low delay", "libx265", {**low, "crf": "{q}"}, _HEVC_KNOB,
+            "HEVC. Past CRF 51 aq-strength goes from 1 to 0; the floor is QP 51, the coarsest that HEVC has.",
+            {**low, "x265-params": _X265_LOW.format(aq=1), "qp": "51"},
         ),
         Anchor(
-            "x265-ra", "x265 random access", "libx265", {**access, "crf": "{q}"}, Knob("crf", 8, 51, 0.05, 6.5),
+            "x265-ra", "x265 random access", "libx265", {**access, "crf": "{q}"}, _HEVC_KNOB,
             "HEVC with B-frames and lookahead: seconds of delay, no codec for a call; an upper bound.",
-            {**access, "qp": "51"},
+            {**access, "x265-params": _X265.format(aq=1), "qp": "51"},
         ),
         Anchor(
             "svtav1", "SVT-AV1 low delay", "libsvtav1", {"preset": "4", "svtav1-params": _SVT},

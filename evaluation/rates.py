@@ -17,6 +17,8 @@ HEADER_BYTES = 40  # of a datagram: RTP 12, UDP 8, IPv4 20
 MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
 MAX_PAYLOAD = 1200  # bytes of a datagram's payload; what is longer is split
 
+_INSIDE = 0.15  # how far inside its bracket the search looks, so that a rate that moves in jumps is narrowed down too
+
 
 @dataclass(frozen=True)
 class Knob:
@@ -83,20 +85,21 @@ def search(
 
 
 def _guess(tried: dict[float | None, float], knob: Knob, target: float) -> float | None:
-    """The value to try next, from the nearest rates on both sides; None: all between them were tried."""
-    known = sorted((rate, knob.worst if value is None else value) for value, rate in tried.items())
-    below = [(rate, value) for rate, value in known if rate <= target]
-    above = [(rate, value) for rate, value in known if rate > target]
-    rate, value = below[-1]
-    if above:
-        span = math.log2(above[0][0] / rate)
-        wanted = value + (above[0][1] - value) * math.log2(target / rate) / span
+    """The value to try next, between the last one above the target and the first one below it; None: all were tried.
+
+    Rates need not fall steadily: the bracket is one of values, and each guess lies well inside of it.
+    """
+    known = {knob.worst if value is None else value: rate for value, rate in tried.items()}
+    above = max((value for value, rate in known.items() if rate > target), default=None)
+    below = min(value for value, rate in known.items() if rate <= target and (above is None or value > above))
+    if above is None:
+        ends, wanted = (knob.best, below), below - knob.octave * math.log2(target / known[below])
     else:
-        wanted = value - knob.octave * math.log2(target / rate)
-    ends = (value, above[0][1]) if above else (value, knob.best)
+        share = math.log2(known[above] / target) / math.log2(known[above] / known[below])
+        ends, wanted = (above, below), above + (below - above) * min(max(share, _INSIDE), 1 - _INSIDE)
     for shift in (0, knob.step, -knob.step):
         candidate = knob.nearest(wanted + shift)
-        if candidate not in (v for _, v in known) and min(ends) <= candidate <= max(ends):
+        if candidate not in known and ends[0] <= candidate <= ends[1]:
             return candidate
     return None
 

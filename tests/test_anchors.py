@@ -135,6 +135,14 @@ class TestEncode:
         assert row["note"]
 
 
+def test_between_crf_51_and_the_floor(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    """x265's adaptive quantization is taken back there."""
+    anchor = ANCHORS["x265"]
+    assert anchor.setting(51.75) == "crf 51 aq-strength 0.25"
+    floor, last, coarser = (encode(anchor, value, pictures, FPS, tmp_path).bits for value in (None, 51, 51.75))
+    assert floor < coarser < last
+
+
 @pytest.mark.parametrize("name", LOW_DELAY)
 def test_low_delay_never_waits(name: str, files: dict[str, Path], pictures: list[np.ndarray]) -> None:
     """One packet for each picture, coded in the order of display."""

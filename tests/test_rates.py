@@ -58,6 +58,17 @@ class TestSearch:
         assert kbps(search(kbps, FINE, (16,))[16]) in (6, 60)
         assert len(asked) <= 11
 
+    def test_rates_that_wobble_before_a_cliff(self) -> None:
+        """As x265's do towards CRF 51."""
+
+        def kbps(value: float | None) -> float:
+            if value is None:
+                return 5
+            return 20 - value / 4 + 0.3 * math.sin(9 * value) if value < 46 else 8.5 - (value - 46) * 0.8
+
+        found = search(kbps, FINE, (8,))
+        assert kbps(found[8]) == pytest.approx(8, rel=0.05)
+
     def test_known_rates_are_not_asked_for_again(self) -> None:
         asked: list[float | None] = []
         kbps = encoder(5, asked)
