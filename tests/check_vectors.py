@@ -39,8 +39,15 @@ class SpecReader:
     def bits(self, _: int, count: int) -> int:
         return self._decoder.bits(count)
 
-    def value(self, _: int, magnitude: int) -> int:
-        return self._decoder.value(magnitude)
+    def value(self, _: int, part: str, prediction: int, spread: int) -> int:
+        return self._decoder.value(part, prediction, spread)
+
+
+class Given:
+    """Codes nothing: restarts a state with integers that are known."""
+
+    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
+        return value
 
 
 def by_fvc(data: bytes) -> list[Any]:
@@ -56,8 +63,15 @@ def by_fvc(data: bytes) -> list[Any]:
             continue
         is_key, integers = item.kind == bitstream.Kind.KEY, None
         if is_key or (follows == item.number and item.payload):
-            coded = bitstream.KeyPayload.parse(item.payload).coded if is_key else item.payload
-            integers = state.code((RangeReader or SpecReader)(coded), None, is_key)
+            coded, restarts = item.payload, False
+            if is_key:
+                coded = bitstream.KeyPayload.parse(coded).coded
+            elif item.kind == bitstream.Kind.REFRESH:
+                refresh = bitstream.RefreshPayload.parse(coded)
+                coded, restarts = refresh.motion, refresh.slice == 0
+            integers = state.code((RangeReader or SpecReader)(coded), None, is_key) if coded else None
+            if restarts and integers is not None:
+                state.code(Given(), integers, True)
         follows = item.number + 1 if is_key or follows == item.number else -1
         found.append([item.number, integers])
     return found

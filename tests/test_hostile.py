@@ -30,6 +30,7 @@ from fvc.codec.video import VideoReader, read_image
 
 INVALID = VECTORS / "invalid"
 HEADER = STREAM[:74]
+KEYFRAME = STREAM[74 : Packet.parse(STREAM, 74)[1]]
 SOURCES = (VECTORS / "sources.fvs").read_bytes()
 
 
@@ -179,7 +180,8 @@ def test_false_end_packets_do_not_cost_a_megabyte_each(monkeypatch: pytest.Monke
 
 def test_a_small_end_packet_is_found_behind_many_false_ones() -> None:
     false = bytes(Packet(Kind.KEY, 1, b"\0\0")) + b"\xc0" + leb128(1000)
-    reader = StreamReader(io.BytesIO(STREAM[:0xCE] + false * 40 + bytes(1010) + STREAM[0x4A:0x96] + STREAM[0xCE:]))
+    at_end = STREAM.rindex(bytes(Packet.parse(STREAM, len(STREAM) - 8 - int.from_bytes(STREAM[-8:-4], "big"))[0]))
+    reader = StreamReader(io.BytesIO(STREAM[:at_end] + false * 40 + bytes(1010) + KEYFRAME + STREAM[at_end:]))
     assert sum(isinstance(item, Damage) for item in reader.packets()) > container._MAX_FALSE_ENDS
     assert reader.end is not None
     assert reader.end.frames == 4
@@ -199,7 +201,7 @@ def test_a_small_file_makes_little_video(fps: bytes) -> None:
     header = bytes(body) + struct.pack(">I", zlib.crc32(body))
     for frames in (900, 1200, 9000, 144_000, (1 << 32) - 1):
         payload = leb128(frames) + b"\0\0"
-        data, video = header + STREAM[74:0x96] + bytes(Packet(Kind.END, 0, payload)), CountingWriter()
+        data, video = header + KEYFRAME + bytes(Packet(Kind.END, 0, payload)), CountingWriter()
         with suppress(FvcError):
             play(data, video)
         assert (video.frames == frames) or rule_of_fvc("E14", data) == "E14"

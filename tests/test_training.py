@@ -46,7 +46,7 @@ needs_weights = pytest.mark.skipif(
     not WEIGHTS.is_dir(), reason="needs ../shared/data/weights, which only developers have"
 )
 # A tiny network with the interface of load_lpips_squeeze.py, so that the loop can be tested anywhere.
-STAND_IN = '''
+STAND_IN = """
 import torch
 class Net(torch.nn.Module):
     def __init__(self):
@@ -64,7 +64,7 @@ class Lpips(torch.nn.Module):
         return (self.net(2 * a - 1)[0] - self.net(2 * b - 1)[0]).square().mean().view(1, 1, 1, 1)
 def load(path=None, device="cpu"):
     return Lpips().to(device)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
