@@ -101,7 +101,7 @@ def main() -> int:
     for path in sorted(VECTORS.glob("*.fvc")):
         data, expected = path.read_bytes(), json.loads(path.with_suffix(".json").read_text())["frames"]
         theirs = [[number, found] for number, found in spec_decoder.decode_stream(data)["frames"]]
-        # refresh.fvc lacks packets; what fills them from slices (`codec.recovery`) is for spec_decoder alone to show here
+        # refresh.fvc lacks packets; filling them from slices (`codec.recovery`) is left to spec_decoder here
         same = path.name == "refresh.fvc" or by_fvc(data) == expected, theirs == expected
         failed += same != (True, True)
         integers += sum(len(values) for _, parts in expected if parts for values in parts.values())
