@@ -20,13 +20,11 @@ import constriction
 import numpy as np
 
 from fvc.codec.errors import StreamError
-from fvc.codec.priors import SHAPE_STEPS, load
+from fvc.codec.priors import FINE, SHAPE_STEPS, load
 
 _REACH = 16  # q in [-16, 16] has a symbol of its own; symbol 33 is the escape
 ESCAPE = 2 * _REACH + 1
 _TOTAL = 1 << 16
-FINE = 12  # predictions are in 1/4096 of a step
-OCTAVE = 32  # spreads are in 1/32 octave; 0 is 1/16 of a step
 N_SPREADS = 48  # classes of spread, 1/8 octave each, before the shift
 _MAX_SHIFT = 12
 _MAX_ESCAPE_BITS = 20

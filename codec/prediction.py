@@ -19,9 +19,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fvc.codec.entropy import FINE, OCTAVE
 from fvc.codec.errors import StreamError
-from fvc.codec.priors import PartPriors, load
+from fvc.codec.priors import FINE, OCTAVE, PartPriors, load
 from fvc.codec.quantizer import PAPER
 
 _MEAN = 8  # running means are in 1/256 of a step

@@ -16,6 +16,8 @@ from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import PART_SHAPES
 
 MAGIC = b"FVCP\1"
+FINE = 12  # predictions are in 1/4096 of a step
+OCTAVE = 32  # spreads are in 1/32 octave; 0 is 1/16 of a step
 SHAPE_STEPS = 1024  # of a shape, 1/64 of a spread each
 
 
