@@ -65,9 +65,9 @@ class Concealment:
         return self._drawn[1], Shown.DECODED
 
     def _guess(self, index: int, number: int, sample: DrivingSample) -> tuple[DrivingSample | None, Shown]:
-        behind = next((known for known in self._known if known[0] > index), None)
-        if behind is not None and behind[1] is not None:
-            return self._between(index, sample, *behind), Shown.CONCEALED
+        next_known, behind = next((known for known in self._known if known[0] > index), (-1, None))
+        if behind is not None:
+            return self._between(index, sample, next_known, behind), Shown.CONCEALED
         guess = number, min(index - number, self.reach)
         if guess == self._last:
             return None, Shown.HELD

@@ -49,7 +49,9 @@ class Provenance:
     def parse(cls, text: str) -> Provenance | None:
         """The inverse of `str`; None for any other text."""
         found = _FORM.fullmatch(text)
-        return cls(**{**found.groupdict(), "foreign": bool(found["foreign"])}) if found else None
+        if not found:
+            return None
+        return cls(found["version"], found["stream"], found["sources"], bool(found["foreign"]), found["weights"])
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
