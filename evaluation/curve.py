@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,12 +42,16 @@ class Curve:
     def kbps(self, value: float | None) -> float:
         """Rate of a value, coded now or before."""
         if value not in self.frame_bytes:
-            self.progress(self.anchor.label, len(self.frame_bytes), None)
-            make = partial(encode, self.anchor, value, self.clip.pictures(), self.clip.fps, self.work)
+            make = partial(encode, self.anchor, value, self._pictures(), self.clip.fps, self.work)
             encoded = self.cache.get(self.name(value), Encoded.load, make, Encoded.save)
             self.file(value).write_bytes(encoded.matroska)
             self.frame_bytes[value] = encoded.frame_bytes
         return self.bits(value) / self.clip.seconds / 1000
+
+    def _pictures(self) -> Iterator[np.ndarray]:
+        for picture in self.clip.pictures():
+            self.progress(self.anchor.label, len(self.frame_bytes), None)
+            yield picture
 
     def bits(self, value: float | None) -> int:
         """Of the clip at a value that was tried."""

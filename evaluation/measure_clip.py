@@ -12,13 +12,14 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -37,6 +38,8 @@ from fvc.evaluation.ours import Run, run_fvc
 from fvc.evaluation.pictures import Originals, write_lossless
 from fvc.evaluation.summary import COMPARED, against, curve_of
 from fvc.files import Note, Progress, silent
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,8 @@ def measure_clip(
         judge = Judge(clip, settings.metric_weights, settings.every, cache)
         points = [_our_point(run, clip, judge, settings, progress) for run in ours]
         curves = [Curve(a, clip, Path(work), cache, progress) for a in _chosen(settings)]
-        with ThreadPoolExecutor(settings.threads) as pool:
-            measured = pool.map(partial(_measure_anchor, settings, judge, points[0], frames), curves)
-            of = {curve.anchor.system: found for curve, found in zip(curves, measured, strict=True)}
+        measured = _in_threads(partial(_measure_anchor, settings, judge, points[0], frames), curves, settings.threads)
+        of = {curve.anchor.system: found for curve, found in zip(curves, measured, strict=True)}
     return {
         "error": None,
         "seconds": clip.seconds,
@@ -97,6 +99,26 @@ def measure_clip(
         "points": points + [point for anchor_points in of.values() for point in anchor_points],
         **against(points, of, ours[0].source_bytes),
     }
+
+
+def _in_threads(work: Callable[[Curve], _T], curves: Sequence[Curve], threads: int) -> list[_T]:
+    """`work` on all curves. Where one fails, or the program is asked to end, the others stop at their next frame."""
+    stopping = threading.Event()
+    for curve in curves:
+        curve.progress = partial(_unless, stopping, curve.progress)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            return list(pool.map(work, curves))
+        except BaseException:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _unless(stopping: threading.Event, progress: Progress, stage: str, done: float, total: float | None) -> None:
+    if stopping.is_set():
+        raise FvcError("stopped")
+    progress(stage, done, total)
 
 
 def _single_thread() -> None:

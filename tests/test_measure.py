@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,32 @@ class TestRun:
         assert printed["command"].startswith("fvc measure ")
         assert printed == json.loads((out / "results.json").read_text())
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_stops_soon_when_told_to(self, clip: Path, tmp_path: Path) -> None:
+        """The other anchors' threads do not go on with their encodes and metrics."""
+        command = [
+            sys.executable,
+            "-m",
+            "fvc",
+            "measure",
+            clip,
+            "--out",
+            tmp_path / "out",
+            "--cache",
+            tmp_path / "cache",
+        ]
+        options = ["--fps", FPS, "--profiles", "sup", "--codecs", "x265,x265-ra"]
+        process = subprocess.Popen([*map(str, command), *options], stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 300
+            while not list((tmp_path / "cache").glob("anchor-*")) and time.monotonic() < deadline:
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.terminate()
+            assert process.wait(60) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+        assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
     def test_nothing_is_left_where_all_fail(self, measured: Measured, tmp_path: Path) -> None:
         for name in ("a.mp4", "b.mp4"):
