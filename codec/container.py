@@ -79,6 +79,11 @@ def begins_keyframe(packet: Packet) -> bool:
     return packet.kind == Kind.KEY
 
 
+def has_face(packet: Packet) -> bool:
+    """Whether the sender saw a face in the frame of a MOTION, KEY or REFRESH packet."""
+    return bool(RefreshPayload.parse(packet.payload).motion if packet.kind == Kind.REFRESH else packet.payload)
+
+
 @dataclass(frozen=True)
 class Damage:
     """Bytes [start, stop) of the stream are unusable."""

@@ -18,8 +18,6 @@ from fvc.codec.recovery import Integers, MotionDecoder
 from fvc.codec.sample import DrivingSample
 from fvc.codec.video import Frame
 
-__all__ = ["Decoder", "MotionDecoder", "Tally"]
-
 DrawNetwork = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 

@@ -53,6 +53,17 @@ class MotionState:
             for name, part in self._parts.items()
         }
 
+    def restart(self, integers: Mapping[str, list[int]]) -> None:
+        """Sets the state that a keyframe with these integers leaves; codes nothing."""
+        self.code(_Given(), integers, key=True)
+
+
+class _Given:
+    """A coder that codes nothing: all values are known."""
+
+    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
+        return value
+
 
 def _scaled(errors: np.ndarray, finer: int) -> np.ndarray:
     """Errors in a step that is halved `finer` times, or doubled -`finer` times; at least 1."""

@@ -145,7 +145,7 @@ class MotionDecoder:
             motion = item.motion if isinstance(item, RefreshPayload) else item.payload
             integers = self._state.code(RangeReader(motion), None, False) if motion else None
             if integers is not None and isinstance(item, RefreshPayload) and item.slice == 0:
-                self._state.code(_Given(), integers, True)
+                self._state.restart(integers)
             decoded.append((number, integers))
 
     @contextmanager
@@ -162,10 +162,3 @@ class MotionDecoder:
             self._oldest = number + 1
             for old in [n for n in self._waiting if n <= number]:
                 del self._waiting[old]
-
-
-class _Given:
-    """A coder that codes nothing: the state is restarted with integers that are known."""
-
-    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
-        return value

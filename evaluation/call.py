@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import fvc
-from fvc.codec.bitstream import Header, Kind, Packet, RefreshPayload
+from fvc.codec.bitstream import Header, Kind, Packet
 from fvc.codec.container import StreamReader
 from fvc.codec.crop import cut
 from fvc.codec.decoder import Decoder, DrawNetwork
@@ -96,11 +96,6 @@ def coded(talk: Talk, header: Header, refresh: int = 0) -> Iterator[Packet]:
 
 def _no_network(_: np.ndarray) -> dict[str, np.ndarray]:
     raise AssertionError("samples are given")
-
-
-def has_face(packet: Packet) -> bool:
-    """Whether the sender saw a face in the packet's frame."""
-    return bool(RefreshPayload.parse(packet.payload).motion if packet.kind == Kind.REFRESH else packet.payload)
 
 
 def with_interval(header: Header, seconds: float) -> Header:

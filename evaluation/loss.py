@@ -29,11 +29,12 @@ import numpy as np
 
 from fvc.codec.bitstream import Packet
 from fvc.codec.concealment import Shown
+from fvc.codec.container import has_face
 from fvc.codec.errors import FvcError
 from fvc.codec.sample import Profile
 from fvc.codec.tracking import SUP, FaceTracker
 from fvc.codec.transport import Packetizer
-from fvc.evaluation.call import IP_UDP, Talk, call, coded, has_face, load_talk, with_interval
+from fvc.evaluation.call import IP_UDP, Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.channel import Channel, Link
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from fvc.codec.bitstream import MAGIC as STREAM_MAGIC
-from fvc.codec.bitstream import VERSION, Kind, RefreshPayload
-from fvc.codec.container import Damage, StreamReader, begins_keyframe
+from fvc.codec.bitstream import VERSION, Kind
+from fvc.codec.container import Damage, StreamReader, begins_keyframe, has_face
 from fvc.codec.provenance import read_provenance
 from fvc.codec.sources import SourceSet
 from fvc.files import PathLike, is_source_set, naming, open_stream, read_limited, read_source_set
@@ -55,10 +55,7 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
             frames = item.number + 1
             motion += len(item.payload)
             count["keyframes"] += begins_keyframe(item)
-            is_slice = item.kind == Kind.REFRESH
-            count["frames_without_face"] += not (
-                RefreshPayload.parse(item.payload).motion if is_slice else item.payload
-            )
+            count["frames_without_face"] += not has_face(item)
     frames = reader.end.frames if reader.end else frames
     seconds = float(frames / header.fps)
 

@@ -43,13 +43,6 @@ class SpecReader:
         return self._decoder.value(part, prediction, spread)
 
 
-class Given:
-    """Codes nothing: restarts a state with integers that are known."""
-
-    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
-        return value
-
-
 def by_fvc(data: bytes) -> list[Any]:
     """[frame number, integers or None] of each frame, as `fvc.codec.decoder.MotionDecoder` finds them."""
     reader = container.StreamReader(io.BytesIO(data))
@@ -71,7 +64,7 @@ def by_fvc(data: bytes) -> list[Any]:
                 coded, restarts = refresh.motion, refresh.slice == 0
             integers = state.code((RangeReader or SpecReader)(coded), None, is_key) if coded else None
             if restarts and integers is not None:
-                state.code(Given(), integers, True)
+                state.restart(integers)
         follows = item.number + 1 if is_key or follows == item.number else -1
         found.append([item.number, integers])
     return found

@@ -22,10 +22,10 @@ import fvc.api
 from fvc.codec.bitstream import Header, KeyPayload, Kind, Packet
 from fvc.codec.container import Damage, StreamReader
 from fvc.codec.crop import SIDE
-from fvc.codec.decoder import MotionDecoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.output import write_image
+from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import Frame, VideoReader, read_image
 from fvc.encoding import parse_fps

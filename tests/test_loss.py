@@ -20,6 +20,7 @@ from make_vectors import code, header_of, no_network, walk
 import fvc
 from fvc.codec.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.concealment import Concealment, Shown
+from fvc.codec.container import has_face
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, check_refresh
 from fvc.codec.errors import StreamError, UsageError
@@ -28,7 +29,7 @@ from fvc.codec.recovery import WINDOW, MotionDecoder
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.transport import Depacketizer, Packetizer
 from fvc.evaluation import long_call, loss
-from fvc.evaluation.call import Talk, call, coded, has_face, read_talk
+from fvc.evaluation.call import Talk, call, coded, read_talk
 from fvc.evaluation.channel import Channel, Link
 
 INTERVAL, FRAMES, SLICES = 10, 60, 4

@@ -28,10 +28,10 @@ from spec_decoder import SpecError
 from fvc.codec import bitstream, entropy, prediction, priors, sources, still, transport
 from fvc.codec.bitstream import Audio, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import Damage, StreamReader, read_index
-from fvc.codec.decoder import MotionDecoder
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import StreamError
 from fvc.codec.quantizer import PAPER, Quantizer, to_integers
+from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import PART_SHAPES, Profile
 from fvc.codec.sources import SourceSet
 

@@ -25,9 +25,10 @@ import spec_decoder
 from fvc.codec.audio import OpusDecoder, OpusParams
 from fvc.codec.bitstream import SYNC, EndPayload, Header, Kind, Packet
 from fvc.codec.container import Damage, StreamReader, read_index
-from fvc.codec.decoder import Decoder, MotionDecoder
+from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.quantizer import to_sample
+from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import PART_SHAPES
 from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
