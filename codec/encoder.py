@@ -14,12 +14,9 @@ from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_integers
 from fvc.codec.sample import DrivingSample
-from fvc.codec.smoothing import OneEuro
+from fvc.codec.smoothing import SampleSmoother
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
-
-# Cutoff at rest (Hz) and quickness of the learned parts' filters.
-SMOOTHING = {"unsup": (1.5, 4.0), "jac": (1.5, 2.0), "expr": (1.5, 2.0)}
 
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -48,11 +45,8 @@ class Encoder:
         bits = {part: header.quantizers[part].bits for part in header.profile.parts}
         self._state = MotionState(header.profile.parts, bits)
         self._last_key: int | None = None
-        self._filters = self._new_filters()
+        self._smooth = SampleSmoother(float(header.fps))
         self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
-
-    def _new_filters(self) -> dict[str, OneEuro]:
-        return {part: OneEuro(float(self._header.fps), *SMOOTHING[part]) for part in SMOOTHING}
 
     def encode(self, frame: Frame) -> Packet:
         """Tracks and codes a frame."""
@@ -64,16 +58,11 @@ class Encoder:
     def encode_tracked(self, frame: Frame, sup: np.ndarray | None) -> Packet:
         """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds."""
         if sup is None:
-            self._filters = self._new_filters()
+            self._smooth.reset()
             return self._motion(frame.index, b"")
         crop = self._header.crop
         sample = make_sample(cut(frame.rgb, crop), to_crop(sup, crop), self._network)
-        return self.encode_sample(frame.index, self._smoothed(sample))
-
-    def _smoothed(self, sample: DrivingSample) -> DrivingSample:
-        """The learned parts filtered over time; the tracker filters the landmarks itself."""
-        parts = {p: self._filters[p](v) if p in self._filters else v for p, v in sample.parts.items()}
-        return DrivingSample(parts)
+        return self.encode_sample(frame.index, self._smooth(sample))
 
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""

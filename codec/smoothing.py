@@ -9,6 +9,11 @@ import math
 
 import numpy as np
 
+from fvc.codec.sample import DrivingSample
+
+# Cutoff at rest (Hz) and quickness of the learned parts' filters.
+_LEARNED = {"unsup": (1.5, 4.0), "jac": (1.5, 2.0), "expr": (1.5, 2.0)}
+
 
 class OneEuro:
     """Filters arrays of one shape, one per frame.
@@ -38,3 +43,19 @@ class OneEuro:
     def _share(self, cutoff: np.ndarray | np.float32) -> np.ndarray:
         """Weight of the new value for a cutoff in Hz."""
         return np.asarray(1 / (1 + self._rate / (2 * math.pi * cutoff)))
+
+
+class SampleSmoother:
+    """Filters the learned parts of driving samples over time; the tracker filters the landmarks itself."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self.reset()
+
+    def reset(self) -> None:
+        """The next sample has nothing to do with those before: the face was lost."""
+        self._filters = {part: OneEuro(self._rate, *cutoffs) for part, cutoffs in _LEARNED.items()}
+
+    def __call__(self, sample: DrivingSample) -> DrivingSample:
+        """The filtered sample."""
+        return DrivingSample({p: self._filters[p](v) if p in self._filters else v for p, v in sample.parts.items()})

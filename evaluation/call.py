@@ -26,7 +26,10 @@ from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Depacketizer, Packetizer
 from fvc.codec.video import Frame, VideoReader
+from fvc.decoding import draw_network
 from fvc.evaluation.channel import Channel
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import preset_of
 
 IP_UDP = 28  # bytes of IPv4 and UDP before each datagram
 
@@ -45,6 +48,12 @@ class Talk:
     source_set: SourceSet
     samples: list[DrivingSample | None]
     landmarks: list[np.ndarray | None]
+
+    def draw_network(self) -> DrawRuntime:
+        """The real one, of the installed weights that the clip was encoded with."""
+        preset = preset_of(self.header.model_hash)
+        assert preset is not None
+        return draw_network(preset, self.source_set, self.header.profile)
 
     def place(self, frame: int) -> int:
         """The clip's frame that a call shows as its frame number `frame`: forth and back, again and again."""

@@ -27,8 +27,6 @@ from fvc.codec.quantizer import to_integers
 from fvc.codec.transport import Packetizer
 from fvc.evaluation.call import Played, Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.channel import Channel, Link
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
 
 
 def resident_kib() -> int:
@@ -41,9 +39,7 @@ class SparseDraw:
     """The real draw network, asked for every N-th picture only; in between the last one stands for all."""
 
     def __init__(self, talk: Talk, every: int) -> None:
-        preset = preset_of(talk.header.model_hash)
-        assert preset is not None
-        self._draw = DrawRuntime(preset, talk.source_set.pictures, [s.parts for s in talk.source_set.samples])
+        self._draw = talk.draw_network()
         self._every, self._asked, self._picture = every, 0, np.zeros((256, 256, 3), np.uint8)
 
     def __call__(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:

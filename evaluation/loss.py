@@ -36,8 +36,6 @@ from fvc.codec.tracking import SUP, FaceTracker
 from fvc.codec.transport import Packetizer
 from fvc.evaluation.call import IP_UDP, Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.channel import Channel, Link
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
 
 _OUTER_EYES = SUP.index(33), SUP.index(263)
 
@@ -49,10 +47,7 @@ class Eye:
     """
 
     def __init__(self, talk: Talk, tracker: FaceTracker) -> None:
-        parts, source_set = talk.header.profile.parts, talk.source_set
-        preset = preset_of(talk.header.model_hash)
-        assert preset is not None
-        self._draw = DrawRuntime(preset, source_set.pictures, [s.only(parts).parts for s in source_set.samples])
+        self._draw = talk.draw_network()
         self._tracker, self._seen = tracker, dict[bytes, np.ndarray | None]()
         self._asked: Mapping[str, np.ndarray] = {}
 

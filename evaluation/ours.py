@@ -14,9 +14,9 @@ import fvc
 from fvc.codec.bitstream import Crop, Kind, Packet
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError
+from fvc.decoding import draw_network
 from fvc.evaluation.pictures import write_lossless
 from fvc.files import Note, Progress, open_stream, read_source_set
-from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of
 
 
@@ -67,5 +67,4 @@ def _decoder(header: Any, sources: Path) -> Decoder:
     source_set = read_source_set(sources)
     preset = preset_of(header.model_hash)
     assert preset is not None
-    samples = [sample.only(header.profile.parts).parts for sample in source_set.samples]
-    return Decoder(header, DrawRuntime(preset, source_set.pictures, samples), source_set.samples[0])
+    return Decoder(header, draw_network(preset, source_set, header.profile), source_set.samples[0])

@@ -15,18 +15,18 @@ import numpy as np
 
 from fvc.codec.bitstream import Header
 from fvc.codec.container import StreamWriter
-from fvc.codec.crop import cut, to_crop
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder, make_sample
-from fvc.codec.errors import InputError, UsageError
+from fvc.codec.encoder import Encoder
+from fvc.codec.errors import UsageError
 from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import Profile
-from fvc.codec.sources import SourceSet, code_pictures
-from fvc.encoding import SOURCE_CRF
+from fvc.codec.sources import SourceSet
+from fvc.decoding import draw_network
+from fvc.encoding import TrackedClip, choose_sources
 from fvc.evaluation.clips import Clip
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, MotionRuntime
-from fvc.models.weights import folder_of, model_hash, shipped, verify
+from fvc.models.runtime import MotionRuntime
+from fvc.models.weights import folder_of, shipped, verify
 
 DEFAULT_PROFILE = Profile.SUP_UNSUP_EXPR
 KEYFRAME_SECONDS = 5  # what `fvc encode` does unless it is told otherwise
@@ -122,25 +122,17 @@ class Call:
 
     def __post_init__(self) -> None:
         clip, system, network = self.clip, self.system, _motion(self.system.weights)
-        parts = system.profile.parts
-        chosen, self._sup = clip.seen.sources(), clip.seen.sup_of()
-        pictures = {f.index: cut(f.rgb, clip.crop) for f in clip.video.frames(clip.rate, only=set(chosen))}
-        if missing := set(chosen) - set(pictures):
-            raise InputError(f"{clip.name}: frame {min(missing)} could not be read a second time")
-        coded, drawn = code_pictures([pictures[index] for index in chosen], SOURCE_CRF)
-        samples = tuple(
-            make_sample(picture, to_crop(self._sup[index], clip.crop), network).only(parts)
-            for index, picture in zip(chosen, drawn, strict=True)
-        )
-        self.sources = SourceSet(system.profile, model_hash(system.weights), coded, drawn, samples)
+        tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
+        self.sources, _ = choose_sources(clip.video, tracked, system.profile, network, system.weights, canvas=False)
+        self._sup = clip.seen.sup_of()
         header = Header(
-            system.profile, {part: PAPER[part] for part in parts}, clip.rate, round(KEYFRAME_SECONDS * clip.rate),
-            clip.crop, self.sources.model_hash, self.sources.sources_hash, self.sources.pixels_hash,
+            system.profile, {part: PAPER[part] for part in system.profile.parts}, clip.rate,
+            round(KEYFRAME_SECONDS * clip.rate), clip.crop, self.sources.model_hash, self.sources.sources_hash, self.sources.pixels_hash,
         )  # fmt: skip
         self._writer = StreamWriter(BytesIO(), header)
         self._encoder = Encoder(header, network)
-        draw = DrawRuntime(system.weights, drawn, [sample.parts for sample in samples])
-        self._decoder = Decoder(header, draw, samples[0])
+        draw = draw_network(system.weights, self.sources, system.profile)
+        self._decoder = Decoder(header, draw, self.sources.samples[0])
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(original crop, drawn picture) of every frame, uint8 [256, 256, 3]."""

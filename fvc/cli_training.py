@@ -89,12 +89,12 @@ def fit_priors(
     """Learn from face clips what motion is usual: what `codec/priors.bin` holds (needs fvc[train])."""
     from fvc.codec.output import atomic_write
     from fvc.models.presets import DEFAULT
-    from fvc.models.weights import shipped
+    from fvc.models.weights import require_shipped
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    if (name := preset or DEFAULT) not in shipped():
-        raise UsageError(f"preset {name!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
+    name = preset or DEFAULT
+    require_shipped(name)
     with extra("train"):
         from fvc.training.priors import fit_priors as fit
         from fvc.training.tracks import track_folder

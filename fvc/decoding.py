@@ -18,6 +18,8 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.errors import SourcesError, StreamError, UsageError
 from fvc.codec.output import VideoWriter
 from fvc.codec.provenance import Provenance, file_hash
+from fvc.codec.sample import Profile
+from fvc.codec.sources import SourceSet
 from fvc.codec.video import label
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
 from fvc.models.runtime import DrawRuntime
@@ -76,11 +78,8 @@ def decode(
         with naming(stream):
             origin = _origin(loaded, header, file_hash(stream))
         with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
-            source_set = loaded.source_set
-            draw = DrawRuntime(
-                preset, source_set.pictures, [s.only(header.profile.parts).parts for s in source_set.samples]
-            )
-            decoder = Decoder(header, draw, source_set.samples[0])
+            draw = draw_network(preset, loaded.source_set, header.profile)
+            decoder = Decoder(header, draw, loaded.source_set.samples[0])
             sink = _Sink(video, decoder, header, whole, os.path.getsize(stream))
             damaged_places = _play(reader, decoder, sink, stream, note, progress)
     return {
@@ -95,6 +94,11 @@ def decode(
         "audio": header.audio is not None,
         "out": str(target),
     }
+
+
+def draw_network(preset: str, source_set: SourceSet, profile: Profile) -> DrawRuntime:
+    """What draws a stream of this profile from a source set, which may hold more parts than the profile has."""
+    return DrawRuntime(preset, source_set.pictures, [s.only(profile.parts).parts for s in source_set.samples])
 
 
 def _origin(loaded: LoadedSources, header: Header, stream: str) -> Provenance:

@@ -28,7 +28,7 @@ from fvc.codec.video import VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
-from fvc.models.weights import model_hash, shipped
+from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
 SOURCE_CRF, CANVAS_CRF = 20, 36
@@ -83,7 +83,7 @@ def encode(
         clip = _track(video, rate, note, progress)
         network = MotionRuntime(preset)
         progress("sources", 0, None)
-        source_set, whole = _choose_sources(video, clip, kind, network, preset, canvas)
+        source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
         progress("sources", 1, 1)
         sound = _Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
@@ -125,8 +125,7 @@ def _check_sound_and_networks(audio_bitrate: int | None, preset: str) -> None:
     if audio_bitrate is not None and not BITRATES[0] <= audio_bitrate <= BITRATES[1]:
         low, high = (f"{rate // 1000}k" for rate in BITRATES)
         raise UsageError(f"--audio-bitrate {audio_bitrate}: must be {low} to {high}; --no-audio leaves the sound out")
-    if preset not in shipped():
-        raise UsageError(f"preset {preset!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
+    require_shipped(preset)
 
 
 @contextmanager
@@ -145,7 +144,7 @@ def _both_or_none(stream: Path, sources: Path) -> Iterator[tuple[BinaryIO, Sourc
 
 
 @dataclass(frozen=True)
-class _Clip:
+class TrackedClip:
     """What the first pass found: the frames that show the face, and the crop for all of them."""
 
     seen: Survey
@@ -153,7 +152,7 @@ class _Clip:
     crop: Crop
 
 
-def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -> _Clip:
+def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -> TrackedClip:
     total = None if video.duration is None else video.duration * float(rate)
     done = 0
 
@@ -170,13 +169,13 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
         note(f"{video.name}: more than one face; following the largest")
     if missing := seen.frames - len(seen.index):
         note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
-    return _Clip(seen, rate, seen.crop(video.width, video.height))
+    return TrackedClip(seen, rate, seen.crop(video.width, video.height))
 
 
-def _choose_sources(
-    video: VideoReader, clip: _Clip, kind: Profile, network: MotionRuntime, preset: str, canvas: bool
+def choose_sources(
+    video: VideoReader, clip: TrackedClip, kind: Profile, network: MotionRuntime, preset: str, canvas: bool
 ) -> tuple[SourceSet, np.ndarray]:
-    """The source set, and the whole frame that its first picture was cut from."""
+    """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
     chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
     frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=set(chosen))}
     if missing := set(chosen) - set(frames):
@@ -218,7 +217,7 @@ class _Counts:
 
 
 def _write_packets(
-    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: _Clip, sound: _Sound, progress: Progress
+    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: _Sound, progress: Progress
 ) -> _Counts:
     counts, sup_of = _Counts(), clip.seen.sup_of()
 

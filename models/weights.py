@@ -11,7 +11,7 @@ import json
 from functools import cache
 from pathlib import Path
 
-from fvc.codec.errors import FvcError
+from fvc.codec.errors import FvcError, UsageError
 
 GRAPHS = ("motion", "embed", "draw")
 _ROOT = Path(__file__).parent / "weights"
@@ -25,6 +25,12 @@ def folder_of(preset: str) -> Path:
 def shipped() -> list[str]:
     """Presets whose weights are installed."""
     return sorted(path.parent.name for path in _ROOT.glob("*/manifest.json"))
+
+
+def require_shipped(preset: str) -> None:
+    """Raises UsageError for a preset whose weights are not installed."""
+    if preset not in shipped():
+        raise UsageError(f"preset {preset!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
 
 
 def _digest(path: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fvc.codec.sample import PART_SHAPES, DrivingSample
+from fvc.codec.sample import PART_SHAPES
 
 FPS = Fraction(15)
 _VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
@@ -84,28 +84,25 @@ def _track_clip(job: tuple[Path, Path, str, str]) -> Track:
 def _read(clip: Path, preset: str) -> dict[str, np.ndarray]:
     from fvc.codec.bitstream import Crop
     from fvc.codec.crop import cut, to_crop
-    from fvc.codec.encoder import SMOOTHING, make_sample
+    from fvc.codec.encoder import make_sample
     from fvc.codec.quantizer import PAPER, to_integers
-    from fvc.codec.smoothing import OneEuro
+    from fvc.codec.smoothing import SampleSmoother
     from fvc.codec.tracking import FaceTracker
     from fvc.codec.video import VideoReader
     from fvc.models.runtime import MotionRuntime
 
-    network, rows = MotionRuntime(preset), []
-    filters: dict[str, OneEuro] = {}
+    network, rows, smooth = MotionRuntime(preset), [], SampleSmoother(float(FPS))
     with VideoReader(clip) as video, FaceTracker() as tracker:
         for frame in video.frames(FPS):
             face = tracker.track(frame.rgb)
             if face is None:
-                filters = {}
+                smooth.reset()
                 continue
-            filters = filters or {part: OneEuro(float(FPS), *SMOOTHING[part]) for part in SMOOTHING}
             height, width = frame.rgb.shape[:2]
             side = min(height, width)
             crop = Crop(width, height, (width - side) // 2, (height - side) // 2, side)
-            parts = make_sample(cut(frame.rgb, crop), to_crop(face.sup, crop), network).parts
-            smooth = {part: filters[part](value) if part in filters else value for part, value in parts.items()}
-            rows.append(to_integers(DrivingSample(smooth), tuple(PART_SHAPES), PAPER))
+            sample = make_sample(cut(frame.rgb, crop), to_crop(face.sup, crop), network)
+            rows.append(to_integers(smooth(sample), tuple(PART_SHAPES), PAPER))
     return {
         part: np.array([row[part] for row in rows], np.int32).reshape(len(rows), int(np.prod(shape)))
         for part, shape in PART_SHAPES.items()
