@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from fvc.codec.output import atomic_write
 from fvc.evaluation.metrics import MAX_PSNR, METRICS
 from fvc.evaluation.systems import RATES
+from fvc.evaluation.wording import MAIN_METRICS
 
 if TYPE_CHECKING:
     from fvc.evaluation.evaluate import Result
 
-_SHORT = ("lpips", "nme", "csim", "expr", "pose_deg", "mouth", "eyes", "flicker", "lost", "psnr", "ssim")
 _PLOTTED = ("lpips", "nme", "csim", "expr", "flicker", "bits_per_frame")
 GROUP_TITLES = {"rotations": "Rotations (clips that turn)", "frontal": "Frontal", "all": "All clips"}
 
 
-def table(result: Result, group: str, columns: tuple[str, ...] = (*_SHORT, "bits_per_frame")) -> str:
+def table(result: Result, group: str, columns: tuple[str, ...] = (*MAIN_METRICS, "bits_per_frame")) -> str:
     """A markdown table of one group: mean ± standard error."""
     columns = tuple(name for name in columns if name in result.values)
     lines = ["| system | clips | " + " | ".join(f"{name} {_arrow(name)}".strip() for name in columns) + " |"]
@@ -55,7 +55,7 @@ def markdown(result: Result) -> str:
     for group, title in GROUP_TITLES.items():
         parts += [f"## {title}", table(result, group)]
     parts += ["## Rates, all clips", table(result, "all", tuple(RATES))]
-    others = tuple(name for name in METRICS if name not in _SHORT)
+    others = tuple(name for name in METRICS if name not in MAIN_METRICS)
     parts += ["## Second opinions, all clips", table(result, "all", others)]
     meanings = {name: text for name, (text, _) in METRICS.items()} | RATES
     meanings["psnr"] += f"; {MAX_PSNR:g} where frames are identical"

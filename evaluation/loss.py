@@ -32,12 +32,11 @@ from fvc.codec.concealment import Shown
 from fvc.codec.container import has_face
 from fvc.codec.errors import FvcError
 from fvc.codec.sample import Profile
-from fvc.codec.tracking import SUP, FaceTracker
+from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Packetizer
 from fvc.evaluation.call import IP_UDP, Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.channel import Channel, Link
-
-_OUTER_EYES = SUP.index(33), SUP.index(263)
+from fvc.evaluation.metrics import eye_distance, nme
 
 
 class Eye:
@@ -118,15 +117,9 @@ def watch_call(
             truth = talk.landmarks[talk.place(played.frame.index)]
             found = eye.landmarks() if truth is not None else None
             if truth is not None and found is not None:
-                watch.errors.append(nme(truth, found))
+                watch.errors.append(float(nme(truth, found, eye_distance(truth))))
     watch.end()
     return watch, channel
-
-
-def nme(truth: np.ndarray, found: np.ndarray) -> float:
-    """Mean landmark distance over the distance of the outer eye corners in `truth`."""
-    eyes = np.linalg.norm(truth[_OUTER_EYES[0]] - truth[_OUTER_EYES[1]])
-    return float(np.linalg.norm(truth - found, axis=1).mean() / eyes)
 
 
 def row(setting: Setting, calls: Sequence[tuple[Watch, Channel]], seconds: float, fps: float) -> dict[str, Any]:

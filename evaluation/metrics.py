@@ -176,8 +176,18 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    """[T, 33, 2] -> [T], between two of them."""
-    return np.linalg.norm(points[:, pair[0]] - points[:, pair[1]], axis=-1)
+    """[..., 33, 2] -> [...], between two of them."""
+    return np.linalg.norm(points[..., pair[0], :] - points[..., pair[1], :], axis=-1)
+
+
+def eye_distance(sup: np.ndarray) -> np.ndarray:
+    """Sup landmarks [..., 33, 2] -> [...], between the outer eye corners."""
+    return _distance(sup, _OUTER_EYES)
+
+
+def nme(x: np.ndarray, y: np.ndarray, over: np.ndarray) -> np.ndarray:
+    """Mean distance of landmarks [..., K, 2] over `over` [...] -> [...]."""
+    return np.asarray(np.linalg.norm(x - y, axis=-1).mean(-1) / over)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -189,11 +199,8 @@ def _mean(values: np.ndarray) -> float:
 def differences(original: Reference, drawn: Reference) -> dict[str, float]:
     """All metrics that compare columns; frames where one side has no face count in `lost` only."""
     a, b = original.columns, drawn.columns
-    ruler, own_ruler = _distance(a["sup"], _OUTER_EYES), _distance(b["sup"], _OUTER_EYES)
+    ruler, own_ruler = eye_distance(a["sup"]), eye_distance(b["sup"])
     sampled = ruler[:: original.every]
-
-    def nme(x: np.ndarray, y: np.ndarray, over: np.ndarray) -> float:
-        return _mean(np.linalg.norm(x - y, axis=-1).mean(-1) / over)
 
     def gap(pair: tuple[int, int]) -> np.ndarray:
         return np.abs(_distance(a["sup"], pair) / ruler - _distance(b["sup"], pair) / own_ruler)
@@ -201,7 +208,7 @@ def differences(original: Reference, drawn: Reference) -> dict[str, float]:
     turn = np.abs(np.degrees((b["pose"] - a["pose"] + np.pi) % (2 * np.pi) - np.pi))
     has_face = ~np.isnan(a["sup"][:, 0, 0])
     values = {
-        "nme": nme(a["sup"], b["sup"], ruler),
+        "nme": _mean(nme(a["sup"], b["sup"], ruler)),
         "pose_deg": _mean(turn),
         **{f"{angle}_deg": _mean(turn[:, n]) for n, angle in enumerate(("yaw", "pitch", "roll"))},
         "mouth": _mean(gap(_LIPS)),
@@ -212,7 +219,7 @@ def differences(original: Reference, drawn: Reference) -> dict[str, float]:
         if column in a:
             values[name] = _mean(np.clip((a[column] * b[column]).sum(-1), -1, 1))
     if "blendshapes" in a:
-        values["nme_landmarker"] = nme(a["landmarker"], b["landmarker"], sampled)
+        values["nme_landmarker"] = _mean(nme(a["landmarker"], b["landmarker"], sampled))
         values["expr"] = 1 - _mean(np.abs(a["blendshapes"] - b["blendshapes"]).mean(-1))
     if "action_units" in a and "calibration" in a:
         x, y = (np.clip(side["action_units"] - a["calibration"], 0, 5) for side in (a, b))

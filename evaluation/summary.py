@@ -12,6 +12,7 @@ from typing import Any
 
 from fvc.evaluation import rates
 from fvc.evaluation.metrics import METRICS
+from fvc.evaluation.wording import CODECS
 
 COMPARED = ("lpips", "nme")  # what "the same quality" means; the first one that there is leads
 
@@ -81,7 +82,6 @@ def _mean(values: Iterable[float | None]) -> dict[str, Any]:
     }
 
 
-_NAMES = {"x265": "HEVC", "x265-ra": "HEVC random access", "svtav1": "AV1", "x264": "H.264", "vp9": "VP9"}
 _DIGITS = {"lpips": ("LPIPS", 3), "nme": ("NME", 4)}
 
 
@@ -97,9 +97,9 @@ def headline(entries: Sequence[dict[str, Any]]) -> list[str]:
     lines: list[str] = []
     for system in dict.fromkeys(row["system"] for entry in good for row in entry["equal_rate"]):
         needs = _equal_quality(good, system, metric, name)
-        lines.append(f"{'' if lines else f'ours {rate:.2f} kbps; '}{_NAMES[system]} {needs}")
+        lines.append(f"{'' if lines else f'ours {rate:.2f} kbps; '}{CODECS[system]} {needs}")
         lines += _equal_rate(
-            good, system, metric, "at our rate" if len(lines) == 1 else f"{_NAMES[system]} at our rate"
+            good, system, metric, "at our rate" if len(lines) == 1 else f"{CODECS[system]} at our rate"
         )
     if not lines:
         lines.append(f"ours {rate:.2f} kbps" + ("" if value is None else f", {name} {value:.{digits}f}"))

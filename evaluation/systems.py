@@ -127,7 +127,8 @@ class Call:
         self._sup = clip.seen.sup_of()
         header = Header(
             system.profile, {part: PAPER[part] for part in system.profile.parts}, clip.rate,
-            round(KEYFRAME_SECONDS * clip.rate), clip.crop, self.sources.model_hash, self.sources.sources_hash, self.sources.pixels_hash,
+            round(KEYFRAME_SECONDS * clip.rate), clip.crop, self.sources.model_hash, self.sources.sources_hash,
+            self.sources.pixels_hash,
         )  # fmt: skip
         self._writer = StreamWriter(BytesIO(), header)
         self._encoder = Encoder(header, network)

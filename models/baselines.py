@@ -47,6 +47,11 @@ def _decoder() -> nn.Sequential:
     )
 
 
+def _flow(grid: Tensor, coarse: Tensor, maps: Tensor) -> Tensor:
+    """[B, 32, 32, 2]: the sparse motion `coarse` [B, 2, 32, 32] with the residual in the first two maps."""
+    return grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+
+
 def _decode(decoder: nn.Module, features: Tensor, expression: Tensor) -> Tensor:
     """Features [B, 32, 32, 32] and expression code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
     code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
@@ -69,14 +74,14 @@ class FusedGenerator(nn.Module):
         batch, count = sources.shape[:2]
         features = self.encoder(sources.flatten(0, 1)).float()
         maps, _, coarse = self.frontalizer(self.reference.like(points), points)
-        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        flow = _flow(self.grid, coarse, maps)
         weights = maps[:, 2:].unflatten(0, (batch, count)).softmax(1)
         return ((warp(features, flow).unflatten(0, (batch, count)) * weights).sum(1),)
 
     def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
         """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
         maps, _, coarse = self.dense_motion(points, self.reference.like(points))
-        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        flow = _flow(self.grid, coarse, maps)
         return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
 
 
@@ -105,5 +110,5 @@ class FirstOrderGenerator(nn.Module):
             points.presence,
         )  # fmt: skip
         maps, _, coarse = self.dense_motion(points, source)
-        flow = self.grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+        flow = _flow(self.grid, coarse, maps)
         return _decode(self.decoder, warp(features, flow) * torch.sigmoid(maps[:, 2:] + 2), expression)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion
 from fvc.models.keypoints import N_EXPRESSION
-from fvc.models.layers import InvertedResidual, conv_joined, identity_grid, resize, resize_flow, stem, warp
+from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
 
 class Embedding(NamedTuple):
@@ -94,8 +94,7 @@ class ComposedGenerator(nn.Module):
 
         # The vote needs the warped middle level before it is blended.
         middle = warp(source.middle, flow)
-        first, *rest = self.vote
-        blend = blend + nn.Sequential(*rest)(conv_joined(first, middle, blend)).float()
+        blend = blend + run_joined(self.vote, middle, blend).float()
         blend = blend.unflatten(0, (batch, count)).softmax(1).flatten(0, 1)
         middle = (middle * blend).unflatten(0, (batch, count)).sum(1)
         occlusion = torch.sigmoid(maps[:, 5:8] + 2)
@@ -103,8 +102,7 @@ class ComposedGenerator(nn.Module):
         deep = mix(source.deep, NET_SIDE) * occlusion[:, 0:1]
         middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
         fine = mix(source.fine, 128) * resize(occlusion[:, 2:3], 128)
-        first, *rest = self.deep
-        y = nn.Sequential(*rest)(conv_joined(first, deep, motion_features.float(), expression[:, :, None, None]))
+        y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
         y = self.join_middle(self.up_middle(y), middle)
         y = self.join_fine(self.up_fine(y), torch.cat([fine, F.pixel_unshuffle(rgb, 2)], 1))
         y = F.pixel_shuffle(self.out(y).float(), 2)

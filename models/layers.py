@@ -19,6 +19,11 @@ def conv_joined(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
     return total if conv.bias is None else total + conv.bias[:, None, None]
 
 
+def run_joined(layers: nn.Sequential, *parts: Tensor) -> Tensor:
+    """layers(torch.cat(parts, 1)), whose first layer is a convolution, as `conv_joined` does it."""
+    return layers[1:](conv_joined(layers[0], *parts))
+
+
 class InvertedResidual(nn.Module):
     """1x1 expand, 3x3 depthwise, 1x1 project; skip connection where the shape allows it.
 
@@ -39,8 +44,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """[B, inputs, H, W], perhaps in several parts of the channels -> [B, outputs, H', W']."""
-        x, (first, *rest) = parts[0], self.expand
-        y = nn.Sequential(*rest)(conv_joined(first, *parts))
+        x, y = parts[0], run_joined(self.expand, *parts)
         if self.up:
             y = F.interpolate(y, scale_factor=2.0, mode="nearest")
         y = self.project(self.filter(y))

@@ -80,7 +80,7 @@ class Run:
         device = engine.device
         setup.folder.mkdir(parents=True, exist_ok=True)
         preset = PRESETS[recipe.preset]
-        self.profiles, self.most_sources = preset.profiles, getattr(preset, "max_sources", 3)
+        self.profiles, self.most_sources = preset.profiles, preset.max_sources
         self.fullest = max(self.profiles, key=lambda profile: len(PARTS[profile]))
         mean_sup = torch.from_numpy(pack.keypoints.mean(0))
         self.network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
