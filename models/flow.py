@@ -70,6 +70,13 @@ def _affine(at: Points, to: Points) -> Tensor:
     return torch.cat([offset, matrix.flatten(2)], -1)
 
 
+def weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """weights [B, P, K] of values [B * N, K, C] -> [B * N, P, C]; the weights are read once for all N."""
+    batch, channels = len(weights), values.shape[-1]
+    columns = values.unflatten(0, (batch, len(values) // batch)).transpose(1, 2).flatten(2)  # [B, K, N * C]
+    return (weights @ columns).unflatten(-1, (-1, channels)).transpose(1, 2).flatten(0, 1)
+
+
 class SparseMotion(nn.Module):
     """Closed-form motion on a grid of `side`: who votes where (weights), and the displacement that the votes give."""
 
@@ -90,8 +97,11 @@ class SparseMotion(nn.Module):
         return logits.softmax(-1), logits.logsumexp(-1)
 
     def displacement(self, weights: Tensor, at: Points, to: Points) -> Tensor:
-        """[B, P, 2]: by how much each place moves when nothing but the keypoints is known."""
-        motion = weights @ _affine(at, to)
+        """[B * N, P, 2]: by how much each place moves when nothing but the keypoints is known.
+
+        Weights [B, P, K], `at` and `to` [B * N, ...].
+        """
+        motion = weighted(weights, _affine(at, to))
         x, y = self.grid[:, 0], self.grid[:, 1]
         dx = motion[..., 0] + motion[..., 2] * x + motion[..., 3] * y
         dy = motion[..., 1] + motion[..., 4] * x + motion[..., 5] * y

@@ -1,7 +1,7 @@
 """The receiver's networks: source frames -> embedding (once), embedding + driving sample -> picture (per frame).
 
 Nothing is fused into one blurred reference picture, as the paper's Frontalizer does (`models.baselines`). The sources
-keep their features at 32, 64 and 128 and their RGB at 256; the reference position stays the hub, so that there is one
+keep their features at 32 and 64 and their RGB at 256 (which is also all that the decoder sees at 128); the reference position stays the hub, so that there is one
 dense motion network per frame and not N:
 
     once        Frontalizer(reference -> source_n): residual flow_n, confidence_n              cached
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion
+from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
@@ -31,53 +31,62 @@ from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_fl
 class Embedding(NamedTuple):
     """What a composed generator keeps of N sources (all float32, N innermost in the batch: [B * N, ...])."""
 
-    deep: Tensor  # [B * N, 48, 32, 32]
-    middle: Tensor  # [B * N, 32, 64, 64]
-    fine: Tensor  # [B * N, 8, 128, 128]
+    deep: Tensor  # [B * N, Size.deep_kept, 32, 32]
+    middle: Tensor  # [B * N, Size.middle_kept, 64, 64]
     rgb: Tensor  # [B * N, 3, 256, 256]
     residual: Tensor  # [B * N, 3, 32, 32]: residual flow and confidence in the reference position
     position: Tensor  # [B * N, K, 2]
     jacobian: Tensor  # [B * N, K, 2, 2]
 
 
+class Size(NamedTuple):
+    """Channels that decide what a frame costs; what is done once per source set is the same for all sizes."""
+
+    deep_kept: int = 32
+    middle_kept: int = 16
+    deep: int = 72
+    blocks: int = 3
+    middle: int = 48
+    fine: int = 16
+
+
 class ComposedGenerator(nn.Module):
     """Composed flows with local blending. Embedding: see `Embedding`."""
 
-    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
+    def __init__(self, mean_sup: Tensor, n_unsup: int, size: Size = Size()) -> None:  # noqa: B008 (immutable)
         super().__init__()
         points = len(mean_sup), n_unsup
         self.reference = Reference(mean_sup, n_unsup)
-        # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 3 occlusions
-        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 8)
+        # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 2 occlusions
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 7)
         self.sparse = SparseMotion(*points, FLOW_SIDE)
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.encode_fine = nn.Sequential(stem(16), InvertedResidual(16, 16))
-        self.shrink_fine = nn.Conv2d(16, 8, 1)
         self.encode_middle = nn.Sequential(InvertedResidual(16, 32, 4, down=True), InvertedResidual(32, 32, 3))
         self.encode_deep = nn.Sequential(
             InvertedResidual(32, 48, 3, down=True), InvertedResidual(48, 48, 3), InvertedResidual(48, 48, 3)
         )
-        self.vote = nn.Sequential(nn.Conv2d(32 + 1, 12, 3, padding=1), nn.ReLU6(), nn.Conv2d(12, 1, 3, padding=1))
+        self.keep_middle, self.keep_deep = nn.Conv2d(32, size.middle_kept, 1), nn.Conv2d(48, size.deep_kept, 1)
+        self.vote = nn.Sequential(nn.Conv2d(size.middle_kept + 1, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
         self.deep = nn.Sequential(
-            nn.Conv2d(48 + 32 + N_EXPRESSION, 72, 1), *(InvertedResidual(72, 72, 3) for _ in range(4))
+            nn.Conv2d(size.deep_kept + 32 + N_EXPRESSION, size.deep, 1),
+            *(InvertedResidual(size.deep, size.deep, 3) for _ in range(size.blocks)),
         )
-        self.up_middle, self.join_middle = InvertedResidual(72, 48, up=True), InvertedResidual(48 + 32, 48)
-        self.up_fine, self.join_fine = InvertedResidual(48, 32, up=True), InvertedResidual(32 + 8 + 12, 32)
-        self.out = nn.Conv2d(32, 16, 3, padding=1)
+        self.up_middle = InvertedResidual(size.deep, size.middle, 1, up=True)
+        self.join_middle = InvertedResidual(size.middle + size.middle_kept, size.middle, 1.5)
+        self.up_fine = InvertedResidual(size.middle, size.fine, 1, up=True)
+        self.join_fine = InvertedResidual(size.fine + 12, size.fine)
+        self.out = nn.Conv2d(size.fine, 16, 3, padding=1)
         self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
 
     def embed(self, sources: Tensor, points: Points) -> Embedding:
         """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
         rgb = sources.flatten(0, 1)
-        fine = self.encode_fine(rgb)
-        middle = self.encode_middle(fine)
-        deep = self.encode_deep(middle)
+        middle = self.encode_middle(self.encode_fine(rgb))
+        deep, middle = self.keep_deep(self.encode_deep(middle)), self.keep_middle(middle)
         residual, _, _ = self.frontalizer(self.reference.like(points), points)
-        fine = self.shrink_fine(fine)
-        return Embedding(
-            deep.float(), middle.float(), fine.float(), rgb.float(), residual, points.position, points.jacobian
-        )
+        return Embedding(deep.float(), middle.float(), rgb.float(), residual, points.position, points.jacobian)
 
     def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
         """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
@@ -97,14 +106,13 @@ class ComposedGenerator(nn.Module):
         blend = blend + run_joined(self.vote, middle, blend).float()
         blend = blend.unflatten(0, (batch, count)).softmax(1).flatten(0, 1)
         middle = (middle * blend).unflatten(0, (batch, count)).sum(1)
-        occlusion = torch.sigmoid(maps[:, 5:8] + 2)
+        occlusion = torch.sigmoid(maps[:, 5:7] + 2)
         rgb = mix(source.rgb, 256)
         deep = mix(source.deep, NET_SIDE) * occlusion[:, 0:1]
         middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
-        fine = mix(source.fine, 128) * resize(occlusion[:, 2:3], 128)
         y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
         y = self.join_middle(self.up_middle(y), middle)
-        y = self.join_fine(self.up_fine(y), torch.cat([fine, F.pixel_unshuffle(rgb, 2)], 1))
+        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))
         y = F.pixel_shuffle(self.out(y).float(), 2)
         keep = torch.sigmoid(y[:, 3:])
         return keep * rgb + (1 - keep) * torch.sigmoid(y[:, :3])
@@ -123,7 +131,7 @@ class ComposedGenerator(nn.Module):
         looked_up = warp(source.residual, to_reference.repeat_interleave(count, 0))
         sources = Points(source.position, source.jacobian, points.presence.repeat_interleave(count, 0))
         driving = points.each(count)
-        direct = image(self.sparse.displacement(weights.repeat_interleave(count, 0), driving, sources))
+        direct = image(self.sparse.displacement(weights, driving, sources))
         move = direct * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0) + 0.3 * looked_up[:, :2]
         flow = self.grid + move.permute(0, 2, 3, 1)
 
@@ -135,7 +143,7 @@ class ComposedGenerator(nn.Module):
 
         apart = ((centred(driving.position) - centred(sources.position)) ** 2).sum(-1)  # [B * N, K]
         pose = apart.sum(1) / total[:, 0, 0]
-        local = (weights.repeat_interleave(count, 0) @ apart[..., None])[..., 0]  # [B * N, P]
+        local = weighted(weights, apart[..., None])[..., 0]  # [B * N, P]
 
         def nearness(x: Tensor) -> Tensor:
             x = x.unflatten(0, (batch, count))

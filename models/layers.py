@@ -31,9 +31,9 @@ class InvertedResidual(nn.Module):
     first gives the same result for a quarter of the work.
     """
 
-    def __init__(self, inputs: int, outputs: int, expansion: int = 2, up: bool = False, down: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: float = 2, up: bool = False, down: bool = False) -> None:
         super().__init__()
-        hidden = inputs * expansion
+        hidden = round(inputs * expansion)
         self.up, self.skip = up, inputs == outputs and not up and not down
         self.expand = nn.Sequential(nn.Conv2d(inputs, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU6())
         stride = 2 if down else 1

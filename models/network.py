@@ -61,12 +61,20 @@ class Network(nn.Module):
         return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}
 
 
+def load_weights(network: Network, weights: Path) -> None:
+    """Fills `network` from a safetensors file, as float32. Raises ValueError if the file does not fit it."""
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError:  # sizes differ
+        missing, unexpected = [], ["another size"]
+    missing = [name for name in missing if "num_batches" not in name]
+    if missing or unexpected:
+        raise ValueError(f"{weights}: not weights of this preset: {(missing + unexpected)[:3]}")
+
+
 def load_network(weights: Path, preset: str) -> Network:
     """A trained network in evaluation mode, float32. Raises ValueError if the file does not fit the preset."""
     network = PRESETS[preset].build()
-    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    missing = [name for name in missing if "num_batches" not in name]
-    if missing or unexpected:
-        raise ValueError(f"{weights}: not weights of {preset}: {(missing + unexpected)[:3]}")
+    load_weights(network, weights)
     return network.eval()

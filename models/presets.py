@@ -28,7 +28,7 @@ class Preset:
     name: str
     generator: str
     profiles: dict[str, float] = field(
-        default_factory=lambda: {"sup+unsup+expr": 0.5, "sup+unsup": 0.1, "sup": 0.25, "unsup+jac": 0.15}
+        default_factory=lambda: {"sup": 0.8, "sup+unsup": 0.03, "sup+unsup+expr": 0.1, "unsup+jac": 0.07}
     )
     max_sources: int = 3
 

@@ -86,8 +86,8 @@ def _loop(run: Run, began: float, val: Pack | None, perceptual: Any) -> None:
 
 def _validate(run: Run, val: Pack, perceptual: Any, writer: Any = None) -> None:
     """LPIPS and a strip of the averaged network, whose statistics must be fresh."""
-    score = validate(run.average, perceptual, val, run.most_sources, profile=run.fullest)
-    picture = strip(run.average, val, run.most_sources, profile=run.fullest)
+    score = validate(run.average, perceptual, val, run.most_sources, profile=run.main)
+    picture = strip(run.average, val, run.most_sources, profile=run.main)
     cv2.imwrite(str(run.setup.folder / "strip.png"), picture[..., ::-1])
     _log(run, val_lpips=round(score, 4))
     if writer:

@@ -55,6 +55,8 @@ class Recipe:
         three: share of steps with three sources instead of the paper's two.
         scales: the perceptual loss looks at the picture shrunk by these. (SqueezeNet needs 35 pixels: up to 4.)
         coarse: driving keypoints and codes are quantized as on the wire, by up to 2^coarse coarser, drawn per sample.
+        turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.
+        keep_motion: the sender's networks stay as they are, and with them what they say, its priors and its streams.
         adversarial_after: minutes until the discriminator joins; None: never; 0: from scratch, as the paper.
     """
 
@@ -68,9 +70,11 @@ class Recipe:
     schedule: str = "cosine"
     steps: int | None = None
     sampling: str = "spread"
-    three: float = 0.3
+    three: float = 0.5
     scales: tuple[int, ...] = (1, 2)
     coarse: int = 0
+    turning: float = 0.3
+    keep_motion: bool = False
     adversarial_after: float | None = None
     weights: Weights = field(default_factory=Weights)
 

@@ -59,6 +59,7 @@ class Sampler:
     Args:
         sampling: see `recipe.Recipe`.
         coarse: see `recipe.Recipe`.
+        turning: see `recipe.Recipe`.
         temporal: append a neighbour in time as the last driving frame.
 
     Raises:
@@ -66,8 +67,9 @@ class Sampler:
     """
 
     def __init__(
-        self, pack: Pack, seed: int = 0, sampling: str = "spread", coarse: int = 0, temporal: bool = False
-    ) -> None:
+        self, pack: Pack, seed: int = 0, sampling: str = "spread", coarse: int = 0, temporal: bool = False,
+        turning: float = 0.0,
+    ) -> None:  # fmt: skip
         self._pack, self._seed, self._sampling = pack, seed, sampling
         self._coarse, self._temporal = coarse, temporal
         points = pack.keypoints
@@ -85,6 +87,9 @@ class Sampler:
         self._people = [p for p in ([c for c in clips if fits(c)] for clips in pack.people) if p]
         if not self._people:
             raise ValueError(f"no clip has {least} frames and turns by {turn} rad, as sampling {sampling} needs")
+        turns = ([c for c in clips if float(np.ptp(pack.yaw[c.frames])) > _APART] for clips in self._people)
+        self._turners = [clips for clips in turns if clips]
+        self._turning = turning if self._turners else 0.0
         self._next = np.full(len(pack.yaw), -1)
         for clip in pack.clips if temporal else ():
             follows = np.diff(pack.time[clip.frames]) <= _NEIGHBOUR
@@ -131,7 +136,8 @@ class Sampler:
         )
 
     def _clip(self, draw: np.random.Generator) -> Clip:
-        person = self._people[draw.integers(len(self._people))]
+        people = self._turners if draw.random() < self._turning else self._people
+        person = people[draw.integers(len(people))]
         return person[draw.integers(len(person))]
 
     def _papers(self, draw: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:

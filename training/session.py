@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fvc.models.network import load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from fvc.training.data import Batch, DeviceFrames, FileFrames, Prefetch
@@ -37,6 +38,7 @@ class Setup:
         compile: compile the generator with torch.compile.
         tensorboard: write scalars and strips to `folder/tensorboard` (needs tensorboard).
         validate_every, save_every, log_every: steps. calibration: batches to measure batch-norm statistics with.
+        init: weights that a new run starts from.
         stop_at: last step of this call; segment: its wall-clock minutes, loading included.
     """
 
@@ -55,6 +57,7 @@ class Setup:
     save_every: int = 100
     log_every: int = 20
     calibration: int = 24
+    init: Path | None = None
     stop_at: int | None = None
     segment: float | None = None
 
@@ -81,9 +84,12 @@ class Run:
         setup.folder.mkdir(parents=True, exist_ok=True)
         preset = PRESETS[recipe.preset]
         self.profiles, self.most_sources = preset.profiles, preset.max_sources
-        self.fullest = max(self.profiles, key=lambda profile: len(PARTS[profile]))
+        self.main = max(self.profiles, key=self.profiles.__getitem__)
         mean_sup = torch.from_numpy(pack.keypoints.mean(0))
         self.network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        if setup.init is not None:
+            load_weights(self.network, setup.init)
+        self.network.motion.requires_grad_(not recipe.keep_motion)
         self.average = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.network.state_dict())
         self.discriminator = None if recipe.adversarial_after is None else Discriminator().to(device)
@@ -94,6 +100,8 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.step, self.seconds = state["step"], state["seconds"]
         self.network = engine.synchronize_norms(self.network)
+        if recipe.keep_motion:
+            self.network.motion.eval()
         self.step_module = TrainingStep(self.network, recipe, *judges)
         self.wrapped = engine.wrap(self.step_module)
         self.optimizer = self._adam(self.network, state and state["optimizer"])
@@ -112,7 +120,7 @@ class Run:
         kind = DeviceFrames if resident else FileFrames
         self.frames = kind(pack, setup.mirror, device)
         temporal = recipe.weights.temporal > 0
-        self.sampler = Sampler(pack, recipe.seed, recipe.sampling, recipe.coarse, temporal)
+        self.sampler = Sampler(pack, recipe.seed, recipe.sampling, recipe.coarse, temporal, recipe.turning)
         self.batches = Prefetch(lambda step: self.batch(step))
         # bf16 pays where the hardware has it; on a CPU without AVX-512 BF16 or AMX it is emulated, ten times slower.
         on_gpu = engine.is_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -120,7 +128,8 @@ class Run:
 
     def _adam(self, module: nn.Module, state: dict[str, Any] | None) -> torch.optim.AdamW:
         options = {"lr": self.recipe.rate, "betas": (0.5, 0.99), "weight_decay": self.recipe.decay, "fused": True}
-        optimizer = torch.optim.AdamW(module.parameters(), **options)
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, **options)
         if state is not None:
             optimizer.load_state_dict(state)
             for group in optimizer.param_groups:  # this run's options, not those of the run that was saved
@@ -168,15 +177,16 @@ class Run:
 
         A run of fewer steps than `batches` measures with as many as it has steps.
         """
-        norms = [m for m in self.average.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        measured = self.average.generator if self.recipe.keep_motion else self.average
+        norms = [m for m in measured.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
-        self.average.train()
+        measured.train()
         shown = TrainingStep(self.average, self.recipe, None, None)
         for n in range(max(1, min(batches, self.step))):
-            shown.draw(self.batch(-1 - n, self.most_sources), PARTS[self.fullest])
+            shown.draw(self.batch(-1 - n, self.most_sources), PARTS[self.main])
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.average.eval()

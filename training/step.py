@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvc.codec.quantizer import PAPER, Quantizer
+from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
 from fvc.models.network import Network
 from fvc.training.data import Batch
 from fvc.training.losses import ExpressionLoss, equivariance_loss, perceptual_loss, region_weights, temporal_loss
@@ -41,8 +42,7 @@ class TrainingStep(nn.Module):
         The sources are embedded once and drawn from D times.
         """
         network, (count, many) = self.network, batch.driving.shape[:2]
-        everything = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
-        unsup, jacobians, code = network.motion(everything)
+        unsup, jacobians, code = self._motion(batch, parts)
         split = count * batch.sources.shape[1]
         points = network.points(batch.source_keypoints.flatten(0, 1), unsup[:split], jacobians[:split], parts)
         embedding = network.generator.embed(batch.sources, points)
@@ -57,13 +57,24 @@ class TrainingStep(nn.Module):
             pictures.append(network.generator.draw(embedding, network.points(sup, moved, turned, parts), expression))
         return torch.stack(pictures, 1), driving["unsup"][:, 0], driving["jac"][:, 0]
 
+    def _motion(self, batch: Batch, parts: set[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the sender's networks say of all frames, sources first; not asked where nobody learns or listens."""
+        frames = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
+        if parts == {"sup"} and self._recipe.keep_motion:
+            return (
+                frames.new_zeros(len(frames), N_UNSUP, 2), frames.new_zeros(len(frames), N_UNSUP, 2, 2),
+                frames.new_full((len(frames), N_EXPRESSION), 0.5),
+            )  # fmt: skip
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._recipe.keep_motion):
+            return self.network.motion(frames)
+
     def forward(self, batch: Batch, parts: set[str]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Returns the loss without its adversarial terms, the pictures, and the terms by name, detached."""
         pictures, unsup, jacobians = self.draw(batch, parts)
         terms = self._terms(batch, pictures)
         small = F.avg_pool2d(batch.driving[:, 0], batch.driving.shape[-1] // 64)
         keypoints = self.network.motion.keypoints
-        if self._recipe.weights.equivariance:
+        if self._recipe.weights.equivariance and not self._recipe.keep_motion:
             terms["equivariance"] = equivariance_loss(keypoints, small, unsup, jacobians, batch.theta)
         loss = torch.stack([getattr(self._recipe.weights, name) * value for name, value in terms.items()]).sum()
         return loss, pictures, {name: value.detach() for name, value in terms.items()}
