@@ -11,7 +11,7 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.audio import RATE, OpusDecoder, OpusParams
-from fvc.codec.bitstream import MIN_PACKET, Audio, EndPayload, Header, Kind, Packet
+from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
@@ -128,7 +128,7 @@ def _play(reader: StreamReader, decoder: Decoder, sink: _Sink, stream: PathLike,
             if reader.end is None and item.stop >= size:
                 continue  # the packet that was cut off
             damaged_places += 1
-            if item.stop - item.start >= 64 * MIN_PACKET:  # so many could be gone that six-bit numbers come round
+            if item.uncounted:
                 decoder.lose()
             if damaged_places <= _MAX_NOTES:
                 note(_describe(item, name, sink.frames))
