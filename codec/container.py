@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from fvc.codec.bitstream import (
+    MAX_NUMBER,
     MAX_PAYLOAD,
     MIN_PACKET,
     SYNC,
@@ -176,13 +177,16 @@ class StreamReader:
             return packet
         series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
+        key: KeyPayload | RefreshPayload | None = None
         if packet.kind in SYNCED:
             is_key = packet.kind == Kind.KEY
-            key: KeyPayload | RefreshPayload
             key = KeyPayload.parse(packet.payload) if is_key else RefreshPayload.parse(packet.payload)
             if (is_key and key.frame & 63 != packet.number) or key.frame < self._next[series]:
                 raise StreamError("E10", "a packet is damaged: frame number")
             number = key.frame
+        if number > MAX_NUMBER:
+            raise StreamError("E10", "a packet is damaged: number")
+        if key is not None:
             self._next[Kind.AUDIO] = max(self._next[Kind.AUDIO], key.audio_packets)
         self._next[series] = number + 1
         if series == Kind.MOTION:
