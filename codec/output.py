@@ -148,6 +148,10 @@ class _AbortError(Exception):
     """The user of a writer dropped its file."""
 
 
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
     """Writes uint8 `[height, width, 3]` RGB as PNG, whatever the name's ending. Raises OutputError."""
     with atomic_write(path) as file:
@@ -158,7 +162,7 @@ def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends, and never does if the block raises.
 
-    Until then its bytes are in `<path>.part`.
+    Until then its bytes are in `<path>.part`, which may not be a link: it would lead elsewhere.
 
     Raises:
         OutputError: for any OSError or ffmpeg error, also one that the block itself raises.
@@ -170,7 +174,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
     part = f"{os.fsdecode(target)}.part"
     try:
-        with open(part, "wb") as file:
+        with open(part, "wb", opener=_open_no_link) as file:
             yield file
         os.replace(part, target)
     except BaseException as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,15 @@ def _core() -> Any:
 
 
 @cache
-def _read(preset: str, graph: str) -> Any:
+def _verified(preset: str) -> Path:
     folder = folder_of(preset)
-    if graph == "draw":
-        verify(folder)
-    return _core().read_model(folder / f"{graph}.xml")
+    verify(folder)
+    return folder
+
+
+@cache
+def _read(preset: str, graph: str) -> Any:
+    return _core().read_model(_verified(preset) / f"{graph}.xml")
 
 
 def _compile(preset: str, graph: str, sources: int | None = None) -> Any:
