@@ -149,7 +149,9 @@ class Student:
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
         torch.save(state | {"step": self.step, "seconds": self.seconds}, self.folder / "new.pt")
         (self.folder / "new.pt").replace(self.folder / "last.pt")
-        half = {name: t.half().contiguous() for name, t in self.network.state_dict().items() if "num_batches" not in name}
+        half = {
+            name: t.half().contiguous() for name, t in self.network.state_dict().items() if "num_batches" not in name
+        }
         save_file(half, self.folder / "landmarks.safetensors")
 
 
