@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,15 +16,16 @@ from fvc.codec.audio import BITRATES, encode_opus
 from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
 from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.encoder import Encoder, check_refresh, make_sample
+from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
+from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_canvas, code_pictures
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
-from fvc.codec.video import VideoReader
+from fvc.codec.video import Frame, VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
@@ -32,6 +33,7 @@ from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
 SOURCE_CRF, CANVAS_CRF = 20, 36
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 def encode(
@@ -81,7 +83,7 @@ def encode(
     keep_apart([stream, sources], [file_path(source)])
     with VideoReader(source) as video, _both_or_none(stream, sources) as (file, sources_writer):
         clip = _track(video, rate, note, progress)
-        network = MotionRuntime(preset)
+        network = MotionRuntime(preset) if kind.is_learned else None
         progress("sources", 0, None)
         source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
         progress("sources", 1, 1)
@@ -161,8 +163,8 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
         done += 1
         progress("tracking", done, total)
 
-    with FaceTracker() as tracker:
-        seen = survey(video.frames(rate), tracker, tick)
+    with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
+        seen = survey(frames, tracker, tick)
     if not len(seen.index):
         raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
     if seen.n_faces > 1:
@@ -173,7 +175,7 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 
 def choose_sources(
-    video: VideoReader, clip: TrackedClip, kind: Profile, network: MotionRuntime, preset: str, canvas: bool
+    video: VideoReader, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool
 ) -> tuple[SourceSet, np.ndarray]:
     """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
     chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
@@ -226,20 +228,28 @@ def _write_packets(
             writer.write(packet)
             counts.audio_bytes += len(packet.payload)
 
-    for frame in video.frames(clip.rate):
-        write_sound(frame.index / clip.rate)
-        encoder.audio_packets = writer.audio_packets
-        sup = sup_of.get(frame.index)
-        packet = encoder.encode_tracked(frame, sup)
-        writer.write(packet)
-        counts.keyframes += begins_keyframe(packet)
-        counts.without_face += sup is None
-        progress("encoding", frame.index + 1, clip.seen.frames)
+    with closing(_second_look(video, clip, encoder)) as frames:
+        for frame in frames:
+            write_sound(frame.index / clip.rate)
+            encoder.audio_packets = writer.audio_packets
+            sup = sup_of.get(frame.index)
+            packet = encoder.encode_tracked(frame, sup)
+            writer.write(packet)
+            counts.keyframes += begins_keyframe(packet)
+            counts.without_face += sup is None
+            progress("encoding", frame.index + 1, clip.seen.frames)
     write_sound(None)
     if not writer.frames:
         raise InputError(f"{video.name}: no frame could be read a second time")
     writer.end()
     return counts
+
+
+def _second_look(video: VideoReader, clip: TrackedClip, encoder: Encoder) -> Generator[Frame, None, None]:
+    """The frames once more, for networks to look at; without pixels where the landmarks of the first look suffice."""
+    if encoder.looks:
+        return ahead(video.frames(clip.rate))
+    return (Frame(_NO_PIXELS, index) for index in range(clip.seen.frames))
 
 
 def _rates(writer: StreamWriter, header: Header, counts: _Counts) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -62,15 +63,21 @@ class Network(nn.Module):
 
 
 def load_weights(network: Network, weights: Path) -> None:
-    """Fills `network` from a safetensors file, as float32. Raises ValueError if the file does not fit it."""
-    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    """Fills `network` from a safetensors file, as float32. Raises ValueError if the file does not fit it.
+
+    Such a file holds no code, and its header is checked against the file's size before memory is taken.
+    """
+    try:
+        state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not weights ({error})") from None
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError:  # sizes differ
-        missing, unexpected = [], ["another size"]
-    missing = [name for name in missing if "num_batches" not in name]
-    if missing or unexpected:
-        raise ValueError(f"{weights}: not weights of this preset: {(missing + unexpected)[:3]}")
+    except RuntimeError:
+        raise ValueError(f"{weights}: weights of networks of another size") from None
+    wrong = [name for name in missing if "num_batches" not in name] + unexpected
+    if wrong:
+        raise ValueError(f"{weights}: not weights of this preset: {wrong[:3]}")
 
 
 def load_network(weights: Path, preset: str) -> Network:

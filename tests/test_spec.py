@@ -298,6 +298,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["frames per second"] == bitstream.MAX_FPS
     assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
     assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
+    assert limits["number of a packet"] == bitstream.MAX_NUMBER == spec_decoder.MAX_NUMBER
     assert limits["slices of a keyframe"] == bitstream.MAX_SLICES
     assert limits["bytes of a datagram"] == transport.MAX_DATAGRAM
     assert limits["pictures in a source set"] == sources.MAX_SOURCES
