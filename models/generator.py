@@ -1,8 +1,8 @@
 """The receiver's networks: source frames -> embedding (once), embedding + driving sample -> picture (per frame).
 
 Nothing is fused into one blurred reference picture, as the paper's Frontalizer does (`models.baselines`). The sources
-keep their features at 32 and 64 and their RGB at 256 (which is also all that the decoder sees at 128); the reference position stays the hub, so that there is one
-dense motion network per frame and not N:
+keep their features at 32 and 64, and their RGB at 256, which is also all that the decoder sees of them at 128; the
+reference position stays the hub, so that there is one dense motion network per frame and not N:
 
     once        Frontalizer(reference -> source_n): residual flow_n, confidence_n              cached
     per frame   DenseMotion(driving -> reference): where each pixel lies in the reference, background mask, occlusion
