@@ -50,8 +50,9 @@ class Recipe:
         decay: weight decay; 0 makes it Adam.
         schedule: cosine: to 2 % over `minutes`; paper: a tenth after 60 % and a hundredth after 90 % of `steps`.
         steps: end of the run by steps (None: by minutes only).
-        sampling: spread: sources far apart in yaw, driving frames between or beside them, eyes and mouths unlike the
-            sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section 3.3).
+        sampling: spread: half of the samples with sources chosen as at inference, half with sources far apart in yaw;
+            eyes and mouths unlike the sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section
+            3.3).
         three: share of steps with three sources instead of the paper's two.
         scales: the perceptual loss looks at the picture shrunk by these. (SqueezeNet needs 35 pixels: up to 4.)
         coarse: driving keypoints and codes are quantized as on the wire, by up to 2^coarse coarser, drawn per sample.

@@ -14,6 +14,7 @@ from fvc.training.pack import SIDE, Clip, Pack
 
 _LIDS, _LIPS = ((19, 23), (20, 24)), ((5, 6),)  # upper and lower, as positions in the sup set (codec.tracking.SUP)
 _HARD = 0.3  # share of samples whose driving frame is chosen for its eyes or mouth
+_CHOSEN = 0.5  # share of samples whose sources are chosen as at inference, from a part of the clip
 _APART, _NEAR = 0.3, 0.1  # radians of yaw: the paper's yaw_A - yaw_C and |yaw_A - yaw_B2|
 _NEIGHBOUR = 0.15  # seconds between frames that count as neighbours
 _TRIES = 400
@@ -167,6 +168,8 @@ class Sampler:
 
     def _spread(self, draw: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:
         clip = self._clip(draw)
+        if draw.random() < _CHOSEN:
+            return self._chosen(draw, clip, n_sources)
         yaw = self._pack.yaw
         picked = draw.permutation(clip.frames)[: n_sources + 6]
         picked = picked[np.argsort(yaw[picked], kind="stable")]
@@ -176,13 +179,23 @@ class Sampler:
         near = [f for f in rest if abs(yaw[f] - yaw[a]) < _NEAR]
         # B2, a small rotation away from a source, or B1, anywhere between the sources.
         pool = near if draw.random() < 0.3 and near else list(rest)
-        followed = [f for f in pool if self._next[f] >= 0]
-        pool = followed if followed and draw.random() < 0.7 else pool
-        driving = self._least_like(draw, pool, [a, c]) if draw.random() < _HARD else pool[draw.integers(len(pool))]
+        driving = self._driving(draw, pool, [a, c])
         others = [f for f in rest if f != driving]
         extra = list(draw.permutation(others)[: n_sources - 2]) if others else []
         sources = [int(f) for f in draw.permutation(np.array([a, c, *extra], np.int64))][:n_sources]
-        return sources + [int(a)] * (n_sources - len(sources)), [int(driving)]
+        return sources + [int(a)] * (n_sources - len(sources)), [driving]
+
+    def _chosen(self, draw: np.random.Generator, clip: Clip, n_sources: int) -> tuple[list[int], list[int]]:
+        """Sources as `fvc encode` chooses them from three quarters of the clip; any other frame is driving."""
+        part = Clip(clip.name, clip.identity, draw.permutation(clip.frames)[: max(len(clip.frames) * 3 // 4, 3)])
+        sources = [int(f) for f in self._pack.choose_sources(part, n_sources)]
+        return sources, [self._driving(draw, [f for f in clip.frames if f not in sources], sources)]
+
+    def _driving(self, draw: np.random.Generator, pool: list[int], sources: list[int]) -> int:
+        """A frame of the pool; one that has a neighbour in time, where such are wanted, or a hard one, now and then."""
+        followed = [f for f in pool if self._next[f] >= 0]
+        pool = followed if followed and draw.random() < 0.7 else pool
+        return int(self._least_like(draw, pool, sources) if draw.random() < _HARD else pool[draw.integers(len(pool))])
 
     def _least_like(self, draw: np.random.Generator, pool: list[int], sources: list[int]) -> int:
         """The frame whose eyes or mouth are open least like both sources': blinks and open mouths are rare."""
