@@ -24,6 +24,7 @@ from fvc.codec.errors import SourcesError, StreamError, UsageError
 from fvc.codec.output import VideoWriter
 from fvc.codec.pipeline import ahead, parallel
 from fvc.codec.provenance import Provenance, file_hash
+from fvc.codec.retarget import Retarget
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import label
@@ -46,6 +47,7 @@ def decode(
     *,
     canvas: str = "crop",
     allow_foreign_sources: bool = False,
+    relative_motion: bool = False,
     note: Note = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -59,6 +61,8 @@ def decode(
         out: default is the stream's name with the suffix .mp4.
         canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
         allow_foreign_sources: draw with sources that the stream was not made for.
+        relative_motion: for foreign sources: move as much as the stream's person does since the first frame, which
+            keeps the shape of the sources' face (cross-reenactment, see `codec.retarget`).
         note: called with one-line remarks; progress: called often with (stage, done, total).
 
     Returns:
@@ -86,9 +90,11 @@ def decode(
             origin = _origin(loaded, header, file_hash(stream))
         with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
             draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
-            play = _Play(reader, Decoder(header, draw, loaded.source_set.samples[0]), stream, note)
+            rest = loaded.source_set.samples[0].only(header.profile.parts)
+            play = _Play(reader, Decoder(header, draw, rest), stream, note)
+            due = _retargeted(play.items(), Retarget(rest)) if relative_motion else play.items()
             painter = _Painter(draw, whole, header)
-            with closing(parallel(painter, ahead(play.items(), 32), _CORES)) as items:
+            with closing(parallel(painter, ahead(due, 32), _CORES)) as items:
                 frames = _write(video, items, play.total, progress)
     return {
         "frames": frames,
@@ -175,6 +181,11 @@ class _Play:
             self.decoder.lose()
         if self.damaged_places <= _MAX_NOTES:
             self._note(_describe(damage, name, self._track.frames))
+
+
+def _retargeted(items: Iterator[_Due | np.ndarray], retarget: Retarget) -> Iterator[_Due | np.ndarray]:
+    for item in items:
+        yield _Due(retarget(item.sample)) if isinstance(item, _Due) and item.sample is not None else item
 
 
 class _Painter:
