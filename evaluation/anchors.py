@@ -126,8 +126,8 @@ def anchors(effort: str = "veryslow") -> dict[str, Anchor]:
             {"deadline": "good", "cpu-used": "1", "lag-in-frames": "0", "auto-alt-ref": "0", "g": "999999", "b": "0",
              "crf": "{q}"},
             Knob("crf", 10, 63, 1, 10, 0.5),
-            "Whole quantizer steps, each 5 to 13 % of the rate; 63 is the coarsest. For a rate that they miss by more than"
-            " 5 % the loop filter has sharpness 1, which takes 4 to 12 % more bits at the same step.",
+            "Whole quantizer steps, each 5 to 13 % of the rate; 63 is the coarsest. For a rate that they miss by more"
+            " than 5 % the loop filter has sharpness 1, which takes 4 to 12 % more bits at the same step.",
             between={"sharpness": "1"},
         ),
     ]  # fmt: skip
