@@ -55,7 +55,7 @@ def bytes_moved(compiled: Any) -> int:
     total = 0
     for op in compiled.get_runtime_model().get_ops():
         info = op.get_rt_info()
-        if "layerType" not in info or info["layerType"].value in ("Input", "Output", "Const"):
+        if "layerType" not in info or info["layerType"].value in ("Input", "Output", "Const", "Reshape"):
             continue
         ports = [*(op.input_value(n) for n in range(op.get_input_size())), *op.outputs()]
         for port in ports:
