@@ -158,8 +158,8 @@ class ReceivingSession:
             raise
         self.offer = setup
 
-    def accept(self, draw: DrawNetwork) -> None:
-        """The offer is in use from now on; `draw` draws with its source pictures."""
+    def accept(self, draw: DrawNetwork) -> list[bytes]:
+        """The offer is in use from now on; `draw` draws with its source pictures. Returns what to tell the sender."""
         assert self.offer is not None
         setup, self.offer, self._draw = self.offer, None, draw
         self._pieces.accept()
@@ -168,6 +168,9 @@ class ReceivingSession:
             self.decoder = Decoder(setup.header, draw, setup.source_set.samples[0])
             self._depacketizer = Depacketizer(setup.header)
             self._clock = PlayoutClock(setup.header.fps, self._delay)
+        assert self._pieces.accepted is not None
+        ack = self._pieces.ack(self._pieces.accepted)
+        return [] if ack is None else [bytes(App(ACK, self._ssrc, bytes(ack)))]
 
     def bye(self, reason: str = "") -> bytes:
         """Tells the sender to stop, and why."""

@@ -17,7 +17,7 @@ from fvc.codec.sources import SourceSet
 PIECE, ACK = 0, 1  # subtypes of `rtp.App`
 SIZE = 1024  # bytes of a piece; the last one may have fewer
 MAX_PIECES = 1024
-_REPEAT = 0.3  # seconds until a piece is sent again
+_REPEAT, _MOST_WAIT = 0.3, 2.4  # seconds until a piece is sent again, doubled each time up to the second
 _BURST = 4 * SIZE  # bytes that may go at once
 
 
@@ -103,6 +103,7 @@ class SetupSender:
             raise StreamError("E25", f"a set-up of {len(setup)} bytes is too large")
         self.pieces = [Piece(number & 255, i, len(cuts), setup[at : at + SIZE]) for i, at in enumerate(cuts)]
         self._open: dict[int, float] = dict.fromkeys(range(len(cuts)), float("-inf"))  # when each was last sent
+        self._patience = dict.fromkeys(self._open, _REPEAT)
         self._rate, self._credit, self._credited = bitrate / 8, float(_BURST), float("-inf")
 
     @property
@@ -123,9 +124,13 @@ class SetupSender:
         self._credited, out = now, []
         for index in sorted(self._open, key=lambda n: (self._open[n], n)):
             piece = self.pieces[index]
-            if self._credit < len(piece.data) or now < self._open[index] + _REPEAT:
+            if now < self._open[index] + self._patience[index]:
+                continue
+            if self._credit < len(piece.data):
                 break
             self._credit -= len(piece.data)
+            if self._open[index] > float("-inf"):
+                self._patience[index] = min(2 * self._patience[index], _MOST_WAIT)
             self._open[index] = now
             out.append(piece)
         return out

@@ -20,7 +20,7 @@ from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import av
@@ -33,6 +33,7 @@ from fvc.codec.container import StreamReader
 from fvc.codec.crop import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
+from fvc.codec.errors import FvcError
 from fvc.codec.output import VideoWriter
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
@@ -153,16 +154,17 @@ def _machine() -> dict[str, Any]:
 def _child(code: str, *arguments: object) -> tuple[float, str, Any]:
     """Runs Python code in a process of its own: (seconds when it began on the shared clock, stdout, its usage)."""
     start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"a measured process failed with exit code {process.returncode}")
-    return start, out, usage
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        for file in (out, err):
+            file.seek(0)
+        if process.returncode:
+            said = (err.read().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise FvcError(f"bench: {said.removeprefix('fvc: ')}")
+        return start, out.read(), usage
 
 
 _CLI = "import sys; from fvc import cli; sys.argv = ['fvc', *sys.argv[1:]]; cli.main()"

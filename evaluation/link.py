@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -50,13 +51,13 @@ class Relay(threading.Thread):
         super().__init__(daemon=True)
         self._udp, self._to = UdpPort("127.0.0.1"), to
         self.there, self.back = Channel(link, seed), Channel(link, seed + 1)
-        self.port, self.bytes, self._stop = self._udp.port, 0, threading.Event()
+        self.port, self.bytes, self._done = self._udp.port, 0, threading.Event()
 
     def run(self) -> None:
         """Until `stop`."""
         sender: Address | None = None
         with self._udp:
-            while not self._stop.is_set():
+            while not self._done.is_set():
                 for data, address in self._udp.receive(time.monotonic() + 0.002):
                     if address == self._to:
                         self.back.send(time.monotonic(), data)
@@ -70,20 +71,20 @@ class Relay(threading.Thread):
 
     def stop(self) -> None:
         """Ends the thread."""
-        self._stop.set()
+        self._done.set()
         self.join()
 
 
 class Capture(threading.Thread):
-    """Counts the UDP packets to one port on the loopback interface, from outside of all programs concerned.
+    """Counts the UDP packets to one port, but those from another, on the loopback interface: outside of all programs.
 
     Attributes:
         bytes: of the IPv4 packets; None where capturing is not allowed.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, but_from: int) -> None:
         super().__init__(daemon=True)
-        self._port, self._stop = port, threading.Event()
+        self._port, self._but_from, self._done = port, but_from, threading.Event()
         self.bytes: int | None = None
         try:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
@@ -95,19 +96,20 @@ class Capture(threading.Thread):
 
     def run(self) -> None:
         """Until `stop`."""
-        while self.bytes is not None and not self._stop.is_set():
+        while self.bytes is not None and not self._done.is_set():
             try:
                 data, address = self._socket.recvfrom(65536)
             except TimeoutError:
                 continue
             at = 4 * (data[0] & 15)
-            is_ours = data[9] == socket.IPPROTO_UDP and int.from_bytes(data[at + 2 : at + 4], "big") == self._port
-            if is_ours and address[2] == _OUTGOING:
+            ports = struct.unpack_from(">HH", data, at)
+            is_ours = data[9] == socket.IPPROTO_UDP and ports[1] == self._port and ports[0] != self._but_from
+            if is_ours and address[2] != _OUTGOING:
                 self.bytes += int.from_bytes(data[2:4], "big")
 
     def stop(self) -> None:
         """Ends the thread."""
-        self._stop.set()
+        self._done.set()
         self.join()
 
 
@@ -129,7 +131,7 @@ def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     assert receiver.stderr is not None
     port = int(receiver.stderr.readline().rsplit(maxsplit=1)[-1])
     relay = Relay(("127.0.0.1", port), Link(options.loss / 100, jitter_ms=options.jitter), options.seed)
-    capture = Capture(relay.port)
+    capture = Capture(relay.port, port)
     relay.start()
     capture.start()
     try:

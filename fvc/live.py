@@ -82,9 +82,8 @@ def live(
         network = MotionRuntime(preset) if kind.is_learned else None
         interval = keyframe_frames(5.0, rate)
         if path is not None:
-            setup = enrol(
-                label(path), file_frames(path, rate), rate, enrol_seconds, kind, network, preset, interval, None, note
-            )
+            with closing(file_frames(path, rate)) as first:
+                setup = enrol(label(path), first, rate, enrol_seconds, kind, network, preset, interval, None, note)
             frames: Iterator[Frame] = paced(stack.enter_context(closing(file_frames(path, rate, synthetic))), rate)
         else:
             assert camera is not None

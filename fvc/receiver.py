@@ -153,7 +153,7 @@ class _Loop:
     def _accept(self, building: Future[DrawRuntime], begin: Callable[[Header], None]) -> None:
         is_first = self._session.header is None
         try:
-            self._session.accept(building.result())
+            self._udp.send(self._session.accept(building.result()), self._peer)
         except SourcesError as error:
             self._udp.send([self._session.bye(str(error))], self._peer)
             raise

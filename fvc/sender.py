@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -86,21 +86,21 @@ def send(
         1000 * setup_kbps, timeout, seconds, preset,
     )  # fmt: skip
     peer = parse_address(address)
-    with UdpPort() as port:
+    with UdpPort() as port, ExitStack() as stack:
         call = _Call(port, peer, terms, note)
         network = MotionRuntime(preset) if kind.is_learned else None
         if video is not None:
             sound = Sound(video, audio_bitrate)
-            setup = enrol(
-                label(video), file_frames(video, rate), rate, terms.enrol, kind, network, preset, interval,
-                sound.audio, note,
-            )  # fmt: skip
+            with closing(file_frames(video, rate)) as first:
+                setup = enrol(
+                    label(video), first, rate, terms.enrol, kind, network, preset, interval, sound.audio, note
+                )
             call.begin(setup, packetizer)
-            frames = paced(file_frames(video, rate), rate, call.serve)
+            frames = paced(stack.enter_context(closing(file_frames(video, rate))), rate, call.serve)
         else:
             assert camera is not None
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
-            sound, live = Sound(None, None), camera_frames(camera, rate, call.serve)
+            sound, live = Sound(None, None), stack.enter_context(closing(camera_frames(camera, rate, call.serve)))
             setup = enrol(f"camera {camera}", live, rate, terms.enrol, kind, network, preset, interval, None, note)
             call.begin(setup, packetizer)
             frames = _renumbered(live)

@@ -223,7 +223,8 @@ class Rehearsal:
             for answer in self.receiving.handle(data, self.now):
                 self.back.send(self.now, answer)
         if self.receiving.offer is not None:
-            self.receiving.accept(self.draw)
+            for answer in self.receiving.accept(self.draw):
+                self.back.send(self.now, answer)
         self.shots += self.receiving.play(self.now)
         for request in self.receiving.requests(self.now):
             self.back.send(self.now, request)
@@ -434,6 +435,7 @@ def test_a_call_over_loopback(clip: Path, tmp_path: Path) -> None:
     thread, port, result = start_receiver(out=tmp_path / "call.mp4", wait=60, timeout=20)
     sent = send(f"127.0.0.1:{port}", clip, profile="sup", fps="10", seconds=1.5, enrol_seconds=1, timeout=60)
     thread.join(60)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith("fvc-")]
     report = result["report"]
     assert report["wire_bytes"] <= sent["wire_bytes"]
     assert report["packets"] >= sent["packets"] - 2  # of the three goodbyes the first one suffices
