@@ -57,11 +57,14 @@ class DrawGraph(nn.Module):
         super().__init__()
         self.generator: Any = network.generator
 
+    def picture(self, *tensors: Tensor) -> Tensor:
+        """Float32 [1, 3, 256, 256] in [0, 1]."""
+        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
+        return self.generator.draw(embedding, Points(position, jacobian, presence), expression)
+
     def forward(self, *tensors: Tensor) -> Tensor:
         """See the class."""
-        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
-        picture = self.generator.draw(embedding, Points(position, jacobian, presence), expression)
-        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return (self.picture(*tensors).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -99,11 +102,11 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     }
 
 
-def convert(run_weights: Path, preset: str) -> Path:
-    """Installs trained weights as the shipped ones of `preset`; returns the folder."""
+def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
+    """Installs trained weights as the shipped ones of `preset`, or writes them to `folder`; returns the folder."""
     import openvino
 
-    folder = folder_of(preset)
+    folder = folder or folder_of(preset)
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")

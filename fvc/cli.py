@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fvc._version import __version__
+from fvc.cli_export import app as export_app
 from fvc.cli_training import extra, register
 from fvc.codec.errors import FvcError, UsageError
 
@@ -164,6 +165,7 @@ def info(
 
 
 register(app)
+app.add_typer(export_app, name="export")
 
 
 @app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")
