@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,10 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     save_file(half, folder / "weights.safetensors")
     network = fold_batch_norms(load_network(folder / "weights.safetensors", preset))
     for name, (module, example) in graphs(network).items():
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: shapes become constants
             traced = torch.jit.trace(module.eval(), example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
+            model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
             shape = openvino.PartialShape([-1 if len(tensor) == 3 else 1, *tensor.shape[1:]])  # 3: one per source
             model.inputs[index].get_node().set_partial_shape(shape)
