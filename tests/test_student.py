@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from fvc.codec.tracking import SUP, SUP_MIRROR
 from fvc.models.landmarks import LandmarkNet
