@@ -18,7 +18,7 @@ from conftest import Encoded, Run
 
 from fvc.codec.errors import FvcError
 from fvc.codec.sources import SourceSet
-from fvc.export import coreml, mil, parity
+from fvc.export import coreml, mil, parity, verify_on_mac
 from fvc.export.onnx_graphs import TOLERANCE, difference, export_onnx, session
 from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.presets import DEFAULT
@@ -135,6 +135,23 @@ def test_coordinates_stay_in_float32_and_convolutions_do_not(core_ml: dict[str, 
     assert all(op.coordinates.dtype == mil.types.fp32 and op.coordinates.op.op_type != "cast" for op in samplings)
     convolutions = [op for op in operations if op.op_type == "conv"]
     assert sum(op.outputs[0].dtype != mil.types.fp16 for op in convolutions) == 1  # the one that gives the flow
+
+
+def test_a_mac_gets_inputs_and_outputs_for_every_port(
+    core_ml: dict[str, Path], graphs: dict[str, Graph], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, path in core_ml.items():
+        phone = coreml.PhoneGraph.of(graphs[name])
+        arrays = coreml.expected(phone)
+        ports = coreml.check_specification(path, phone, "iOS15")["ports"]
+        assert {key.split("/")[2] for key in arrays} == set(ports)
+        assert {key.split("/")[2] for key, x in arrays.items() if x.dtype == np.uint8} == phone.images
+        assert all(arrays[f"{name}/in/{port}"].shape[-1] in (2, 3, 16, 32, 43, 64, 128, 256) for port in phone.inputs)
+    if sys.platform != "darwin":
+        assert verify_on_mac.main() == 2
+        assert "Mac" in capsys.readouterr().err
+    picture = arrays["draw/out/picture"]
+    assert verify_on_mac.psnr(picture, picture) == 99
 
 
 def test_resample_is_torch_grid_sample() -> None:
