@@ -18,7 +18,7 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from fvc.codec.errors import FvcError, UsageError
 from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
+from fvc.models.runtime import points
 
 logging.getLogger("coremltools").setLevel(logging.CRITICAL)  # it warns of every part that only a Mac has
 with contextlib.redirect_stderr(io.StringIO()):
@@ -272,6 +273,34 @@ def expected(phone: PhoneGraph) -> dict[str, np.ndarray]:
 
     made = {f"{phone.graph.name}/in/{name}": array(name, x) for name, x in phone.inputs.items()}
     return made | {f"{phone.graph.name}/out/{name}": array(name, x) for name, x in outputs.items()}
+
+
+class MilDraw:
+    """As `models.runtime.DrawRuntime`, with the programs of embed and draw of a folder, run in float16.
+
+    Args:
+        pictures: N source pictures, uint8 [256, 256, 3] each.
+        samples: the parts of each source's sample.
+    """
+
+    def __init__(
+        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+    ) -> None:
+        self._draw = mil.Program.read(folder / "draw.mlpackage")
+        joined = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
+        given = dict(zip(("position", "jacobian", "presence"), map(torch.from_numpy, joined), strict=True))
+        images = {f"source{n}": _planes(torch.from_numpy(p)[None]) * 255 for n, p in enumerate(pictures)}
+        kept = mil.run(mil.Program.read(folder / "embed.mlpackage"), {**images, **given}, half=True).outputs
+        missing = [name for name in self._draw.inputs if name.startswith("embedding") and name not in kept]
+        self._embedding = kept | dict(zip(missing, (given["position"], given["jacobian"]), strict=False))
+
+    def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The parts of a driving sample -> uint8 [256, 256, 3]."""
+        driving = dict(zip(("position", "jacobian", "presence"), map(torch.from_numpy, points(sample)), strict=True))
+        expression = np.asarray(sample.get("expr", np.full(16, 0.5)), np.float32)[None]
+        given = self._embedding | driving | {"expression": torch.from_numpy(expression)}
+        picture = mil.run(self._draw, given, half=True).outputs["picture"]
+        return np.asarray(picture[0].permute(1, 2, 0).round().to(torch.uint8).numpy())
 
 
 # --- the command ---
