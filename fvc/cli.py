@@ -13,6 +13,7 @@ import typer
 
 from fvc._version import __version__
 from fvc.cli_calls import register as register_calls
+from fvc.cli_export import app as export_app
 from fvc.cli_output import Bar, Json, bit_rate, errors, note_line, show
 from fvc.cli_training import extra, register
 from fvc.codec.errors import FvcError, UsageError
@@ -125,6 +126,7 @@ def info(
 
 register(app)
 register_calls(app)
+app.add_typer(export_app, name="export")
 
 
 @app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")

@@ -472,6 +472,8 @@ static int decode(fvc_decoder *d, const uint8_t *coded, size_t size, int key) {
     return 0;
 }
 
+const uint16_t *fvc_integers(const fvc_decoder *decoder, int part) { return decoder->integers[part]; }
+
 /* ---- 9.1 Loss ---- */
 
 void fvc_start(fvc_decoder *decoder, const fvc_priors *priors, const fvc_header *header) {
@@ -627,6 +629,10 @@ int fvc_read_sources(fvc_sources *sources, const uint8_t *data, size_t size) {
         if (pictures != 1) return 22;
     }
     return 0;
+}
+
+const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part) {
+    return sources->integers[source][part];
 }
 
 /* ---- 10. Datagrams ---- */
