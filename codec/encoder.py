@@ -80,6 +80,10 @@ class Encoder:
         sample = make_sample(picture, to_crop(sup, crop), self._network)
         return self.encode_sample(frame.index, self._smooth(sample))
 
+    def restart(self) -> None:
+        """The next frame with a face becomes a whole keyframe: the receiver asked for one."""
+        self._last_key, self._slices = None, []
+
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""
         header = self._header

@@ -7,6 +7,7 @@ the last stage stops those before it and waits until they have stopped. Knows no
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -48,9 +49,10 @@ def ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
             yield item
     finally:
         stop.set()
-        while item is not _END:
+        while item is not _END and not sys.is_finalizing():  # then the thread is gone already
             item = ready.get()
-        thread.join()
+        if not sys.is_finalizing():
+            thread.join()
     if errors:
         raise errors[0]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def encode(
         FvcError: see `fvc.codec.errors`; nothing is left at `out` or `sources_out` then.
     """
     rate, kind = parse_fps(fps), Profile.named(profile)
-    interval = _keyframe_frames(keyframe_interval, rate)
+    interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
@@ -87,7 +87,7 @@ def encode(
         progress("sources", 0, None)
         source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
         progress("sources", 1, 1)
-        sound = _Sound(source, audio_bitrate)
+        sound = Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
         header = Header(
@@ -114,7 +114,8 @@ def parse_fps(text: str | float | Fraction) -> Fraction:
     return short if short.numerator < 1 << 16 else Fraction(round(value))
 
 
-def _keyframe_frames(seconds: float, rate: Fraction) -> int:
+def keyframe_frames(seconds: float, rate: Fraction) -> int:
+    """The keyframe interval in frames; 0 for 0 seconds. Raises UsageError."""
     if not math.isfinite(seconds) or seconds < 0:
         raise UsageError(f"--keyframe-interval {seconds}: must be 0 or more seconds")
     if seconds * rate > 0xFFFF:
@@ -175,7 +176,7 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 
 def choose_sources(
-    video: VideoReader, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool
+    video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool
 ) -> tuple[SourceSet, np.ndarray]:
     """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
     chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
@@ -191,11 +192,19 @@ def choose_sources(
     return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole
 
 
-class _Sound:
+class FrameSource(Protocol):
+    """A VideoReader, or frames that were kept."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterable[Frame]: ...  # noqa: D102
+
+
+class Sound:
     """The Opus packets of a clip, handed out as they fall due. `audio` is None where there are none."""
 
-    def __init__(self, source: PathLike, bitrate: int | None) -> None:
-        coded = encode_opus(source, bitrate) if bitrate is not None else None
+    def __init__(self, source: PathLike | None, bitrate: int | None) -> None:
+        coded = encode_opus(source, bitrate) if source is not None and bitrate is not None else None
         self.audio = Audio(coded[0].frame_ms, coded[0].pre_skip) if coded else None
         self._packets = enumerate(coded[1] if coded else ())
         self._next = next(self._packets, None)
@@ -219,7 +228,7 @@ class _Counts:
 
 
 def _write_packets(
-    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: _Sound, progress: Progress
+    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: Sound, progress: Progress
 ) -> _Counts:
     counts, sup_of = _Counts(), clip.seen.sup_of()
 

@@ -67,16 +67,31 @@ def _read(preset: str, graph: str) -> Any:
     return _core().read_model(_verified(preset) / f"{graph}.xml")
 
 
-def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
-    """The compiled network. `streams` > 1: so many inferences at a time, of one thread each; else one, on all cores."""
+def _graph(preset: str, graph: str, sources: int | None) -> Any:
     model = _read(preset, graph).clone()
     if sources is not None:
         shapes = [port.get_partial_shape() for port in model.inputs]
         model.reshape({i: [sources, *list(s)[1:]] for i, s in enumerate(shapes) if s[0].is_dynamic})
+    return model
+
+
+def compile_like_ours(model: Any, streams: int = 1) -> Any:
+    """An OpenVINO model, compiled in float32. `streams` > 1: so many inferences at a time of one thread each; else one
+    on all cores."""
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
         how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
     return _core().compile_model(model, "CPU", _F32 | how)
+
+
+def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
+    return compile_like_ours(_graph(preset, graph, sources), streams)
+
+
+def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
+    """What `DrawRuntime` runs, as OpenVINO's model and compiled: for counting what it does."""
+    model = _graph(preset, "draw", sources)
+    return model, compile_like_ours(model)
 
 
 def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -209,16 +209,20 @@ int fvc_read_end(const fvc_packet *packet, uint64_t *frames, uint64_t *audio_pac
     return 0;
 }
 
+#define MAX_NUMBER 4294967294u /* 4.3 */
+
 int fvc_number(fvc_decoder *d, fvc_packet *packet) { /* 4.3 */
     if (packet->kind == FVC_END) return 0;
     if (packet->kind == FVC_AUDIO) {
         packet->number = d->next_audio + (((uint64_t)packet->six_bits - d->next_audio) & 63);
+        if (packet->number > MAX_NUMBER) return 10;
         d->next_audio = packet->number + 1;
         d->audio_seen++;
         return 0;
     }
     if (packet->kind == FVC_MOTION) {
         packet->number = d->next_frame + (((uint64_t)packet->six_bits - d->next_frame) & 63);
+        if (packet->number > MAX_NUMBER) return 10;
     } else {
         uint64_t frame, audio_packets;
         reader coded;
@@ -226,7 +230,7 @@ int fvc_number(fvc_decoder *d, fvc_packet *packet) { /* 4.3 */
         TRY(read_key(packet, &frame, &audio_packets, &coded));
         if (packet->kind == FVC_REFRESH) TRY(read_refresh(packet, &refresh));
         if (packet->kind == FVC_KEY && frame % 64 != (uint64_t)packet->six_bits) return 10;
-        if (frame < d->next_frame) return 10;
+        if (frame < d->next_frame || frame > MAX_NUMBER) return 10;
         packet->number = frame;
         if (audio_packets > d->next_audio) d->next_audio = audio_packets;
     }
@@ -468,6 +472,8 @@ static int decode(fvc_decoder *d, const uint8_t *coded, size_t size, int key) {
     return 0;
 }
 
+const uint16_t *fvc_integers(const fvc_decoder *decoder, int part) { return decoder->integers[part]; }
+
 /* ---- 9.1 Loss ---- */
 
 void fvc_start(fvc_decoder *decoder, const fvc_priors *priors, const fvc_header *header) {
@@ -529,7 +535,11 @@ int fvc_take(fvc_decoder *d, const fvc_packet *packet, int *held) {
         TRY(decode(d, coded.data + coded.at, left(&coded), 1));
         *held = 0;
     } else if (in_step) {
-        if (motion_size) TRY(decode(d, motion, motion_size, 0));
+        if (motion_size) rule = decode(d, motion, motion_size, 0);
+        if (rule != 0) {
+            d->slices_held = 0; /* 9.1: a slice that failed is none */
+            return rule;
+        }
         *held = motion_size == 0;
         if (packet->kind == FVC_REFRESH && refresh.slice == 0)
             for (int k = 0; k < d->header.parts; k++) {
@@ -619,6 +629,10 @@ int fvc_read_sources(fvc_sources *sources, const uint8_t *data, size_t size) {
         if (pictures != 1) return 22;
     }
     return 0;
+}
+
+const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part) {
+    return sources->integers[source][part];
 }
 
 /* ---- 10. Datagrams ---- */

@@ -91,6 +91,10 @@ int fvc_number(fvc_decoder *decoder, fvc_packet *packet);
  * they are in decoder->integers. After a rule was broken a caller may go on: frames up to the next keyframe are held. */
 int fvc_take(fvc_decoder *decoder, const fvc_packet *packet, int *held);
 
+/* The integers of a part, fvc_components[part] of them: of the last frame that has any, and of a source (7.1). For
+ * languages that see C's arrays of arrays as something else. */
+const uint16_t *fvc_integers(const fvc_decoder *decoder, int part);
+
 /* END (4.2): totals. Calls keyframe(context, frame, offset) for each pair unless it is NULL. */
 int fvc_read_end(const fvc_packet *packet, uint64_t *frames, uint64_t *audio_packets,
                  void (*keyframe)(void *context, uint64_t frame, uint64_t offset), void *context);
@@ -108,6 +112,8 @@ typedef struct { /* 7.1; pointers into the bytes that were read */
     const uint8_t *coded[8], *canvas;
     size_t coded_bytes[8], canvas_bytes;
 } fvc_sources;
+
+const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part);
 
 /* A source set; its pictures are AV1, of which only the frame headers are counted. */
 int fvc_read_sources(fvc_sources *sources, const uint8_t *data, size_t size);

@@ -35,8 +35,8 @@ from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
 from fvc.codec.transport import Datagram, Depacketizer
 from fvc.codec.video import read_image
-from fvc.decoding import _play, _Sink
-from fvc.files import open_stream
+from fvc.decoding import _Painter, _Play, _write
+from fvc.files import open_stream, silent
 from fvc.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -357,9 +357,10 @@ def play(data: bytes, video: CountingWriter) -> None:
         file.flush()
         with open_stream(file.name) as reader:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
-            decoder = Decoder(reader.header, lambda _: _BLANK, rest)
-            sink = _Sink(video, decoder, reader.header, None, len(data))  # type: ignore[arg-type]
-            _play(reader, decoder, sink, file.name, lambda *_: None, lambda *_: None)
+            decoder = Decoder(reader.header, lambda _: _BLANK, rest.only(reader.header.profile.parts))
+            player = _Play(reader, decoder, file.name, silent)
+            painter = _Painter(lambda _: _BLANK, None, reader.header)
+            _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
