@@ -123,7 +123,7 @@ def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...],
 
 
 def shipped_graphs(preset: str, sources: int = 3) -> list[Graph]:
-    """Landmarks (once they are trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
+    """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
     return graphs_of(*load_preset(preset), sources)
 
 
