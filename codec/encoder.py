@@ -9,12 +9,14 @@ import numpy as np
 
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.crop import cut, to_crop
+from fvc.codec.decisions import LOWEST, Targets, ThriftyWriter
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_integers
+from fvc.codec.ratecontrol import ConstantQuality, Plan
 from fvc.codec.sample import DrivingSample
-from fvc.codec.smoothing import SampleSmoother
+from fvc.codec.smoothing import FILTERS, LEARNED, SampleSmoother
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
 
@@ -35,17 +37,28 @@ class Encoder:
         tracker: used by `encode` when it is not told the face.
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
             frames, so that no packet is large (specification, 4.4).
+        plan: how finely frames are coded; None: the nearest integers, lossless but for the header's quantizers.
+
+    Attributes:
+        skipped: frames with a face that were left out, because the plan had no room for them.
     """
 
     def __init__(
-        self, header: Header, network: MotionNetwork, tracker: FaceTracker | None = None, refresh: int = 0
+        self,
+        header: Header,
+        network: MotionNetwork,
+        tracker: FaceTracker | None = None,
+        refresh: int = 0,
+        plan: Plan | None = None,
     ) -> None:
         self._header, self._network, self._tracker = header, network, tracker
         self._refresh, self._slices = check_refresh(refresh, header.keyframe_interval), list[bytes]()
         bits = {part: header.quantizers[part].bits for part in header.profile.parts}
         self._state = MotionState(header.profile.parts, bits)
         self._last_key: int | None = None
-        self._smooth = SampleSmoother(float(header.fps))
+        self._plan: Plan = plan or ConstantQuality(None)
+        self._smooth = SampleSmoother(float(header.fps), FILTERS if self._plan.quality is None else LEARNED)
+        self.skipped = 0
         self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
 
     def encode(self, frame: Frame) -> Packet:
@@ -66,27 +79,51 @@ class Encoder:
 
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""
-        header = self._header
-        arrays = to_integers(sample, header.profile.parts, header.quantizers)
-        integers = {part: array.tolist() for part, array in arrays.items()}
-        if self._last_key is None or (header.keyframe_interval and index - self._last_key >= header.keyframe_interval):
-            return self._keyframe(index, integers)
-        return self._motion(index, self._code(integers, key=False))
-
-    def _keyframe(self, index: int, integers: dict[str, list[int]]) -> Packet:
-        if self._last_key is None or not self._refresh:
-            self._last_key = index
-            return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, self._code(integers, key=True))))
+        interval = self._header.keyframe_interval
+        is_due = self._last_key is None or bool(interval and index - self._last_key >= interval)
+        is_first, in_slices = self._last_key is None, self._last_key is not None and bool(self._refresh)
+        trial = self._fitting(sample, is_due and not in_slices, is_first)
+        if trial is None:
+            self.skipped += 1
+            return self._motion(index, b"")
+        self._state, coded, integers = trial
+        if not is_due:
+            return self._motion(index, coded or b"\0")  # an empty motion would mean: no face
         self._last_key = index
-        motion, whole = self._code(integers, key=False), self._code(integers, key=True)
+        if not in_slices:
+            return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, coded)))
+        writer = RangeWriter()
+        self._state.code(writer, integers, key=True)  # what the motion says, so that both kinds of receivers agree
+        whole = writer.finish()
         cuts = [len(whole) * n // self._refresh for n in range(self._refresh + 1)]
         self._slices = [whole[start:stop] for start, stop in pairwise(cuts)]
-        return self._motion(index, motion)
+        return self._motion(index, coded or b"\0")
 
-    def _code(self, integers: dict[str, list[int]], key: bool) -> bytes:
-        writer = RangeWriter()
-        self._state.code(writer, integers, key)
-        return writer.finish() or (b"" if key else b"\0")  # an empty motion would mean: no face
+    def _fitting(
+        self, sample: DrivingSample, key: bool, is_first: bool
+    ) -> tuple[MotionState, bytes, dict[str, list[int]]] | None:
+        """Codes on trial, more and more coarsely, until the plan has room for it; None: leave the frame out."""
+        header, plan = self._header, self._plan
+        parts, quality, room = header.profile.parts, plan.quality, plan.room
+        integers = {part: x.tolist() for part, x in to_integers(sample, parts, header.quantizers).items()}
+        targets = None if quality is None else Targets(sample, header.quantizers, parts)
+        while True:
+            state = self._state.copy()
+            writer = RangeWriter() if targets is None or quality is None else ThriftyWriter(targets, quality)
+            taken = state.code(writer, integers, key)
+            coded = writer.finish()
+            bits = 8 * max(len(coded), 1) + 8 * self._due_bytes()
+            if bits <= room or is_first:
+                plan.spend(bits)
+                return state, coded, taken
+            if quality is None or quality <= LOWEST:
+                plan.spend(8 * self._due_bytes())
+                return None
+            quality = max(quality - 20, LOWEST)
+
+    def _due_bytes(self) -> int:
+        """About how much the slice takes that the next packet carries."""
+        return len(self._slices[0]) + 10 if self._slices else 0
 
     def _motion(self, index: int, motion: bytes) -> Packet:
         """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""
