@@ -33,7 +33,7 @@ from fvc.models.runtime import MotionRuntime
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
-SOURCE_CRF, CANVAS_CRF = 20, 36
+SOURCE_CRF, CANVAS_CRF = 30, 36
 
 
 def encode(
