@@ -20,6 +20,8 @@ from fvc.codec.smoothing import FILTERS, LEARNED, SampleSmoother
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
 
+# State afterwards, motion or keyframe, keyframe in slices; bits and quality.
+Trial = tuple[MotionState, bytes, bytes, tuple[int, float | None]]
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -80,50 +82,62 @@ class Encoder:
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""
         interval = self._header.keyframe_interval
-        is_due = self._last_key is None or bool(interval and index - self._last_key >= interval)
-        is_first, in_slices = self._last_key is None, self._last_key is not None and bool(self._refresh)
-        trial = self._fitting(sample, is_due and not in_slices, is_first)
+        is_first = self._last_key is None
+        is_due = is_first or bool(interval and index - (self._last_key or 0) >= interval)
+        in_slices = not is_first and bool(self._refresh)
+        trial = self._fitting(index, sample, is_due, is_due and in_slices, is_first)
+        if trial is None and is_due:
+            self._plan.save()
+            is_due = False
+            trial = self._fitting(index, sample, False, False, False)
         if trial is None:
             self.skipped += 1
+            self._plan.spend(8 * self._slice_bytes(index), None)
             return self._motion(index, b"")
-        self._state, coded, integers = trial
+        self._state, coded, whole, (bits, quality) = trial
+        self._plan.spend(bits, None if is_due else quality)
         if not is_due:
             return self._motion(index, coded or b"\0")  # an empty motion would mean: no face
         self._last_key = index
         if not in_slices:
             return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, coded)))
-        writer = RangeWriter()
-        self._state.code(writer, integers, key=True)  # what the motion says, so that both kinds of receivers agree
-        whole = writer.finish()
         cuts = [len(whole) * n // self._refresh for n in range(self._refresh + 1)]
         self._slices = [whole[start:stop] for start, stop in pairwise(cuts)]
         return self._motion(index, coded or b"\0")
 
-    def _fitting(
-        self, sample: DrivingSample, key: bool, is_first: bool
-    ) -> tuple[MotionState, bytes, dict[str, list[int]]] | None:
-        """Codes on trial, more and more coarsely, until the plan has room for it; None: leave the frame out."""
+    def _fitting(self, index: int, sample: DrivingSample, key: bool, in_slices: bool, is_first: bool) -> Trial | None:
+        """Codes a frame on trial, more and more coarsely, until the plan has room for it.
+
+        Args:
+            key: as a keyframe; `in_slices`: by its motion, with a keyframe beside it.
+            is_first: it must be sent, whether there is room or not.
+        """
         header, plan = self._header, self._plan
-        parts, quality, room = header.profile.parts, plan.quality, plan.room
+        parts, quality, room = header.profile.parts, plan.quality, plan.room if key else plan.motion_room
         integers = {part: x.tolist() for part, x in to_integers(sample, parts, header.quantizers).items()}
         targets = None if quality is None else Targets(sample, header.quantizers, parts)
+        extra = len(bytes(KeyPayload(index, self.audio_packets, b""))) if key else self._slice_bytes(index)
         while True:
-            state = self._state.copy()
+            state, whole = self._state.copy(), b""
             writer = RangeWriter() if targets is None or quality is None else ThriftyWriter(targets, quality)
-            taken = state.code(writer, integers, key)
+            taken = state.code(writer, integers, key and not in_slices)
             coded = writer.finish()
-            bits = 8 * max(len(coded), 1) + 8 * self._due_bytes()
-            if bits <= room or is_first:
-                plan.spend(bits)
-                return state, coded, taken
-            if quality is None or quality <= LOWEST:
-                plan.spend(8 * self._due_bytes())
+            if in_slices:  # it says what the motion says, so that all receivers agree
+                again = RangeWriter()
+                state.code(again, taken, True)
+                whole = again.finish()
+            bits = 8 * (max(len(coded), 1) + len(whole) + extra)
+            is_last = quality is None or quality <= LOWEST
+            if bits <= room or (is_first and is_last):
+                return state, coded, whole, (bits, quality)
+            if quality is None or is_last:
                 return None
             quality = max(quality - 20, LOWEST)
 
-    def _due_bytes(self) -> int:
-        """About how much the slice takes that the next packet carries."""
-        return len(self._slices[0]) + 10 if self._slices else 0
+    def _slice_bytes(self, index: int) -> int:
+        """How much the slice of a keyframe takes that frame `index` carries, at most."""
+        number = index - (self._last_key or 0)
+        return len(self._slices[number]) + 14 if number < len(self._slices) else 0
 
     def _motion(self, index: int, motion: bytes) -> Packet:
         """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""

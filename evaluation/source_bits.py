@@ -116,7 +116,9 @@ def main() -> None:
         except FvcError as error:
             print(f"{path.name}: left out ({error})")
     names = list(next(iter(rows[0]["ways"].values()))) if rows else []
-    print(f"{len(rows)} clips; mean (largest)\n\n| way | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
+    print(
+        f"{len(rows)} clips; mean (largest)\n\n| way | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|"
+    )
     for way in WAYS:
         cells = []
         for name in names:

@@ -251,7 +251,7 @@ def measure(
     kbps: Annotated[str, typer.Option(help="Rates that the others are asked for, kbit/s.")] = "4,8,16,32,64",
     profiles: Annotated[
         str, typer.Option(help="Profiles of fvc; the first is compared with the others.")
-    ] = "sup+unsup+expr,sup",
+    ] = "sup,sup+unsup+expr",
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,

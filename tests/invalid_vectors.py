@@ -166,7 +166,11 @@ def _source_sets() -> Iterator[tuple[str, str, bytes]]:
     yield "E21_head_crc.fvs", "head_crc", SOURCES[: SOURCES_HEAD - 1] + b"\0" + SOURCES[SOURCES_HEAD:]
     yield "E21_profile.fvs", "profile 4", sources(13, b"\4")
     yield "E21_no_source.fvs", "source_count 0", summed(SOURCES[:14] + b"\0" + SOURCES[15:39])
-    yield "E21_many_sources.fvs", "source_count 9", summed(SOURCES[:14] + b"\x09" + SOURCES[15:19] + SOURCES[19:39] * 10)
+    yield (
+        "E21_many_sources.fvs",
+        "source_count 9",
+        summed(SOURCES[:14] + b"\x09" + SOURCES[15:19] + SOURCES[19:39] * 10),
+    )
     yield "E21_canvas_size.fvs", "a canvas of 16384 x 16384", sources(15, b"\x40\0\x40\0")
     yield "E21_canvas_bytes.fvs", "section_bytes 2^20 + 1 of the canvas", sources(SOURCES_HEAD - 24, b"\0\x10\0\1")
     yield "E21_section_large.fvs", "section_bytes 2^21 of a picture", sources(19, b"\0\x20\0\0")
