@@ -13,8 +13,8 @@ import numpy as np
 
 from fvc.codec.sample import DrivingSample
 
-# Cutoff at rest (Hz), quickness and band of each part's filter; what was tried is in training/LOG.md. Landmarks are left
-# as they are where `codec.decisions` chooses the integers, which saves more bits for less error and no lag.
+# Cutoff at rest (Hz), quickness and band of each part's filter; what was tried is in training/LOG.md. Landmarks are
+# left as they are where `codec.decisions` chooses the integers, which saves more bits for less error and no lag.
 LEARNED = {"unsup": (0.5, 2.0, 0.03), "jac": (1.5, 2.0, 0.0), "expr": (0.5, 2.0, 0.07)}
 FILTERS = {"sup": (8.0, 60.0, 0.0), **LEARNED}
 

@@ -132,7 +132,7 @@ class SourceSet:
         Raises StreamError (E20 not one, E02 version, E21 damaged, cut off or absurd, E22 a picture).
         """
         head = _Head.parse(data)
-        at, sections = len(head.bytes), list[bytes]()
+        at, sections = len(head.data), list[bytes]()
         for size, digest in head.sections:
             if size > len(data) - at:
                 break
@@ -154,7 +154,7 @@ class SourceSet:
             coded.append(section[2 * sum(sizes) :])
         return cls(
             head.profile, head.model_hash, tuple(coded), tuple(decode_series(coded, SIDE, SIDE)), tuple(samples),
-            sections[-1] or None if not missing else None, head.canvas_size, missing, head.bytes,
+            sections[-1] or None if not missing else None, head.canvas_size, missing, head.data,
         )  # fmt: skip
 
 
@@ -167,7 +167,7 @@ class _Head:
     count: int
     canvas_size: tuple[int, int]
     sections: list[tuple[int, bytes]]
-    bytes: bytes
+    data: bytes
 
     @classmethod
     def parse(cls, data: bytes) -> _Head:

@@ -1,6 +1,7 @@
 """Encode and decode a folder of videos and say what was lost: the acceptance run of the whole codec.
 
-    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--quantizer Q] [--kbps X] [--metric-weights FOLDER] [--strips DIR] [--json OUT]
+    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --kbps X]
+        [--metric-weights FOLDER] [--strips DIR] [--json OUT]
 
 Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS (with
 `--metric-weights`, see `networks`; every fifth frame) and NME of the decoded crop, as `metrics` has them. `--strips`

@@ -99,7 +99,8 @@ def encode(
     with _Bar() as bar:
         report = api.encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
-            kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh, audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas,
+            kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
+            audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas,
             note=_note, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"

@@ -98,8 +98,8 @@ def encode(
         if audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
         header = Header(
-            kind, {part: QUANTIZERS[quantizer][part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
-            source_set.sources_hash, source_set.pixels_hash, sound.audio,
+            kind, {part: QUANTIZERS[quantizer][part] for part in kind.parts}, rate, interval, clip.crop,
+            source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, sound.audio,
         )  # fmt: skip
         sources_bytes = sources_writer.save(source_set, whole if canvas else None)  # first: no packet is of use without
         writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh, plan=plan)
