@@ -576,12 +576,12 @@ def count_frame_headers(coded: bytes) -> int:  # 7.1, and section 5.3 of the AV1
 
 def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
     """A whole .fvs file: its fields, integers and coded pictures (of which only the frames are counted)."""
-    found = parse_sources_so_far(data)
-    forbid(found.pop("missing") > 0, "E21", "sections are missing")
+    found = parse_sources_so_far(data, is_all=True)
+    del found["missing"]
     return found
 
 
-def parse_sources_so_far(data: bytes) -> dict[str, Any]:
+def parse_sources_so_far(data: bytes, is_all: bool = False) -> dict[str, Any]:
     """The same of a file that has not arrived as a whole; "missing": how many sections are not there."""
     forbid(data[:4] != b"\xabFVS", "E20", "magic")
     forbid(len(data) > 4 and data[4] != 2, "E02", "version")
@@ -605,6 +605,7 @@ def parse_sources_so_far(data: bytes) -> dict[str, Any]:
         forbid(hashlib.sha256(sections[-1]).digest()[:16] != digest, "E21", "section_digest")
     forbid(not sections, "E21", "no picture is there")
     missing = len(table) - len(sections)
+    forbid(is_all and missing > 0, "E21", "sections are missing")
     forbid(not missing and body.at != len(data), "E21", "bytes are left over")
     sources = []
     for section in sections[:source_count]:
