@@ -61,6 +61,7 @@ def send(
     camera: Camera = None,
     fps: Fps = "15",
     profile: Profile = "sup",
+    kbps: Annotated[float | None, typer.Option(help="Motion bits at most, from 0.5 up, of one copy.")] = None,
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
     refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
     redundancy: Annotated[int, typer.Option(help="How often each frame is sent again, 0 to 6.")] = 2,
@@ -78,7 +79,7 @@ def send(
 
     with Bar() as bar:
         report = run(
-            address, video, camera=camera, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
+            address, video, camera=camera, fps=fps, profile=profile, kbps=kbps, keyframe_interval=keyframe_interval,
             refresh=refresh, audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
             redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps, timeout=timeout,
             seconds=seconds, note=note_line, progress=bar,
