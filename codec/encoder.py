@@ -9,15 +9,19 @@ import numpy as np
 
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.crop import cut, to_crop
+from fvc.codec.decisions import LOWEST, Targets, ThriftyWriter
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_integers
+from fvc.codec.ratecontrol import ConstantQuality, Plan
 from fvc.codec.sample import DrivingSample
-from fvc.codec.smoothing import SampleSmoother
+from fvc.codec.smoothing import FILTERS, LEARNED, SampleSmoother
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
 
+# State afterwards, motion or keyframe, keyframe in slices; bits and quality.
+Trial = tuple[MotionState, bytes, bytes, tuple[int, float | None]]
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -39,10 +43,19 @@ class Encoder:
         tracker: used by `encode` when it is not told the face.
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
             frames, so that no packet is large (specification, 4.4).
+        plan: how finely frames are coded; None: the nearest integers, lossless but for the header's quantizers.
+
+    Attributes:
+        skipped: frames with a face that were left out, because the plan had no room for them.
     """
 
     def __init__(
-        self, header: Header, network: MotionNetwork | None, tracker: FaceTracker | None = None, refresh: int = 0
+        self,
+        header: Header,
+        network: MotionNetwork | None,
+        tracker: FaceTracker | None = None,
+        refresh: int = 0,
+        plan: Plan | None = None,
     ) -> None:
         if network is None and header.profile.is_learned:
             raise ValueError(f"profile {header.profile.label} needs a motion network")
@@ -52,7 +65,9 @@ class Encoder:
         bits = {part: header.quantizers[part].bits for part in header.profile.parts}
         self._state = MotionState(header.profile.parts, bits)
         self._last_key: int | None = None
-        self._smooth = SampleSmoother(float(header.fps))
+        self._plan: Plan = plan or ConstantQuality(None)
+        self._smooth = SampleSmoother(float(header.fps), FILTERS if self._plan.quality is None else LEARNED)
+        self.skipped = 0
         self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
 
     @property
@@ -86,27 +101,63 @@ class Encoder:
 
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""
-        header = self._header
-        arrays = to_integers(sample, header.profile.parts, header.quantizers)
-        integers = {part: array.tolist() for part, array in arrays.items()}
-        if self._last_key is None or (header.keyframe_interval and index - self._last_key >= header.keyframe_interval):
-            return self._keyframe(index, integers)
-        return self._motion(index, self._code(integers, key=False))
-
-    def _keyframe(self, index: int, integers: dict[str, list[int]]) -> Packet:
-        if self._last_key is None or not self._refresh:
-            self._last_key = index
-            return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, self._code(integers, key=True))))
+        interval = self._header.keyframe_interval
+        is_first = self._last_key is None
+        is_due = is_first or bool(interval and index - (self._last_key or 0) >= interval)
+        in_slices = not is_first and bool(self._refresh)
+        trial = self._fitting(index, sample, is_due, is_due and in_slices, is_first)
+        if trial is None and is_due:
+            self._plan.save()
+            is_due = False
+            trial = self._fitting(index, sample, False, False, False)
+        if trial is None:
+            self.skipped += 1
+            self._plan.spend(8 * self._slice_bytes(index), None)
+            return self._motion(index, b"")
+        self._state, coded, whole, (bits, quality) = trial
+        self._plan.spend(bits, None if is_due else quality)
+        if not is_due:
+            return self._motion(index, coded or b"\0")  # an empty motion would mean: no face
         self._last_key = index
-        motion, whole = self._code(integers, key=False), self._code(integers, key=True)
+        if not in_slices:
+            return Packet(Kind.KEY, index, bytes(KeyPayload(index, self.audio_packets, coded)))
         cuts = [len(whole) * n // self._refresh for n in range(self._refresh + 1)]
         self._slices = [whole[start:stop] for start, stop in pairwise(cuts)]
-        return self._motion(index, motion)
+        return self._motion(index, coded or b"\0")
 
-    def _code(self, integers: dict[str, list[int]], key: bool) -> bytes:
-        writer = RangeWriter()
-        self._state.code(writer, integers, key)
-        return writer.finish() or (b"" if key else b"\0")  # an empty motion would mean: no face
+    def _fitting(self, index: int, sample: DrivingSample, key: bool, in_slices: bool, is_first: bool) -> Trial | None:
+        """Codes a frame on trial, more and more coarsely, until the plan has room for it.
+
+        Args:
+            key: as a keyframe; `in_slices`: by its motion, with a keyframe beside it.
+            is_first: it must be sent, whether there is room or not.
+        """
+        header, plan = self._header, self._plan
+        parts, quality, room = header.profile.parts, plan.quality, plan.room if key else plan.motion_room
+        integers = {part: x.tolist() for part, x in to_integers(sample, parts, header.quantizers).items()}
+        targets = None if quality is None else Targets(sample, header.quantizers, parts)
+        extra = len(bytes(KeyPayload(index, self.audio_packets, b""))) if key else self._slice_bytes(index)
+        while True:
+            state, whole = self._state.copy(), b""
+            writer = RangeWriter() if targets is None or quality is None else ThriftyWriter(targets, quality)
+            taken = state.code(writer, integers, key and not in_slices)
+            coded = writer.finish()
+            if in_slices:  # it says what the motion says, so that all receivers agree
+                again = RangeWriter()
+                state.code(again, taken, True)
+                whole = again.finish()
+            bits = 8 * (max(len(coded), 1) + len(whole) + extra)
+            is_last = quality is None or quality <= LOWEST
+            if bits <= room or (is_first and is_last):
+                return state, coded, whole, (bits, quality)
+            if quality is None or is_last:
+                return None
+            quality = max(quality - 20, LOWEST)
+
+    def _slice_bytes(self, index: int) -> int:
+        """How much the slice of a keyframe takes that frame `index` carries, at most."""
+        number = index - (self._last_key or 0)
+        return len(self._slices[number]) + 14 if number < len(self._slices) else 0
 
     def _motion(self, index: int, motion: bytes) -> Packet:
         """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""

@@ -15,6 +15,7 @@ Sizes: integers have at most 16 bits, weights are below 8, parts have at most 66
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,12 @@ def log2(number: int) -> int:
     return OCTAVE * (octave - 1) + (number * OCTAVE >> octave)
 
 
+def coding_order(part: str) -> list[int]:
+    """The component that is coded first, second ..."""
+    order: list[int] = load()[part].order.tolist()
+    return order
+
+
 class MotionState:
     """What both sides remember between frames. `code(..., key=True)` codes without memory and restarts it."""
 
@@ -52,6 +59,12 @@ class MotionState:
             name: part.code(coder, integers[name] if integers is not None else None, key)
             for name, part in self._parts.items()
         }
+
+    def copy(self) -> MotionState:
+        """Another state that is equal so far: for coding a frame on trial."""
+        twin = copy(self)  # arrays are replaced, never changed, so that parts can share them
+        twin._parts = {name: copy(part) for name, part in self._parts.items()}
+        return twin
 
     def restart(self, integers: Mapping[str, list[int]]) -> None:
         """Sets the state that a keyframe with these integers leaves; codes nothing."""

@@ -32,10 +32,19 @@ class Quantizer:
         """The largest integer."""
         return (1 << self.bits) - 1
 
-    def quantize(self, values: np.ndarray) -> np.ndarray:
-        """float [...] -> int32 [...] in [0, top]; not-a-number becomes the middle."""
+    @property
+    def step(self) -> float:
+        """By how much the values of two neighbouring integers differ."""
+        return (self.high - self.low) / self.top
+
+    def steps(self, values: np.ndarray) -> np.ndarray:
+        """float [...] -> float64 [...] in [0, top], not rounded; not-a-number becomes the middle."""
         scaled = (np.asarray(values, np.float64) - self.low) * (self.top / (self.high - self.low))
-        return np.clip(np.rint(np.nan_to_num(scaled, nan=self.top / 2)), 0, self.top).astype(np.int32)
+        return np.clip(np.nan_to_num(scaled, nan=self.top / 2), 0, self.top)
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """float [...] -> int32 [...] in [0, top]."""
+        return np.rint(self.steps(values)).astype(np.int32)
 
     def dequantize(self, integers: np.ndarray) -> np.ndarray:
         """int [...] -> float32 [...]."""
@@ -48,6 +57,15 @@ PAPER: dict[str, Quantizer] = {
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(9, 0.0, 1.0),
 }
+# What `fvc encode` uses: steps that the generator's output does not tell from finer ones (training/LOG.md). The
+# landmarks keep their pixel: deciding which integers to send (`codec.decisions`) saves more than a coarser step.
+DEFAULT: dict[str, Quantizer] = {
+    "sup": Quantizer(8, -1.0, 1.0),
+    "unsup": Quantizer(9, -1.0, 1.0),
+    "jac": Quantizer(12, -15.0, 15.0),
+    "expr": Quantizer(6, 0.0, 1.0),
+}
+QUANTIZERS = {"default": DEFAULT, "paper": PAPER}
 
 
 def to_integers(

@@ -1,8 +1,10 @@
 """Source frames and the .fvs file that carries them (bitstream_spec.md, section 7).
 
-A source set is two or three AV1 stills of the crop with their quantized samples, so that the receiver needs no
-tracker, and optionally a small picture of the whole frame ("canvas") for `--canvas full`. Streams name the set by the
-SHA-256 of the file, and its pictures by the SHA-256 of their pixels, so that lossless copies (PNG) are known too.
+A source set is a few AV1 pictures of the crop, each predicted from those before it, with their quantized samples, so
+that the receiver needs no tracker, and optionally a small picture of the whole frame ("canvas") for `--canvas full`.
+The file is of use from its first picture on: its head names what follows by size and SHA-256, so that each part can be
+checked as it arrives. Streams name the set by the SHA-256 of the head, and its pictures by the SHA-256 of their
+pixels, so that lossless copies (PNG) are known too.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from fvc.codec.crop import SIDE
 from fvc.codec.errors import StreamError
 from fvc.codec.quantizer import Quantizer, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
-from fvc.codec.still import MAX_BYTES, MAX_PIXELS, decode_still, encode_still
+from fvc.codec.still import MAX_BYTES, MAX_PIXELS, decode_series, decode_still, encode_series, encode_still
 
 MAGIC = b"\xabFVS"
-VERSION = 1
+VERSION = 2  # of source sets
 MAX_SOURCES = 8
 # Source keypoints are sent once: 16 bits each, and room beyond the crop.
 QUANTIZERS = {
@@ -33,6 +35,8 @@ QUANTIZERS = {
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(16, 0.0, 1.0),
 }
+_DIGEST = 16  # bytes of a section's SHA-256 in the head
+_FIRST_BYTES = 2600  # of the first picture: with head, sample and stream header 2.9 kB, 2.9 s at 8 kbit/s
 _CANVAS_SIDE = 480
 
 
@@ -46,6 +50,7 @@ class SourceSet:
         coded: AV1 data of each picture; pictures: the same decoded, uint8 [256, 256, 3].
         samples: dequantized sample of each picture.
         canvas: coded whole frame, or None; canvas_size: its (width, height).
+        missing: how many pictures, the canvas among them, had not arrived when the file was read.
     """
 
     profile: Profile
@@ -55,7 +60,8 @@ class SourceSet:
     samples: tuple[DrivingSample, ...]
     canvas: bytes | None = None
     canvas_size: tuple[int, int] = (0, 0)
-    _bytes: bytes = field(default=b"", compare=False, repr=False)
+    missing: int = 0
+    _head: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def pixels_hash(self) -> bytes:
@@ -64,67 +70,99 @@ class SourceSet:
 
     @property
     def sources_hash(self) -> bytes:
-        """16 bytes that name the file."""
-        return hashlib.sha256(bytes(self)).digest()[:SOURCES_HASH]
+        """16 bytes that name the file, also if only its beginning is here."""
+        return hashlib.sha256(self._head or self._make_head()).digest()[:SOURCES_HASH]
 
     def canvas_picture(self) -> np.ndarray | None:
         """The decoded canvas, uint8 [H, W, 3], at its coded size."""
         return None if self.canvas is None else decode_still(self.canvas, *self.canvas_size)
 
-    def __bytes__(self) -> bytes:
-        if self._bytes:
-            return self._bytes
-        out = bytearray(MAGIC + bytes([VERSION]) + self.model_hash)
-        out += struct.pack(">BBHHI", self.profile, len(self.coded), *self.canvas_size, len(self.canvas or b""))
+    def sections(self) -> list[bytes]:
+        """What follows the head: each source, then the canvas (empty if there is none)."""
+        result = []
         for coded, sample in zip(self.coded, self.samples, strict=True):
             integers = to_integers(sample, self.profile.parts, QUANTIZERS)
             values = np.concatenate([integers[part] for part in self.profile.parts])
-            out += values.astype(">u2").tobytes() + struct.pack(">I", len(coded)) + coded
-        out += self.canvas or b""
+            result.append(values.astype(">u2").tobytes() + coded)
+        return result if self.missing else [*result, self.canvas or b""]
+
+    def _make_head(self) -> bytes:
+        out = bytearray(MAGIC + bytes([VERSION]) + self.model_hash)
+        out += struct.pack(">BBHH", self.profile, len(self.coded), *self.canvas_size)
+        for section in self.sections():
+            out += struct.pack(">I", len(section)) + hashlib.sha256(section).digest()[:_DIGEST]
         return bytes(out + struct.pack(">I", zlib.crc32(out)))
 
+    def __bytes__(self) -> bytes:
+        return (self._head or self._make_head()) + b"".join(self.sections())
+
     @classmethod
-    def parse(cls, data: bytes) -> SourceSet:
-        """Reads a .fvs file. Raises StreamError (E20 not one, E02 version, E21 damaged or absurd, E22 a picture)."""
+    def parse(cls, data: bytes, partial: bool = False) -> SourceSet:
+        """Reads a .fvs file; with `partial`, also one that was cut off anywhere behind its first picture.
+
+        Raises StreamError (E20 not one, E02 version, E21 damaged, cut off or absurd, E22 a picture).
+        """
+        head = _Head.parse(data)
+        at, sections = len(head.data), list[bytes]()
+        for size, digest in head.sections:
+            if size > len(data) - at:
+                break
+            sections.append(data[at : at + size])
+            if hashlib.sha256(sections[-1]).digest()[:_DIGEST] != digest:
+                raise StreamError("E21", "the source set is damaged")
+            at += size
+        missing = len(head.sections) - len(sections)
+        if missing and not (partial and sections):
+            raise StreamError("E21", "the source set is truncated")
+        if at != len(data) and not missing:
+            raise StreamError("E21", "the source set is longer than it says")
+        sizes = [int(np.prod(PART_SHAPES[part])) for part in head.profile.parts]
+        coded, samples = [], []
+        for section in sections[: head.count]:
+            values = np.frombuffer(section, ">u2", sum(sizes)).astype(np.int32)
+            split = np.split(values, np.cumsum(sizes)[:-1])
+            samples.append(to_sample(dict(zip(head.profile.parts, split, strict=True)), QUANTIZERS))
+            coded.append(section[2 * sum(sizes) :])
+        return cls(
+            head.profile, head.model_hash, tuple(coded), tuple(decode_series(coded, SIDE, SIDE)), tuple(samples),
+            sections[-1] or None if not missing else None, head.canvas_size, missing, head.data,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What a .fvs file says of itself before its first picture; `sections`: (size, digest) of what follows."""
+
+    profile: Profile
+    model_hash: bytes
+    count: int
+    canvas_size: tuple[int, int]
+    sections: list[tuple[int, bytes]]
+    data: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Head:
+        """Raises StreamError (E20, E02, E21)."""
         if data[:4] != MAGIC:
             raise StreamError("E20", "not a .fvs source set")
         if len(data) > 4 and data[4] != VERSION:
             newer = "a newer fvc is needed to read" if data[4] > VERSION else "no reader is left for"
-            raise StreamError("E02", f"{newer} version {data[4]} of the format (this one reads version {VERSION})")
-        if len(data) < 9 + MODEL_HASH or zlib.crc32(data[:-4]) != struct.unpack(">I", data[-4:])[0]:
+            raise StreamError("E02", f"{newer} version {data[4]} of source sets (this one reads version {VERSION})")
+        fixed, entry = 11 + MODEL_HASH, 4 + _DIGEST
+        size = fixed + entry * (data[6 + MODEL_HASH] + 1) + 4 if len(data) >= fixed else 0
+        if not size or len(data) < size or zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
             raise StreamError("E21", "the source set is damaged or truncated")
-        body, at = data[:-4], 5
-
-        def take(count: int) -> bytes:
-            nonlocal at
-            if count > len(body) - at:
-                raise StreamError("E21", "the source set is shorter than it says")
-            at += count
-            return body[at - count : at]
-
-        model_hash = take(MODEL_HASH)
-        profile, count, width, height, canvas_bytes = struct.unpack(">BBHHI", take(10))
-        is_sane = profile <= max(Profile) and 1 <= count <= MAX_SOURCES
-        if not is_sane or width * height > MAX_PIXELS or canvas_bytes > MAX_BYTES:
+        profile, count, width, height = struct.unpack_from(">BBHH", data, 5 + MODEL_HASH)
+        if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_PIXELS:
             raise StreamError("E21", "the source set has absurd fields")
-        parts = Profile(profile).parts
-        sizes = [int(np.prod(PART_SHAPES[part])) for part in parts]
-        coded, samples = [], []
-        for _ in range(count):
-            values = np.frombuffer(take(2 * sum(sizes)), ">u2").astype(np.int32)
-            split = np.split(values, np.cumsum(sizes)[:-1])
-            samples.append(to_sample(dict(zip(parts, split, strict=True)), QUANTIZERS))
-            length = struct.unpack(">I", take(4))[0]
-            if length > MAX_BYTES:
-                raise StreamError("E21", "the source set has absurd fields")
-            coded.append(take(length))
-        canvas = take(canvas_bytes) if canvas_bytes else None
-        if at != len(body):
-            raise StreamError("E21", "the source set is longer than it says")
-        pictures = tuple(decode_still(picture, SIDE, SIDE) for picture in coded)
-        return cls(
-            Profile(profile), model_hash, tuple(coded), pictures, tuple(samples), canvas, (width, height), bytes(data)
-        )
+        sections = [struct.unpack_from(f">I{_DIGEST}s", data, fixed + entry * n) for n in range(count + 1)]
+        integers = 2 * sum(int(np.prod(PART_SHAPES[part])) for part in Profile(profile).parts)
+        if any(not integers <= length <= integers + MAX_BYTES for length, _ in sections[:-1]):
+            raise StreamError("E21", "the source set has absurd fields")
+        if sections[-1][0] > MAX_BYTES:
+            raise StreamError("E21", "the source set has absurd fields")
+        model_hash = data[5 : 5 + MODEL_HASH]
+        return cls(Profile(profile), model_hash, count, (width, height), sections, data[:size])
 
 
 def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
@@ -133,10 +171,19 @@ def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
     return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH]
 
 
-def code_pictures(pictures: Sequence[np.ndarray], crf: int) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
-    """Codes crops; returns the AV1 data and what the receiver will see."""
-    coded = tuple(encode_still(picture, crf) for picture in pictures)
-    return coded, tuple(decode_still(data, SIDE, SIDE) for data in coded)
+def code_pictures(
+    pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _FIRST_BYTES
+) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
+    """Codes crops; returns the AV1 data and what the receiver will see.
+
+    The first is made coarser, down to AV1's coarsest, until it has at most `first_bytes`: a call begins with it.
+    """
+    coded: list[bytes] = []
+    for first in (0, 20, 40, 60, 90, 120):
+        coded = encode_series(pictures, crf, first)
+        if len(coded[0]) <= first_bytes:
+            break
+    return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
 
 
 def code_canvas(frame: np.ndarray, crf: int) -> tuple[bytes, tuple[int, int]]:

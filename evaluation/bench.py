@@ -31,10 +31,12 @@ from fvc.capture import sample_clip
 from fvc.codec.bitstream import Packet
 from fvc.codec.container import StreamReader
 from fvc.codec.crop import SIDE
+from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
 from fvc.codec.output import VideoWriter
+from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
@@ -222,7 +224,7 @@ def _stages(
         tracker.track(frames[0].rgb)
         faces = [stages["track"](tracker.track, frame.rgb) for frame in frames]
     timed = None if network is None else lambda picture: stages["network"](network, picture)
-    encoder, sent = Encoder(header, timed), []
+    encoder, sent = Encoder(header, timed, plan=ConstantQuality(DEFAULT_QUALITY)), []
     for frame, face in zip(frames, faces, strict=True):
         sup = None if face is None else face.sup
         sent.append(stages["code"](encoder.encode_tracked, frame, sup))

@@ -1,9 +1,10 @@
 """Bits of motion coders on the same integers: our counterpart of the paper's table 4.
 
-    python -m fvc.evaluation.bits DIR TRAIN_DIR [--cache DIR] [--profile P ...] [--json OUT]
+    python -m fvc.evaluation.bits DIR TRAIN_DIR [--cache DIR] [--profile P ...] [--unfiltered] [--json OUT]
 
-Coders, all lossless on the paper's quantizers at 15 fps with a keyframe every 75 frames, except `paper`, the figure
-that the paper prints (on other clips):
+All are lossless on the paper's quantizers at 15 fps with a keyframe every 75 frames, except `paper`, the figure
+that the paper prints (on other clips). Samples are those of `fvc encode --quantizer paper`: the sender filters them
+(`codec.smoothing`), unless `--unfiltered` is given. Coders:
 
     static    the paper's recipe: plain differences, one fixed Laplace distribution for each part, fitted on the clips
               of TRAIN_DIR; ideal code lengths, keyframes as plain bits, nothing for packet ends
@@ -29,6 +30,7 @@ from fvc.codec.entropy import RangeWriter, cost
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import Profile
+from fvc.codec.smoothing import FILTERS
 from fvc.models.presets import DEFAULT
 from fvc.training.tracks import Track, track_folder
 
@@ -164,10 +166,12 @@ def main() -> None:
     parser.add_argument("train", type=Path, help="clips that the static coder is fitted on")
     parser.add_argument("--cache", type=Path, default=Path("tracks"), help="tracks are kept here; default: %(default)s")
     parser.add_argument("--profile", nargs="+", default=[p.label for p in Profile], choices=[p.label for p in Profile])
+    parser.add_argument("--unfiltered", action="store_true", help="code what tracker and networks say of each frame")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    tracks = track_folder(args.folder, args.cache, DEFAULT, math.inf)
-    train = track_folder(args.train, args.cache, DEFAULT)
+    filters = {} if args.unfiltered else FILTERS
+    tracks = track_folder(args.folder, args.cache, DEFAULT, math.inf, filters=filters)
+    train = track_folder(args.train, args.cache, DEFAULT, filters=filters)
     rows = report(tracks, train, [Profile.named(label) for label in args.profile])
     show(rows)
     if args.json:

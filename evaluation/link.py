@@ -203,7 +203,9 @@ def picture_lag(clip: Path, out: Path, fps: Fraction) -> float:
     errors = [apart(lag) for lag in range(-reach, reach + 1)]
     best = min(max(int(np.argmin(errors)), 1), len(errors) - 2)
     before, here, after = errors[best - 1 : best + 2]
-    return (best - reach + 0.5 * (before - after) / max(before - 2 * here + after, 1e-9)) / float(fps)
+    bend = before - 2 * here + after
+    is_minimum = here < before and here < after
+    return (best - reach + (0.5 * (before - after) / bend if is_minimum else 0.0)) / float(fps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,7 +56,7 @@ def measure(
     codecs: Sequence[str] = CODECS,
     fps: str = "15",
     kbps: Sequence[float] = (4, 8, 16, 32, 64),
-    profiles: Sequence[str] = ("sup+unsup+expr", "sup"),
+    profiles: Sequence[str] = ("sup", "sup+unsup+expr"),
     metric_weights: Path | None = None,
     every: int = 10,
     effort: str = "veryslow",

@@ -1,6 +1,7 @@
 """Encode and decode a folder of videos and say what was lost: the acceptance run of the whole codec.
 
-    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--metric-weights FOLDER] [--strips DIR] [--json OUT]
+    python -m fvc.evaluation.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --kbps X]
+        [--metric-weights FOLDER] [--strips DIR] [--json OUT]
 
 Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS (with
 `--metric-weights`, see `networks`; every fifth frame) and NME of the decoded crop, as `metrics` has them. `--strips`
@@ -25,6 +26,7 @@ from fvc.codec.bitstream import Crop
 from fvc.codec.crop import cut
 from fvc.codec.errors import FvcError
 from fvc.codec.output import write_image
+from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.sample import Profile
 from fvc.codec.video import LIMITS, VideoReader
 from fvc.evaluation.metrics import Metrics
@@ -82,16 +84,17 @@ def _pairs(
 
 
 def roundtrip(
-    source: Path, folder: Path, profile: str, metrics: Metrics | None = None
+    source: Path, folder: Path, profile: str, metrics: Metrics | None = None, **options: Any
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Codes one clip in `folder`; returns its row and a strip of pictures.
 
     Args:
         metrics: what the pictures are compared by; None: by what needs no networks.
+        options: of `fvc.encode`.
     """
     stream, sources, back = (folder / f"{source.stem}.{end}" for end in ("fvc", "fvs", "mp4"))
     notes: list[str] = []
-    sent = fvc.encode(source, stream, profile=profile, note=notes.append)
+    sent = fvc.encode(source, stream, profile=profile, note=notes.append, **options)
     fvc.decode(stream, sources, back, note=notes.append)
     fps = Fraction(sent["fps"]).limit_denominator(1001)
     with VideoReader(back) as video:
@@ -124,7 +127,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--profile", nargs="+", default=["sup+unsup+expr"], choices=[p.label for p in Profile])
+    parser.add_argument("--profile", nargs="+", default=["sup"], choices=[p.label for p in Profile])
+    parser.add_argument("--quantizer", default="default", choices=list(QUANTIZERS))
+    parser.add_argument("--quality", type=float)
+    parser.add_argument("--kbps", type=float)
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--strips", type=Path)
     parser.add_argument("--json", type=Path)
@@ -139,12 +145,13 @@ def main() -> None:
     )  # fmt: skip
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
+    options = {"quantizer": args.quantizer, "quality": args.quality, "kbps": args.kbps}
     rows = []
     for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")):
         for profile in args.profile:
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    row, strip = roundtrip(source, Path(folder), profile, metrics)
+                    row, strip = roundtrip(source, Path(folder), profile, metrics, **options)
             except FvcError as error:
                 print(f"| {source.name} | {profile} | failed: {error} |")
                 continue

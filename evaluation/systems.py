@@ -15,10 +15,12 @@ import numpy as np
 
 from fvc.codec.bitstream import Header
 from fvc.codec.container import StreamWriter
+from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.quantizer import PAPER
+from fvc.codec.quantizer import DEFAULT as QUANTIZERS
+from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
@@ -28,7 +30,7 @@ from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
 from fvc.models.weights import folder_of, shipped, verify
 
-DEFAULT_PROFILE = Profile.SUP_UNSUP_EXPR
+DEFAULT_PROFILE = Profile.SUP
 KEYFRAME_SECONDS = 5  # what `fvc encode` does unless it is told otherwise
 RATES: dict[str, str] = {
     "bits_per_frame": "motion: entropy-coded driving samples, bits per frame",
@@ -126,12 +128,12 @@ class Call:
         self.sources, _ = choose_sources(clip.video, tracked, system.profile, network, system.weights, canvas=False)
         self._sup = clip.seen.sup_of()
         header = Header(
-            system.profile, {part: PAPER[part] for part in system.profile.parts}, clip.rate,
+            system.profile, {part: QUANTIZERS[part] for part in system.profile.parts}, clip.rate,
             round(KEYFRAME_SECONDS * clip.rate), clip.crop, self.sources.model_hash, self.sources.sources_hash,
             self.sources.pixels_hash,
         )  # fmt: skip
         self._writer = StreamWriter(BytesIO(), header)
-        self._encoder = Encoder(header, network)
+        self._encoder = Encoder(header, network, plan=ConstantQuality(DEFAULT_QUALITY))
         draw = draw_network(system.weights, self.sources, system.profile)
         self._decoder = Decoder(header, draw, self.sources.samples[0])
 

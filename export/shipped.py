@@ -123,8 +123,12 @@ def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...],
 
 
 def shipped_graphs(preset: str, sources: int = 3) -> list[Graph]:
-    """Landmarks, motion, embed and draw. Raises UsageError for a preset that is not installed."""
-    network, sha256 = load_preset(preset)
+    """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
+    return graphs_of(*load_preset(preset), sources)
+
+
+def graphs_of(network: Network, sha256: str, sources: int = 3) -> list[Graph]:
+    """The graphs of a network with folded batch norms."""
     embed = EmbedGraph(network).eval()
     source, sample = likely_inputs(network, sources)
     embedding = run_module(embed, source)

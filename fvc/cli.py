@@ -40,7 +40,14 @@ def encode(
     fps: Annotated[str, typer.Option(help="Frames per second of the stream, e.g. 15 or 30000/1001.")] = "15",
     profile: Annotated[
         str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")
-    ] = "sup+unsup+expr",
+    ] = "sup",
+    kbps: Annotated[
+        float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")
+    ] = None,
+    quality: Annotated[
+        float | None, typer.Option(help="Constant quality instead, 0 (smallest) to 100 (best). Default: 65.")
+    ] = None,
+    quantizer: Annotated[str, typer.Option(help="default, or paper: fine steps, nothing left out.")] = "default",
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: only the first.")] = 5.0,
     refresh: Annotated[
         int,
@@ -59,8 +66,9 @@ def encode(
 
     with Bar() as bar:
         report = api.encode(
-            video, out, sources_out=sources_out, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
-            refresh=refresh, audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
+            video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
+            kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
             note=note_line, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
@@ -208,7 +216,7 @@ def measure(
     kbps: Annotated[str, typer.Option(help="Rates that the others are asked for, kbit/s.")] = "4,8,16,32,64",
     profiles: Annotated[
         str, typer.Option(help="Profiles of fvc; the first is compared with the others.")
-    ] = "sup+unsup+expr,sup",
+    ] = "sup,sup+unsup+expr",
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli_output import Bar, Json, bit_rate, note_line, show
+from fvc.cli_output import Bar, Json, bit_rate, note_line
+from fvc.cli_output import show as show_report
 from fvc.codec.errors import UsageError
 
 
@@ -32,7 +33,7 @@ def live(
     camera: Camera = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The project's sample, looped.")] = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write.")] = None,
-    window: Show = False,
+    show: Show = False,
     fps: Fps = "15",
     profile: Profile = "sup",
     seconds: Seconds = None,
@@ -44,14 +45,14 @@ def live(
 
     with Bar() as bar:
         report = run(
-            video, camera=camera, synthetic=synthetic, out=out, show=window, fps=fps, profile=profile, seconds=seconds,
+            video, camera=camera, synthetic=synthetic, out=out, show=show, fps=fps, profile=profile, seconds=seconds,
             enrol_seconds=enrol, note=note_line, progress=bar, status=note_line,
         )  # fmt: skip
     text = (
         f"{report['frames']} frames, {report['fps']} fps, {report['motion_kbps']} kbit/s, delay"
         f" {report['delay_ms_median']} ms (p95 {report['delay_ms_p95']} ms)"
     )
-    show(report, as_json, [text])
+    show_report(report, as_json, [text])
 
 
 def send(
@@ -60,6 +61,7 @@ def send(
     camera: Camera = None,
     fps: Fps = "15",
     profile: Profile = "sup",
+    kbps: Annotated[float | None, typer.Option(help="Motion bits at most, from 0.5 up, of one copy.")] = None,
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
     refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
     redundancy: Annotated[int, typer.Option(help="How often each frame is sent again, 0 to 6.")] = 2,
@@ -77,7 +79,7 @@ def send(
 
     with Bar() as bar:
         report = run(
-            address, video, camera=camera, fps=fps, profile=profile, keyframe_interval=keyframe_interval,
+            address, video, camera=camera, fps=fps, profile=profile, kbps=kbps, keyframe_interval=keyframe_interval,
             refresh=refresh, audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
             redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps, timeout=timeout,
             seconds=seconds, note=note_line, progress=bar,
@@ -86,13 +88,13 @@ def send(
         f"{report['frames']} frames in {report['packets']} packets, motion {report['motion_kbps']} kbit/s,"
         f" on the wire {report['wire_kbps']} kbit/s; set-up {report['setup_bytes']} bytes"
     )
-    show(report, as_json, [text])
+    show_report(report, as_json, [text])
 
 
 def receive(
     port: Annotated[str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write.")] = None,
-    window: Show = False,
+    show: Show = False,
     delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
@@ -106,14 +108,14 @@ def receive(
         raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
     with Bar() as bar:
         report = run(
-            int(number), out, host=host, show=window, delay=delay_ms / 1000, timeout=timeout, wait=wait,
+            int(number), out, host=host, show=show, delay=delay_ms / 1000, timeout=timeout, wait=wait,
             note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
         )  # fmt: skip
     text = (
         f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held), on the wire"
         f" {report['wire_kbps']} kbit/s, {report['packets_lost']} packets lost, jitter {report['jitter_ms']} ms"
     )
-    show(report, as_json, [text])
+    show_report(report, as_json, [text])
 
 
 def bench(
@@ -129,4 +131,4 @@ def bench(
 
     with Bar() as bar:
         report = run(video, fps=fps, profile=profile, quick=quick, note=note_line, progress=bar)
-    show(report, as_json, lines(report))
+    show_report(report, as_json, lines(report))

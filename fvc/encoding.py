@@ -16,11 +16,13 @@ from fvc.codec.audio import BITRATES, encode_opus
 from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
 from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
+from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
 from fvc.codec.pipeline import ahead
-from fvc.codec.quantizer import PAPER
+from fvc.codec.quantizer import QUANTIZERS
+from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_canvas, code_pictures
 from fvc.codec.survey import Survey, survey
@@ -32,7 +34,7 @@ from fvc.models.runtime import MotionRuntime
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
-SOURCE_CRF, CANVAS_CRF = 20, 36
+SOURCE_CRF, CANVAS_CRF = 30, 36
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -42,7 +44,10 @@ def encode(
     *,
     sources_out: PathLike | None = None,
     fps: str | float | Fraction = 15,
-    profile: str = "sup+unsup+expr",
+    profile: str = "sup",
+    quantizer: str = "default",
+    quality: float | None = None,
+    kbps: float | None = None,
     keyframe_interval: float = 5.0,
     refresh: int = 0,
     audio_bitrate: int | None = 6000,
@@ -60,6 +65,9 @@ def encode(
         sources_out: a .fvs file, or a folder (existing, or a name without suffix), which gets PNG pictures instead.
         fps: frames per second of the stream, 0.1 to 240.
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
+        quantizer: "default", or "paper": that of Oquab et al., and the nearest integers, whatever they cost.
+        quality: constant quality, 0 (smallest) to 100 (best); None: 65.
+        kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
         refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: so many packets carry one each,
             and none is large.
@@ -77,6 +85,7 @@ def encode(
     rate, kind = parse_fps(fps), Profile.named(profile)
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
+    plan = plan_for(quantizer, quality, kbps, rate)
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
@@ -91,11 +100,11 @@ def encode(
         if audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
         header = Header(
-            kind, {part: PAPER[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
-            source_set.sources_hash, source_set.pixels_hash, sound.audio,
+            kind, {part: QUANTIZERS[quantizer][part] for part in kind.parts}, rate, interval, clip.crop,
+            source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, sound.audio,
         )  # fmt: skip
         sources_bytes = sources_writer.save(source_set, whole if canvas else None)  # first: no packet is of use without
-        writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh)
+        writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh, plan=plan)
         counts = _write_packets(writer, encoder, video, clip, sound, progress)
     return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), sources_bytes)}
 
@@ -121,6 +130,21 @@ def keyframe_frames(seconds: float, rate: Fraction) -> int:
     if seconds * rate > 0xFFFF:
         raise UsageError(f"--keyframe-interval {seconds}: too long; 0 means that only the first frame is a keyframe")
     return max(round(seconds * rate), 1) if seconds > 0 else 0
+
+
+def plan_for(quantizer: str, quality: float | None, kbps: float | None, rate: Fraction) -> Plan:
+    """How finely frames are coded. Raises UsageError for options that make no sense together."""
+    if quantizer not in QUANTIZERS:
+        raise UsageError(f"--quantizer {quantizer[:40]}: must be {' or '.join(QUANTIZERS)}")
+    if quantizer == "paper" and (quality is not None or kbps is not None):
+        raise UsageError("--quantizer paper codes the nearest integers; --quality and --kbps do not go with it")
+    if quality is not None and kbps is not None:
+        raise UsageError("--quality and --kbps: choose one")
+    if kbps is not None:
+        return ConstantRate(kbps, float(rate))
+    if quantizer == "paper":
+        return ConstantQuality(None)
+    return ConstantQuality(DEFAULT_QUALITY if quality is None else quality)
 
 
 def _check_sound_and_networks(audio_bitrate: int | None, preset: str) -> None:
@@ -225,6 +249,7 @@ class _Counts:
     audio_bytes: int = 0  # without packet heads
     keyframes: int = 0
     without_face: int = 0
+    skipped: int = 0  # frames that the rate had no room for
 
 
 def _write_packets(
@@ -247,6 +272,7 @@ def _write_packets(
             counts.keyframes += begins_keyframe(packet)
             counts.without_face += sup is None
             progress("encoding", frame.index + 1, clip.seen.frames)
+    counts.skipped = encoder.skipped
     write_sound(None)
     if not writer.frames:
         raise InputError(f"{video.name}: no frame could be read a second time")
@@ -291,6 +317,7 @@ def _sizes(
         "canvas_bytes": len(source_set.canvas or b""),
         "keyframes": counts.keyframes,
         "frames_without_face": counts.without_face,
+        "frames_skipped": counts.skipped,
         "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
         "size": [header.crop.width, header.crop.height],
     }

@@ -10,7 +10,7 @@ from fvc.capture import Kept
 from fvc.codec.bitstream import Audio, Header
 from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
-from fvc.codec.quantizer import PAPER
+from fvc.codec.quantizer import DEFAULT
 from fvc.codec.sample import Profile
 from fvc.codec.setup import Setup
 from fvc.codec.survey import survey
@@ -44,7 +44,7 @@ def enrol(
     clip = TrackedClip(seen, rate, seen.crop(*first.size))
     source_set, _ = choose_sources(first, clip, kind, network, preset, canvas=False)
     header = Header(
-        kind, {part: PAPER[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
+        kind, {part: DEFAULT[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
         source_set.sources_hash, source_set.pixels_hash, audio,
     )  # fmt: skip
     return Setup(header, source_set)

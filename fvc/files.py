@@ -86,6 +86,6 @@ def open_stream(path: PathLike) -> Iterator[StreamReader]:
 
 
 def read_source_set(path: PathLike) -> SourceSet:
-    """A whole .fvs file. Raises InputError, StreamError."""
+    """A .fvs file, as far as it has arrived (`missing`). Raises InputError, StreamError."""
     with naming(path):
-        return SourceSet.parse(read_limited(path, _MAX_SOURCES))
+        return SourceSet.parse(read_limited(path, _MAX_SOURCES), partial=True)

@@ -9,6 +9,7 @@ from fvc.codec.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.bitstream import VERSION, Kind
 from fvc.codec.container import Damage, StreamReader, begins_keyframe, has_face
 from fvc.codec.provenance import read_provenance
+from fvc.codec.sources import VERSION as SOURCES_VERSION
 from fvc.codec.sources import SourceSet
 from fvc.files import PathLike, is_source_set, naming, open_stream, read_limited, read_source_set
 
@@ -29,11 +30,12 @@ def info(path: PathLike) -> dict[str, Any]:
 def _sources_info(source_set: SourceSet) -> dict[str, Any]:
     return {
         "type": "fvs",
-        "version": VERSION,
+        "version": SOURCES_VERSION,
         "profile": source_set.profile.label,
         "pictures": len(source_set.coded),
         "picture_bytes": [len(coded) for coded in source_set.coded],
         "canvas_bytes": len(source_set.canvas or b""),
+        "pictures_missing": source_set.missing,
         "bytes": len(bytes(source_set)),
         "weights": source_set.model_hash.hex(),
         "sources_hash": source_set.sources_hash.hex(),

@@ -19,12 +19,14 @@ from fvc._version import __version__
 from fvc.capture import camera_frames, file_frames, paced, sample_clip
 from fvc.codec.bitstream import Kind, Packet
 from fvc.codec.crop import SIDE
+from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.output import VideoWriter
 from fvc.codec.pipeline import ahead
 from fvc.codec.provenance import Provenance
+from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import Profile
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, label
@@ -97,7 +99,7 @@ def live(
             origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())
             writer = VideoWriter(file_path(out), SIDE, SIDE, rate, metadata={"comment": str(origin)})
             writer = stack.enter_context(writer)
-        encoder = Encoder(header, network, stack.enter_context(FaceTracker()))
+        encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality(DEFAULT_QUALITY))
         meter = _Meter(float(rate), status)
         with closing(ahead(_packets(frames, encoder), _LOOK_AHEAD)) as packets, suppress(KeyboardInterrupt):
             for sent in packets:

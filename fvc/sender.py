@@ -19,7 +19,7 @@ from fvc.codec.setup import Setup
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Packetizer
 from fvc.codec.video import Frame, label
-from fvc.encoding import Sound, keyframe_frames, parse_fps
+from fvc.encoding import Sound, keyframe_frames, parse_fps, plan_for
 from fvc.enrolment import enrol
 from fvc.files import Note, PathLike, Progress, silent
 from fvc.models.presets import DEFAULT
@@ -60,7 +60,8 @@ class Terms:
 def send(
     address: str, video: PathLike | None = None, *, camera: int | None = None, fps: str = "15",
     profile: str = "sup", keyframe_interval: float = 5.0, refresh: int = 0,
-    audio_bitrate: int | None = 6000, enrol_seconds: float = 3.0, redundancy: int = 2, frames_per_packet: int = 1,
+    kbps: float | None = None, audio_bitrate: int | None = 6000, enrol_seconds: float = 3.0,
+    redundancy: int = 2, frames_per_packet: int = 1,
     setup_kbps: float = 128, timeout: float = 10, seconds: float | None = None, preset: str = DEFAULT,
     note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
@@ -79,7 +80,7 @@ def send(
     rate, kind = parse_fps(fps), Profile.named(profile)
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
-    packetizer = Packetizer(redundancy, frames_per_packet)
+    packetizer, plan = Packetizer(redundancy, frames_per_packet), plan_for("default", None, kbps, rate)
     require_shipped(preset)
     terms = Terms(
         rate, kind, interval, refresh, audio_bitrate, enrol_seconds, redundancy, frames_per_packet,
@@ -105,7 +106,7 @@ def send(
             call.begin(setup, packetizer)
             frames = _renumbered(live)
         with FaceTracker() as tracker:
-            return call.talk(frames, Encoder(setup.header, network, tracker, refresh), sound, progress)
+            return call.talk(frames, Encoder(setup.header, network, tracker, refresh, plan), sound, progress)
 
 
 def _renumbered(frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -164,7 +164,11 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
         if is_source_set(path):
             if len(paths) > 1:
                 raise UsageError(f"{label(path)}: a .fvs is a whole source set; give no other file with it but -o OUT")
-            return LoadedSources(read_source_set(path), label(path))
+            source_set = read_source_set(path)
+            if source_set.missing:
+                there, missing = len(source_set.coded), source_set.missing
+                note(f"{label(path)}: cut off; drawing from its first {there}, {missing} more pictures are missing")
+            return LoadedSources(source_set, label(path))
         if read_limited(path, len(STREAM_MAGIC)) == STREAM_MAGIC:
             raise StreamError("E20", f"{label(path)}: a .fvc stream, not a .fvs source set")
     return _track_pictures(paths, header, preset, note)

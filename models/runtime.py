@@ -7,11 +7,12 @@ on the source set only is computed once, in the constructor.
 from __future__ import annotations
 
 import importlib
+import locale
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -94,6 +95,16 @@ def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
     return model, compile_like_ours(model)
 
 
+@contextmanager
+def _locale_kept() -> Iterator[None]:
+    """OpenVINO sets the process's locale to "C" while it reads a network and back; two at once forget what was."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
 def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sample's keypoints for the networks: position [1, 43, 2], jacobian [1, 43, 2, 2], presence [1, 43]."""
     position = np.zeros((1, N_SUP + _N_UNSUP, 2), np.float32)
@@ -140,7 +151,7 @@ class DrawRuntime:
         _core()  # now, and not in two threads at once
         count, tensor = len(pictures), _openvino().Tensor
         position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
-        with ThreadPoolExecutor(1) as pool:
+        with _locale_kept(), ThreadPoolExecutor(1) as pool:
             compiling = pool.submit(_compile, preset, "draw", count, streams)
             embed = _compile(preset, "embed", count).create_infer_request()
             found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()

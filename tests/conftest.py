@@ -58,7 +58,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def encoded(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Encoded:
     """The clip, encoded once for all tests."""
     stream = tmp_path_factory.mktemp("encoded") / "talk.fvc"
-    report = fvc.encode(clip, stream, fps=FPS, keyframe_interval=0.7)
+    report = fvc.encode(clip, stream, fps=FPS, profile="sup+unsup+expr", keyframe_interval=0.7)
     return Encoded(clip, stream, stream.with_suffix(".fvs"), report)
 
 

@@ -7,6 +7,7 @@ two whose rule depends on the entropy coding are found by trying seeded random p
 from __future__ import annotations
 
 import binascii
+import hashlib
 import random
 import struct
 import zlib
@@ -21,6 +22,7 @@ from fvc.codec.bitstream import EndPayload, KeyPayload, Kind, Packet, leb128
 VECTORS = Path(__file__).parent / "vectors"
 STREAM, SOUND = (VECTORS / "annex_b.fvc").read_bytes(), (VECTORS / "audio.fvc").read_bytes()
 SOURCES = (VECTORS / "sources.fvs").read_bytes()
+SOURCES_HEAD = 19 + 20 * (SOURCES[14] + 1) + 4  # bytes
 _HEADER = 7 + int.from_bytes(STREAM[5:7], "big") + 4
 _KEY = STREAM[_HEADER : spec_decoder.parse_packet(STREAM, _HEADER)[3]]
 _KEY_PAYLOAD = spec_decoder.parse_packet(_KEY, 0)[2]
@@ -48,8 +50,8 @@ def packets(*parts: bytes | Packet) -> bytes:
 
 
 def sources(at: int, new: bytes) -> bytes:
-    """A source set with other bytes at `at` and a right checksum."""
-    return summed(SOURCES[:at] + new + SOURCES[at + len(new) : -4])
+    """A source set with other bytes at `at` of its head and a right checksum."""
+    return summed(SOURCES[:at] + new + SOURCES[at + len(new) : SOURCES_HEAD - 4]) + SOURCES[SOURCES_HEAD:]
 
 
 def key(frame: int, audio_packets: int = 0) -> Packet:
@@ -73,10 +75,12 @@ def motion_that_breaks(rule: str) -> bytes:
 
 
 def with_pictures(change: Callable[[bytes], bytes]) -> bytes:
-    """A source set whose first picture's data are changed, with all sizes right."""
+    """A source set whose first picture's data are changed, with sizes, digests and checksum right."""
     first = spec_decoder.parse_sources(SOURCES)["sources"][0]["coded"]
-    at, changed = SOURCES.index(first), change(first)
-    return summed(SOURCES[: at - 4] + struct.pack(">I", len(changed)) + changed + SOURCES[at + len(first) : -4])
+    size = int.from_bytes(SOURCES[19:23], "big")
+    section = SOURCES[SOURCES_HEAD : SOURCES_HEAD + size - len(first)] + change(first)
+    entry = struct.pack(">I", len(section)) + hashlib.sha256(section).digest()[:16]
+    return summed(SOURCES[:19] + entry + SOURCES[39 : SOURCES_HEAD - 4]) + section + SOURCES[SOURCES_HEAD + size :]
 
 
 def _headers() -> Iterator[tuple[str, str, bytes]]:
@@ -156,20 +160,24 @@ def _audio_header() -> int:
 
 
 def _source_sets() -> Iterator[tuple[str, str, bytes]]:
-    yield "E02_version.fvs", "version 2", sources(4, b"\2")
+    yield "E02_version.fvs", "version 1", sources(4, b"\1")
     yield "E20_magic.fvs", "the magic of a stream", sources(0, b"\xabFVC")
     yield "E20_empty.fvs", "no byte at all", b""
-    yield "E21_cut.fvs", "cut off", SOURCES[:-1]
-    yield "E21_file_crc.fvs", "file_crc", SOURCES[:-1] + bytes([SOURCES[-1] ^ 1])
+    yield "E21_cut.fvs", "cut off in the first picture", SOURCES[: SOURCES_HEAD + 100]
+    yield "E21_head_crc.fvs", "head_crc", SOURCES[: SOURCES_HEAD - 1] + b"\0" + SOURCES[SOURCES_HEAD:]
     yield "E21_profile.fvs", "profile 4", sources(13, b"\4")
-    yield "E21_no_source.fvs", "source_count 0", sources(14, b"\0")
-    yield "E21_many_sources.fvs", "source_count 9", sources(14, b"\x09")
-    yield "E21_too_few.fvs", "one source more than there is", sources(14, bytes([SOURCES[14] + 1]))
+    yield "E21_no_source.fvs", "source_count 0", summed(SOURCES[:14] + b"\0" + SOURCES[15:39])
+    yield (
+        "E21_many_sources.fvs",
+        "source_count 9",
+        summed(SOURCES[:14] + b"\x09" + SOURCES[15:19] + SOURCES[19:39] * 10),
+    )
     yield "E21_canvas_size.fvs", "a canvas of 16384 x 16384", sources(15, b"\x40\0\x40\0")
-    yield "E21_canvas_bytes.fvs", "canvas_bytes 2^20 + 1", sources(19, b"\0\x10\0\1")
-    at = SOURCES.index(spec_decoder.parse_sources(SOURCES)["sources"][0]["coded"]) - 4
-    yield "E21_coded_bytes.fvs", "coded_bytes 2^20 + 1", sources(at, b"\0\x10\0\1")
-    yield "E21_longer.fvs", "a byte between canvas and file_crc", summed(SOURCES[:-4] + b"\0")
+    yield "E21_canvas_bytes.fvs", "section_bytes 2^20 + 1 of the canvas", sources(SOURCES_HEAD - 24, b"\0\x10\0\1")
+    yield "E21_section_large.fvs", "section_bytes 2^21 of a picture", sources(19, b"\0\x20\0\0")
+    yield "E21_section_small.fvs", "section_bytes 3 of a picture", sources(19, b"\0\0\0\3")
+    yield "E21_digest.fvs", "section_digest", sources(23, bytes(16))
+    yield "E21_longer.fvs", "a byte behind the canvas", SOURCES + b"\0"
     yield "E22_empty.fvs", "a picture without data", with_pictures(lambda _: b"")
     yield "E22_no_obu.fvs", "a picture that is a text", with_pictures(lambda _: b"not a picture")
     yield "E22_two.fvs", "two pictures in one", with_pictures(lambda coded: 2 * coded)

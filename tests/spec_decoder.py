@@ -8,6 +8,7 @@ numbers breaks no rule; frames up to the next keyframe are then held (None).
 from __future__ import annotations
 
 import binascii
+import hashlib
 import zlib
 from bisect import bisect_right
 from functools import cache
@@ -577,25 +578,45 @@ def count_frame_headers(coded: bytes) -> int:  # 7.1, and section 5.3 of the AV1
 
 
 def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
-    """A .fvs file: its fields, integers and coded pictures (of which only the frames are counted)."""
+    """A whole .fvs file: its fields, integers and coded pictures (of which only the frames are counted)."""
+    found = parse_sources_so_far(data, is_all=True)
+    del found["missing"]
+    return found
+
+
+def parse_sources_so_far(data: bytes, is_all: bool = False) -> dict[str, Any]:
+    """The same of a file that has not arrived as a whole; "missing": how many sections are not there."""
     forbid(data[:4] != b"\xabFVS", "E20", "magic")
-    forbid(len(data) > 4 and data[4] != 1, "E02", "version")
-    forbid(len(data) < 17 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"), "E21", "file_crc")
-    body = Bytes(data[:-4], "E21")
+    forbid(len(data) > 4 and data[4] != 2, "E02", "version")
+    body = Bytes(data, "E21")
     body.take(5)
     model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
-    width, height, canvas_bytes = body.u(16), body.u(16), body.u(32)
-    forbid(profile > 3 or not 1 <= source_count <= 8, "E21", "profile or source_count")
-    forbid(width * height > 1 << 22 or canvas_bytes > 1 << 20, "E21", "canvas_size or canvas_bytes")
+    width, height = body.u(16), body.u(16)
+    table = [(body.u(32), body.take(16)) for _ in range(source_count + 1)]
+    head_size = body.at
+    forbid(body.u(32) != zlib.crc32(data[:head_size]), "E21", "head_crc")
+    forbid(profile > 3 or not 1 <= source_count <= 8 or width * height > 1 << 22, "E21", "an element of the head")
+    least = 2 * sum(COMPONENTS[part] for part in PARTS[profile])
+    for number, (size, _) in enumerate(table):
+        low = least if number < source_count else 0
+        forbid(not low <= size <= low + (1 << 20), "E21", "section_bytes")
+    sections = []
+    for size, digest in table:
+        if size > len(data) - body.at:
+            break
+        sections.append(body.take(size))
+        forbid(hashlib.sha256(sections[-1]).digest()[:16] != digest, "E21", "section_digest")
+    forbid(not sections, "E21", "no picture is there")
+    missing = len(table) - len(sections)
+    forbid(is_all and missing > 0, "E21", "sections are missing")
+    forbid(not missing and body.at != len(data), "E21", "bytes are left over")
     sources = []
-    for _ in range(source_count):
-        integers = {part: [body.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
-        coded_bytes = body.u(32)
-        forbid(coded_bytes > 1 << 20, "E21", "coded_bytes")
-        sources.append({"integers": integers, "coded": body.take(coded_bytes)})
-    canvas = body.take(canvas_bytes) if canvas_bytes else None
-    forbid(body.at != len(body.data), "E21", "bytes are left over")
+    for section in sections[:source_count]:
+        values = Bytes(section, "E21")
+        integers = {part: [values.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
+        sources.append({"integers": integers, "coded": section[values.at :]})
     for source in sources:
         forbid(count_frame_headers(source["coded"]) != 1, "E22", "not one picture")
+    canvas = None if missing else sections[-1] or None
     fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
-    return fields | {"sources": sources, "canvas": canvas}
+    return fields | {"sources": sources, "canvas": canvas, "missing": missing}

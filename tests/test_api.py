@@ -231,7 +231,7 @@ class TestSources:
         own = SourceSet.parse(encoded.sources.read_bytes())
         other = tmp_path / "other.fvs"
         other.write_bytes(
-            bytes(replace(own, coded=own.coded[:2], pictures=own.pictures[:2], samples=own.samples[:2], _bytes=b""))
+            bytes(replace(own, coded=own.coded[:2], pictures=own.pictures[:2], samples=own.samples[:2], _head=b""))
         )
         with pytest.raises(SourcesError, match=r"other\.fvs: not the sources"):
             fvc.decode(short, other)
@@ -247,10 +247,10 @@ class TestSources:
     def test_set_of_other_weights_or_profile(self, encoded: Encoded, short: Path, tmp_path: Path) -> None:
         own = SourceSet.parse(encoded.sources.read_bytes())
         other = tmp_path / "other.fvs"
-        other.write_bytes(bytes(replace(own, model_hash=b"\xee" * 8, _bytes=b"")))
+        other.write_bytes(bytes(replace(own, model_hash=b"\xee" * 8, _head=b"")))
         with pytest.raises(SourcesError, match="made for weights eeee"):
             fvc.decode(short, other, allow_foreign_sources=True)
-        other.write_bytes(bytes(replace(own, profile=type(own.profile).SUP, _bytes=b"")))
+        other.write_bytes(bytes(replace(own, profile=type(own.profile).SUP, _head=b"")))
         with pytest.raises(SourcesError, match=r"lacks unsup\+expr"):
             fvc.decode(short, other, allow_foreign_sources=True)
 
@@ -261,7 +261,7 @@ class TestSources:
         text = tmp_path / "text.png"
         text.write_text("not a picture")
         damaged = tmp_path / "damaged.fvs"
-        damaged.write_bytes(encoded.sources.read_bytes()[:-9])
+        damaged.write_bytes(encoded.sources.read_bytes()[:900])
         cases: list[tuple[object, type[FvcError], str]] = [
             (tmp_path / "empty", InputError, "empty: no PNG"),
             (tmp_path / "none.fvs", InputError, r"none\.fvs: no such file"),

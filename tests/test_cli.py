@@ -63,7 +63,8 @@ def box(encoded: Encoded, faces: list[np.ndarray], tmp_path: Path) -> Path:
         newer = bytearray((tmp_path / name).read_bytes())
         newer[4] = 9
         (tmp_path / name.replace("talk", "newer")).write_bytes(newer)
-        (tmp_path / name.replace("talk", "short")).write_bytes(newer[:20].replace(b"\x09", b"\x01"))
+        this = b"\x01" if name == "talk.fvc" else b"\x02"
+        (tmp_path / name.replace("talk", "short")).write_bytes(newer[:20].replace(b"\x09", this))
     (tmp_path / "folder").mkdir()
     write_image(tmp_path / "blank.png", np.full((300, 300, 3), 90, np.uint8))
     png = (tmp_path / "blank.png").read_bytes()

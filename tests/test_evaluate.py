@@ -66,7 +66,7 @@ def evaluated(data: Path, cache: Path, out: Path) -> tuple[Result, list[str]]:
 class TestSystems:
     def test_names(self) -> None:
         plain, sup, paper = parse_systems([DEFAULT, f"{DEFAULT}:sup", f"{DEFAULT}:unsup+jac"])
-        assert (plain.name, plain.weights, plain.profile) == (DEFAULT, DEFAULT, Profile.SUP_UNSUP_EXPR)
+        assert (plain.name, plain.weights, plain.profile) == (DEFAULT, DEFAULT, Profile.SUP)
         assert (sup.name, sup.profile) == (f"{DEFAULT}:sup", Profile.SUP)
         assert paper.profile == Profile.UNSUP_JAC
 
@@ -78,7 +78,7 @@ class TestSystems:
         assert DEFAULT in [system.name for system in parse_systems([])]
 
     def test_default(self) -> None:
-        assert default_of(parse_systems([f"{DEFAULT}:sup", f"{DEFAULT}:sup+unsup+expr"])) == f"{DEFAULT}:sup+unsup+expr"
+        assert default_of(parse_systems([f"{DEFAULT}:sup", f"{DEFAULT}:sup+unsup+expr"])) == f"{DEFAULT}:sup"
         assert default_of(parse_systems([f"{DEFAULT}:sup"])) is None
 
     def test_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ class TestRun:
             assert row["sources_bytes"] == (tmp_path / "t.fvs").stat().st_size
             whole = 8 * ((tmp_path / "t.fvc").stat().st_size + (tmp_path / "t.fvs").stat().st_size) / 1000
             assert row["total_kbps"] == pytest.approx(whole / sent["duration_s"], abs=0.01)
-        [system] = parse_systems([DEFAULT])
+        [system] = parse_systems([f"{DEFAULT}:sup+unsup+expr"])
         with opened(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
             call = Call(clip, system)
             assert bytes(call.sources) == (tmp_path / "t.fvs").read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import functools
 import io
 import json
 import pickle
@@ -294,13 +295,15 @@ def test_lists_of_files_are_neither_pictures_nor_videos(tmp_path: Path) -> None:
 def test_counts_and_sizes_are_refused_before_memory_is_taken() -> None:
     """Every element that says how much there is, at its largest: nothing is reserved for it."""
     guard = Guard()
-    for at in range(5, 60):
-        data = SOURCES[:at] + b"\xff" * 4 + SOURCES[at + 4 : -4]
-        sealed = data + struct.pack(">I", zlib.crc32(data))
-        try:
-            guard(SourceSet.parse, sealed)
-        except FvcError:
-            continue
+    head = 19 + 20 * 3
+    for at in range(5, head - 4):
+        data = SOURCES[:at] + b"\xff" * 4 + SOURCES[at + 4 : head]
+        sealed = data + struct.pack(">I", zlib.crc32(data)) + SOURCES[head + 4 :]
+        for partial in (False, True):
+            try:
+                guard(functools.partial(SourceSet.parse, partial=partial), sealed)
+            except FvcError:
+                continue
     for payload in (b"\0\0" + leb128((1 << 32) - 1), leb128((1 << 32) - 1) * 3, b"\0\0" + leb128(1 << 19) + bytes(99)):
         guard(lambda data: list(StreamReader(io.BytesIO(data)).packets()), HEADER + bytes(Packet(Kind.END, 0, payload)))
     assert guard.grown < 16 << 20

@@ -1,14 +1,16 @@
 """Videos of faces -> integer tracks: what the encoder would code of each frame, for fitting priors and counting bits.
 
-One .npz for each clip, kept in a folder, so that a second run finds them again; the name carries the weights' hash.
+One .npz for each clip, kept in a folder, so that a second run finds them again; the name carries the weights' hash
+and one of the filters (`codec.smoothing`).
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from fvc.codec.sample import PART_SHAPES
+from fvc.codec.smoothing import FILTERS
 
+Filters = Mapping[str, tuple[float, float, float]]
 FPS = Fraction(15)
 _VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 
@@ -47,16 +51,18 @@ def people(folder: Path) -> dict[str, str]:
         return {row["clip"]: row["identity"] for row in csv.DictReader(file)}
 
 
-def track_folder(folder: Path, cache: Path, preset: str, seconds: float = 60, workers: int = 2) -> list[Track]:
+def track_folder(
+    folder: Path, cache: Path, preset: str, seconds: float = 60, workers: int = 2, filters: Filters = FILTERS
+) -> list[Track]:
     """Tracks the clips of a folder (square face tubes), at most `seconds` of each person; finished ones are kept."""
     from fvc.models.weights import model_hash
 
     who, jobs = people(folder), []
     left: dict[str, float] = defaultdict(lambda: seconds)
-    stamp = model_hash(preset).hex()
+    stamp = f"{model_hash(preset).hex()}-{zlib.crc32(repr(filters).encode()):08x}"
     for clip in sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEOS):
         person = who.get(clip.name, clip.stem)
-        jobs.append((clip, cache / f"{clip.stem}.{stamp}.npz", person, preset))
+        jobs.append((clip, cache / f"{clip.stem}.{stamp}.npz", person, preset, filters))
     cache.mkdir(parents=True, exist_ok=True)
     tracks = []
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -69,10 +75,10 @@ def track_folder(folder: Path, cache: Path, preset: str, seconds: float = 60, wo
     return tracks
 
 
-def _track_clip(job: tuple[Path, Path, str, str]) -> Track:
-    clip, kept, person, preset = job
+def _track_clip(job: tuple[Path, Path, str, str, Filters]) -> Track:
+    clip, kept, person, preset, filters = job
     if not kept.exists():
-        parts = _read(clip, preset)
+        parts = _read(clip, preset, filters)
         unfinished = kept.with_suffix(".part")
         with unfinished.open("wb") as file:
             np.savez_compressed(file, **parts)  # type: ignore[arg-type]
@@ -81,7 +87,7 @@ def _track_clip(job: tuple[Path, Path, str, str]) -> Track:
         return Track(clip.name, person, {part: arrays[part].astype(np.int64) for part in PART_SHAPES})
 
 
-def _read(clip: Path, preset: str) -> dict[str, np.ndarray]:
+def _read(clip: Path, preset: str, filters: Filters) -> dict[str, np.ndarray]:
     from fvc.codec.bitstream import Crop
     from fvc.codec.crop import cut, to_crop
     from fvc.codec.encoder import make_sample
@@ -91,7 +97,7 @@ def _read(clip: Path, preset: str) -> dict[str, np.ndarray]:
     from fvc.codec.video import VideoReader
     from fvc.models.runtime import MotionRuntime
 
-    network, rows, smooth = MotionRuntime(preset), [], SampleSmoother(float(FPS))
+    network, rows, smooth = MotionRuntime(preset), [], SampleSmoother(float(FPS), filters)
     with VideoReader(clip) as video, FaceTracker() as tracker:
         for frame in video.frames(FPS):
             face = tracker.track(frame.rgb)
