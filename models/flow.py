@@ -72,8 +72,8 @@ def _affine(at: Points, to: Points) -> Tensor:
 
 def weighted(weights: Tensor, values: Tensor) -> Tensor:
     """weights [B, P, K] of values [B * N, K, C] -> [B * N, P, C]; the weights are read once for all N."""
-    batch, channels = len(weights), values.shape[-1]
-    columns = values.unflatten(0, (batch, len(values) // batch)).transpose(1, 2).flatten(2)  # [B, K, N * C]
+    batch, channels = weights.shape[0], values.shape[-1]  # no len(): it would freeze the number of sources in exports
+    columns = values.unflatten(0, (batch, values.shape[0] // batch)).transpose(1, 2).flatten(2)  # [B, K, N * C]
     return (weights @ columns).unflatten(-1, (-1, channels)).transpose(1, 2).flatten(0, 1)
 
 
