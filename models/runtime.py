@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, lru_cache
 from queue import SimpleQueue
@@ -24,6 +24,8 @@ from fvc.models.weights import folder_of, verify
 
 SIDE = 256
 _N_UNSUP = 10
+# OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
+_ONE_AT_A_TIME = threading.Lock()
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -80,7 +82,8 @@ def compile_like_ours(model: Any, streams: int = 1) -> Any:
 
 
 def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
-    return compile_like_ours(_graph(preset, graph, sources), streams)
+    with _ONE_AT_A_TIME:
+        return compile_like_ours(_graph(preset, graph, sources), streams)
 
 
 def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
@@ -132,15 +135,12 @@ class DrawRuntime:
         samples: Sequence[Mapping[str, np.ndarray]],
         streams: int = 1,
     ) -> None:
-        _core()  # now, and not in two threads at once
         count, tensor = len(pictures), _openvino().Tensor
         position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
-        with ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(_compile, preset, "draw", count, streams)
-            embed = _compile(preset, "embed", count).create_infer_request()
-            found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()
-            embedding = [tensor(np.array(t)) for t in found]
-            compiled = compiling.result()
+        embed = _compile(preset, "embed", count).create_infer_request()
+        found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()
+        embedding = [tensor(np.array(t)) for t in found]
+        compiled = _compile(preset, "draw", count, streams)
         self._first = len(embedding)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):

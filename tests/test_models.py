@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import locale
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -156,6 +159,12 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     assert np.abs(picture - wanted).max() < 6  # levels of 255
     assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples)(driving))
+    with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"
+        encoding = locale.getencoding()
+        drawn = [pool.submit(lambda: DrawRuntime(preset, smooth, samples, streams=2)(driving)) for _ in range(2)]
+        for future in drawn:
+            assert np.abs(future.result().astype(int) - picture).max() <= 1
+    assert locale.getencoding() == encoding
 
 
 def test_runtime_motion_is_torchs() -> None:
