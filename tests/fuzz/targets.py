@@ -33,8 +33,8 @@ from fvc.codec.sample import PART_SHAPES
 from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
 from fvc.codec.video import read_image
-from fvc.decoding import _play, _Sink
-from fvc.files import open_stream
+from fvc.decoding import _Painter, _Play, _write
+from fvc.files import open_stream, silent
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _STREAMS = ("annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio")
@@ -268,8 +268,10 @@ def play(data: bytes, video: CountingWriter) -> None:
         with open_stream(file.name) as reader:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
             decoder = Decoder(reader.header, lambda _: _BLANK, rest)
-            sink = _Sink(video, decoder, reader.header, None, len(data))  # type: ignore[arg-type]
-            _play(reader, decoder, sink, file.name, lambda *_: None, lambda *_: None)
+            items = map(
+                _Painter(lambda _: _BLANK, None, reader.header), _Play(reader, decoder, file.name, silent).items()
+            )
+            _write(video, items, None, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
