@@ -26,6 +26,7 @@ MAX_HEADER = 256
 MAX_FPS = 240
 MAX_SIDE = 16384
 MIN_PACKET = 4  # bytes: head, payload_size, checksum
+MAX_NUMBER = (1 << 32) - 2  # of a packet, so that END can count it
 MAX_SLICES = 16  # of a keyframe that is spread over frames
 MODEL_HASH, SOURCES_HASH = 8, 16  # bytes
 

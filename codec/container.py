@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from fvc.codec.bitstream import (
+    MAX_NUMBER,
     MAX_PAYLOAD,
+    MIN_PACKET,
     SYNC,
     SYNCED,
     EndPayload,
@@ -33,6 +35,7 @@ _MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
 _LONGEST = max(MAX_PAYLOAD.values()) + 16
 _MAX_FALSE_ENDS = 16  # END packets with a wrong checksum; each may be a megabyte to read in vain
 _SMALL_END = 4096  # bytes of an END packet that is looked at even then
+_ROUND = 64 * MIN_PACKET  # bytes that can hold so many packets that six-bit numbers come round
 
 
 class StreamWriter:
@@ -86,11 +89,17 @@ def has_face(packet: Packet) -> bool:
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes [start, stop) of the stream are unusable."""
+    """Bytes [start, stop) of the stream are unusable.
+
+    Attributes:
+        uncounted: so many bytes are gone since the last whole packet of a frame that frame numbers may be too low
+            from here to the next keyframe: no MOTION packet before it may be decoded (specification, 9.1).
+    """
 
     start: int
     stop: int
     reason: str
+    uncounted: bool = False
 
 
 class StreamReader:
@@ -110,6 +119,7 @@ class StreamReader:
         self.end: EndPayload | None = None
         self._next = {Kind.MOTION: 0, Kind.AUDIO: 0}
         self._false_ends = 0
+        self._gone = 0  # bytes since the last whole packet of a frame
 
     def _fill(self, count: int) -> None:
         while len(self._buffer) < count and not self._at_eof:
@@ -133,7 +143,8 @@ class StreamReader:
             except StreamError as error:
                 start = self._start
                 self._resynchronise()
-                yield Damage(start, self._start, str(error))
+                self._gone += self._start - start
+                yield Damage(start, self._start, str(error), self._gone >= _ROUND)
                 continue
             self._drop(size)
             if self.end is None:
@@ -166,15 +177,20 @@ class StreamReader:
             return packet
         series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
+        key: KeyPayload | RefreshPayload | None = None
         if packet.kind in SYNCED:
             is_key = packet.kind == Kind.KEY
-            key: KeyPayload | RefreshPayload
             key = KeyPayload.parse(packet.payload) if is_key else RefreshPayload.parse(packet.payload)
             if (is_key and key.frame & 63 != packet.number) or key.frame < self._next[series]:
                 raise StreamError("E10", "a packet is damaged: frame number")
             number = key.frame
+        if number > MAX_NUMBER:
+            raise StreamError("E10", "a packet is damaged: number")
+        if key is not None:
             self._next[Kind.AUDIO] = max(self._next[Kind.AUDIO], key.audio_packets)
         self._next[series] = number + 1
+        if series == Kind.MOTION:
+            self._gone = 0
         return replace(packet, number=number)
 
     def _resynchronise(self) -> None:

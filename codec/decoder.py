@@ -55,6 +55,7 @@ class Decoder:
         self._motion = MotionDecoder(header)
         self._concealment = Concealment(header.fps)
         self._picture: np.ndarray | None = None
+        self._is_blank = True  # nothing is on the screen yet
         self._tally = Tally()
         self.last: tuple[int, Integers | None] | None = None
         self.shown = Shown.HELD
@@ -79,20 +80,28 @@ class Decoder:
 
     def show(self, index: int) -> Frame:
         """The picture of frame `index`, which falls due now. Indices rise from call to call."""
+        sample = self.due(index)
+        if sample is not None:
+            self._picture = self._draw(sample.parts)
+        assert self._picture is not None
+        return Frame(self._picture, index)
+
+    def due(self, index: int) -> DrivingSample | None:
+        """What is to be drawn as frame `index`, for callers that draw themselves; None: the last picture again.
+
+        Indices rise from call to call. The first call never returns None.
+        """
         self._advance(index)
         if not self._concealment.knows(index):
             behind = self._motion.keyframe_after(index)
             if behind is not None and behind <= index + self._concealment.reach:
                 self._advance(behind)  # to draw between it and what was before
         sample, self.shown = self._concealment.at(index)
-        is_new = sample is not None
-        if sample is None and self._picture is None:
+        self._count(sample is not None)
+        if sample is None and self._is_blank:
             sample = self._rest.only(self._header.profile.parts)
-        if sample is not None:
-            self._picture = self._draw(sample.parts)
-        self._count(is_new)
-        assert self._picture is not None
-        return Frame(self._picture, index)
+        self._is_blank = False
+        return sample
 
     def decode(self, packet: Packet) -> Frame:
         """`put` and `show` of the packet's own frame."""

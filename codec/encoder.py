@@ -25,9 +25,12 @@ Trial = tuple[MotionState, bytes, bytes, tuple[int, float | None]]
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork) -> DrivingSample:
-    """All parts of a driving sample, from a crop (uint8 [256, 256, 3]) and its sup landmarks ([33, 2] in [-1, 1])."""
-    return DrivingSample({"sup": sup, **network(picture)})
+def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork | None) -> DrivingSample:
+    """All parts of a driving sample, from a crop (uint8 [256, 256, 3]) and its sup landmarks ([33, 2] in [-1, 1]).
+
+    Without a network there is no other part than sup.
+    """
+    return DrivingSample({"sup": sup, **(network(picture) if network is not None else {})})
 
 
 class Encoder:
@@ -35,7 +38,8 @@ class Encoder:
 
     Args:
         header: what the stream says of itself; profile, quantizers, crop and keyframe interval are taken from it.
-        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`).
+        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`); None is enough
+            for a profile that has none of them.
         tracker: used by `encode` when it is not told the face.
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
             frames, so that no packet is large (specification, 4.4).
@@ -48,12 +52,15 @@ class Encoder:
     def __init__(
         self,
         header: Header,
-        network: MotionNetwork,
+        network: MotionNetwork | None,
         tracker: FaceTracker | None = None,
         refresh: int = 0,
         plan: Plan | None = None,
     ) -> None:
-        self._header, self._network, self._tracker = header, network, tracker
+        if network is None and header.profile.is_learned:
+            raise ValueError(f"profile {header.profile.label} needs a motion network")
+        self._header, self._tracker = header, tracker
+        self._network = network if header.profile.is_learned else None
         self._refresh, self._slices = check_refresh(refresh, header.keyframe_interval), list[bytes]()
         bits = {part: header.quantizers[part].bits for part in header.profile.parts}
         self._state = MotionState(header.profile.parts, bits)
@@ -63,6 +70,11 @@ class Encoder:
         self.skipped = 0
         self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
 
+    @property
+    def looks(self) -> bool:
+        """Whether `encode_tracked` looks at the pixels."""
+        return self._network is not None
+
     def encode(self, frame: Frame) -> Packet:
         """Tracks and codes a frame."""
         if self._tracker is None:
@@ -71,13 +83,21 @@ class Encoder:
         return self.encode_tracked(frame, None if face is None else face.sup)
 
     def encode_tracked(self, frame: Frame, sup: np.ndarray | None) -> Packet:
-        """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds."""
+        """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds.
+
+        The pixels are not looked at where the profile has no learned parts (see `looks`).
+        """
         if sup is None:
             self._smooth.reset()
             return self._motion(frame.index, b"")
         crop = self._header.crop
-        sample = make_sample(cut(frame.rgb, crop), to_crop(sup, crop), self._network)
+        picture = frame.rgb if self._network is None else cut(frame.rgb, crop)
+        sample = make_sample(picture, to_crop(sup, crop), self._network)
         return self.encode_sample(frame.index, self._smooth(sample))
+
+    def restart(self) -> None:
+        """The next frame with a face becomes a whole keyframe: the receiver asked for one."""
+        self._last_key, self._slices = None, []
 
     def encode_sample(self, index: int, sample: DrivingSample) -> Packet:
         """Codes a driving sample as frame `index`."""

@@ -5,7 +5,8 @@
     ├── InputError              3   a video or picture cannot be used (missing, not a video, no face in it ...)
     ├── StreamError             4   a .fvc or .fvs breaks the rules of bitstream_spec.md; `.rule` names the rule
     ├── SourcesError            5   the sources are not those that the stream was made for
-    └── OutputError             6   the result cannot be written
+    ├── OutputError             6   the result cannot be written
+    └── LinkError               7   the other side of a call does not answer, or refuses
 
 Each message is one line that names the file and the fault.
 """
@@ -60,3 +61,9 @@ class OutputError(FvcError):
     """The result cannot be written where it was asked for."""
 
     exit_code = 6
+
+
+class LinkError(FvcError):
+    """The other side of a call does not answer, refuses, or never said anything."""
+
+    exit_code = 7

@@ -17,6 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from fvc.codec.errors import OutputError
 from fvc.codec.video import SWS, label, reason
 
+_SMALL = 512 * 512  # pixels
+
 
 class VideoWriter:
     """H.264 (yuv420p, BT.709) and mono AAC in an MP4 that appears at `path` only when it is complete.
@@ -42,7 +44,7 @@ class VideoWriter:
         height: int,
         fps: Fraction,
         audio_rate: int | None = None,
-        crf: int = 18,
+        crf: int = 16,
         metadata: dict[str, str] | None = None,
     ) -> None:
         self.name, self._shape = label(path), (height, width, 3)
@@ -55,12 +57,13 @@ class VideoWriter:
             self._container = av.open(file, "w", format="mp4")
             self._container.flags |= av.container.Flags.bitexact.value
             self._container.metadata.update(metadata or {})
-            self._video = self._container.add_stream("libx264", Fraction(fps), {"crf": str(crf), "preset": "medium"})
+            self._video = self._container.add_stream("libx264", Fraction(fps), {"crf": str(crf), "preset": "veryfast"})
             self._video.width, self._video.height = width + width % 2, height + height % 2
             self._video.pix_fmt = "yuv420p"
             context = self._video.codec_context
             context.time_base = 1 / Fraction(fps)
-            context.thread_count = 4  # fixed, because x264's output depends on it
+            # Fixed, because x264's output depends on it. Small frames gain nothing from more threads.
+            context.thread_count = 1 if width * height <= _SMALL else 4
             context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
             context.color_range = ColorRange.MPEG
             self._audio = self._container.add_stream("aac", audio_rate, layout="mono") if audio_rate else None
@@ -81,7 +84,8 @@ class VideoWriter:
         """Appends one frame, uint8 `[height, width, 3]`."""
         if rgb.shape != self._shape or rgb.dtype != np.uint8:
             raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, not uint8 {self._shape}")
-        even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge")
+        odd = rgb.shape[0] % 2, rgb.shape[1] % 2
+        even = np.pad(rgb, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") if any(odd) else rgb
         with self._dropped_on_error():
             frame = self._reformatter.reformat(
                 av.VideoFrame.from_ndarray(even, "rgb24"),
@@ -148,6 +152,10 @@ class _AbortError(Exception):
     """The user of a writer dropped its file."""
 
 
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
     """Writes uint8 `[height, width, 3]` RGB as PNG, whatever the name's ending. Raises OutputError."""
     with atomic_write(path) as file:
@@ -158,7 +166,7 @@ def write_image(path: str | os.PathLike[str], rgb: np.ndarray) -> None:
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that appears at `path` when the block ends, and never does if the block raises.
 
-    Until then its bytes are in `<path>.part`.
+    Until then its bytes are in `<path>.part`, which may not be a link: it would lead elsewhere.
 
     Raises:
         OutputError: for any OSError or ffmpeg error, also one that the block itself raises.
@@ -170,7 +178,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
     part = f"{os.fsdecode(target)}.part"
     try:
-        with open(part, "wb") as file:
+        with open(part, "wb", opener=_open_no_link) as file:
             yield file
         os.replace(part, target)
     except BaseException as error:

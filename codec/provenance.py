@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 
 import av
 
+from fvc.codec.video import LIMITS
+
 _FORM = re.compile(
     r"Synthesised by fvc (?P<version>\S+): drawn by a generator, not filmed\. "
     r"stream sha256:(?P<stream>[0-9a-f]{64}) sources (?P<sources>[0-9a-f]{32})(?P<foreign>, foreign,)? "
@@ -63,7 +65,7 @@ def file_hash(path: str | os.PathLike[str]) -> str:
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """What a video says of its origin, as `fvc info` shows it; None where it is no video or says nothing."""
     try:
-        with av.open(f"file:{os.fsdecode(path)}", options={"protocol_whitelist": "file"}) as container:
+        with av.open(f"file:{os.fsdecode(path)}", options=LIMITS) as container:
             found = Provenance.parse(container.metadata.get("comment", ""))
     except (av.FFmpegError, OSError, ValueError):
         return None

@@ -31,6 +31,11 @@ class Profile(IntEnum):
         return _PARTS[self]
 
     @property
+    def is_learned(self) -> bool:
+        """Whether it has parts that only networks find; a sender of "sup" needs no more than the tracker."""
+        return self.parts != ("sup",)
+
+    @property
     def label(self) -> str:
         """The name users type, e.g. "sup+unsup"."""
         return "+".join(self.parts)

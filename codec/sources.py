@@ -1,4 +1,4 @@
-"""Source frames: which ones to take, and the .fvs file that carries them (bitstream_spec.md, section 7).
+"""Source frames and the .fvs file that carries them (bitstream_spec.md, section 7).
 
 A source set is a few AV1 pictures of the crop, each predicted from those before it, with their quantized samples, so
 that the receiver needs no tracker, and optionally a small picture of the whole frame ("canvas") for `--canvas full`.
@@ -38,35 +38,6 @@ QUANTIZERS = {
 _DIGEST = 16  # bytes of a section's SHA-256 in the head
 _FIRST_BYTES = 2600  # of the first picture: with head, sample and stream header 2.9 kB, 2.9 s at 8 kbit/s
 _CANVAS_SIDE = 480
-_OPEN = 0.8  # an eye is open from this share of the clip's median openness
-_SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
-
-
-def choose_sources(yaw: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3) -> list[int]:
-    """The paper's choice (section 3.3): the most frontal frame with open eyes, then the two yaw extremes.
-
-    Near each extreme (within 0.05 rad) the frame with the most open eyes is taken. Clips that hardly turn give three
-    nearly frontal frames; clips of one or two frames repeat them.
-
-    Args:
-        yaw, openness, contrast: [T], one value per frame with a face.
-
-    Returns:
-        `count` indices into the given arrays, frontal first.
-    """
-    usable = contrast >= _SHARP * np.median(contrast)
-    awake = usable & (openness >= _OPEN * np.median(openness[usable]))
-
-    def best(candidates: np.ndarray, score: np.ndarray) -> int:
-        return int(candidates[np.argmin(score[candidates])])
-
-    pool = np.flatnonzero(awake if awake.any() else usable)
-    chosen = [best(pool, np.abs(yaw))]
-    reachable = np.flatnonzero(usable)
-    for sign in (1, -1):
-        near = reachable[sign * yaw[reachable] <= (sign * yaw[reachable]).min() + 0.05]
-        chosen.append(best(near, -openness))
-    return chosen[:count]
 
 
 @dataclass(frozen=True)

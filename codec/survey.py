@@ -12,7 +12,7 @@ import numpy as np
 
 from fvc.codec.bitstream import Crop
 from fvc.codec.crop import choose_crop
-from fvc.codec.sources import choose_sources
+from fvc.codec.selection import choose_sources
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
 
@@ -41,8 +41,8 @@ class Survey:
         return dict(zip(self.index.tolist(), self.sup, strict=True))
 
     def sources(self, count: int = 3) -> list[int]:
-        """Frame indices of the source frames, frontal first."""
-        return [int(self.index[i]) for i in choose_sources(self.yaw, self.openness, self.contrast, count)]
+        """Frame indices of the source frames, the most useful first."""
+        return [int(self.index[i]) for i in choose_sources(self.sup, self.openness, self.contrast, count)]
 
     def crop(self, width: int, height: int) -> Crop:
         """The clip's fixed crop."""

@@ -29,10 +29,14 @@ MAX_FPS = 240
 MAX_GAP = 60  # seconds between two frames; a longer step is a clock that jumped, not a pause
 EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time stamps to a millisecond
 
-_LIMITS = {"protocol_whitelist": "file", "max_pixels": str(MAX_PIXELS)}  # a playlist shall not reach for the network
+LIMITS = {
+    "protocol_whitelist": "file",  # a playlist shall not reach for the network
+    "pattern_type": "none",  # a picture called a%d.png is that file, not a1.png and so on
+    "max_pixels": str(MAX_PIXELS),
+}
 # Files that are no video but name other files, or that ffmpeg draws: none of them shall get into a picture.
 _INDIRECT = {"concat", "dash", "hls", "imf", "sdp", "tty", "webm_dash_manifest"}
-_PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov"  # mov: AVIF
+_PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov,image2"  # mov: AVIF
 # One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
 SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 # AVColorSpace, as the file tags it, to the matrix that swscale shall use.
@@ -128,7 +132,7 @@ class VideoReader:
     def open(self) -> av.container.InputContainer:
         """The file, opened anew from its start. Raises InputError."""
         try:
-            container = av.open(f"file:{self._path}", options=_LIMITS)
+            container = av.open(f"file:{self._path}", options=LIMITS)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{self.name}: not a video ({reason(error)})") from error
         if _INDIRECT & set(container.format.name.split(",")):
@@ -206,7 +210,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """
     name, file = label(path), _readable(path)
     try:
-        limits = _LIMITS | {"format_whitelist": _PICTURES, "max_pixels": str(MAX_IMAGE_PIXELS)}
+        limits = LIMITS | {"format_whitelist": _PICTURES, "max_pixels": str(MAX_IMAGE_PIXELS)}
         with av.open(f"file:{file}", options=limits) as container:
             stream = container.streams.video[0]
             if not 0 < stream.width * stream.height <= MAX_IMAGE_PIXELS:

@@ -6,7 +6,7 @@ coded again frame by frame for as long as the call lasts. Times are simulated, n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,11 @@ from fvc.codec.crop import cut
 from fvc.codec.decoder import Decoder, DrawNetwork
 from fvc.codec.encoder import Encoder
 from fvc.codec.quantizer import to_sample
+from fvc.codec.receiving import ReceivingSession
 from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import DrivingSample
+from fvc.codec.sending import SendingSession
+from fvc.codec.setup import Setup
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Depacketizer, Packetizer
@@ -101,6 +104,36 @@ def coded(talk: Talk, header: Header, refresh: int = 0) -> Iterator[Packet]:
         else:
             yield encoder.encode_sample(number, sample)
         number += 1
+
+
+def rtp_call(
+    setup: Setup,
+    packets: Iterable[Packet],
+    packetizer: Packetizer,
+    channel: Channel,
+    draw: DrawNetwork,
+    delay: float,
+) -> Iterator[Played]:
+    """Plays a call through both sessions of `fvc send` and `fvc receive`, their RTP, set-up and playout clock.
+
+    Only RTP packets go over the channel; set-up and answers arrive at once. Times are simulated.
+    """
+    sending, receiving = SendingSession(setup, packetizer, 1e9, seed=0), ReceivingSession(delay, seed=1)
+    before = -60.0
+    while not sending.ready:
+        answers = [answer for data in sending.due(before) for answer in receiving.handle(data, before)]
+        for answer in [*answers, *(receiving.accept(draw) if receiving.offer else ())]:
+            sending.handle(answer, before)
+        before += 0.01
+    for packet in packets:
+        now = float(packet.number / setup.header.fps)
+        for data in sending.send(packet):
+            channel.send(now, data)
+        for data in channel.arrived(now):
+            receiving.handle(data, now)
+        for shot in receiving.play(now):
+            assert receiving.decoder is not None
+            yield Played(Frame(shot.rgb, shot.index), packet, receiving.decoder)
 
 
 def _no_network(_: np.ndarray) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,9 +35,20 @@ class Curve:
     found: dict[float, float | None] = field(default_factory=dict)
 
     def reach(self, targets: set[float]) -> None:
-        """Searches for these rates."""
+        """Searches for these rates; where whole steps of the knob miss one, between them too."""
+        knob = self.anchor.knob
+        self._search(knob, targets)
+        if knob.between:
+            missed = {t for t in targets if self.found[t] is not None and self._miss(t) > rates.TOLERANCE}
+            self._search(replace(knob, step=knob.between), missed)
+
+    def _search(self, knob: rates.Knob, targets: set[float]) -> None:
         tried = {value: self.kbps(value) for value in self.frame_bytes}
-        self.found.update(rates.search(self.kbps, self.anchor.knob, sorted(targets), tried=tried))
+        self.found.update(rates.search(self.kbps, knob, sorted(targets), tried=tried))
+
+    def _miss(self, target: float) -> float:
+        """Relative difference of the rate that was found from the one that was asked for."""
+        return abs(self.kbps(self.found[target]) / target - 1)
 
     def kbps(self, value: float | None) -> float:
         """Rate of a value, coded now or before."""

@@ -20,9 +20,10 @@ def shortened(path: Path, seconds: float, folder: Path) -> Path:
     """
     with VideoReader(path) as video:
         begin = float(video.start)
+        opened = video.open
     target = folder / f"excerpt{path.suffix}"
     try:
-        with av.open(str(path)) as source:
+        with opened() as source:
             kept = [source.streams.video[0], *source.streams.audio[:1]]
             with av.open(str(target), "w", format=source.format.name.split(",")[0]) as out:
                 streams = {stream.index: out.add_stream_from_template(stream) for stream in kept}

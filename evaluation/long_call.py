@@ -1,11 +1,12 @@
 """Two hours of call through Encoder -> loss -> Decoder: does memory stay constant, do the integers stay right?
 
-    python -m fvc.evaluation.long_call CLIP [--hours 2] [--loss 10] [--redundancy 2] [--draw-every 10] [--json F]
+    python -m fvc.evaluation.long_call CLIP [--hours 2] [--loss 10] [--redundancy 2] [--draw-every 10] [--rtp]
 
 The clip's motion is coded, sent over a simulated link and decoded frame by frame (`evaluation/call.py`); every tenth
-picture is really drawn. Whenever the decoder has new integers they are compared with the sender's. Prints the
-process's resident memory every few minutes of call and its slope, by linear regression without the first tenth of
-the call. Exit code 1 if integers differ. Simulated time: it runs as fast as the machine can. Linux only.
+picture is really drawn. With `--rtp` all of it goes through the sessions of `fvc send` and `fvc receive`. Whenever the
+decoder has new integers they are compared with the sender's. Prints the process's resident memory every few minutes of
+call and its slope, by linear regression without the first tenth of the call. Exit code 1 if integers differ. Simulated
+time: it runs as fast as the machine can. Linux only.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import numpy as np
 
 from fvc.codec.errors import FvcError
 from fvc.codec.quantizer import to_integers
+from fvc.codec.setup import Setup
 from fvc.codec.transport import Packetizer
-from fvc.evaluation.call import Played, Talk, call, coded, load_talk, with_interval
+from fvc.evaluation.call import Played, Talk, call, coded, load_talk, rtp_call, with_interval
 from fvc.evaluation.channel import Channel, Link
 
 
@@ -98,7 +100,12 @@ def long_call(talk: Talk, options: Any) -> dict[str, Any]:
     packets = islice(coded(talk, header, options.refresh), frames)
     minutes, kib, started, played = list[float](), list[int](), time.monotonic(), None
     every = max(round(60 * fps * options.report_minutes), 1)
-    for played in call(header, packets, packetizer, channel, (draw, talk.source_set.samples[0]), options.delay):
+    if options.rtp:
+        setup, seconds = Setup(header, talk.source_set), options.delay / fps + 0.1
+        plays = rtp_call(setup, packets, packetizer, channel, draw, seconds)
+    else:
+        plays = call(header, packets, packetizer, channel, (draw, talk.source_set.samples[0]), options.delay)
+    for played in plays:
         last, index = played.decoder.last, played.frame.index
         compared += last is not None
         in_sync += last is not None and last[0] == index
@@ -139,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay", type=int, default=1, help="playout delay in frames")
     parser.add_argument("--keyframe-interval", type=float, default=5.0, help="seconds")
     parser.add_argument("--refresh", type=int, default=4, help="slices of a keyframe; 0: whole")
+    parser.add_argument("--rtp", action="store_true", help="through the sessions of fvc send and fvc receive")
     parser.add_argument("--draw-every", type=int, default=10)
     parser.add_argument("--report-minutes", type=float, default=5.0)
     parser.add_argument("--profile", default="sup+unsup+expr")

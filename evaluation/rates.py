@@ -15,6 +15,7 @@ import numpy as np
 
 HEADER_BYTES = 40  # of a datagram: RTP 12, UDP 8, IPv4 20
 MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
+TOLERANCE = 0.05  # relative: how near an achieved rate shall be to the one that was asked for
 MAX_PAYLOAD = 1200  # bytes of a datagram's payload; what is longer is split
 
 _INSIDE = 0.15  # how far inside its bracket the search looks, so that a rate that moves in jumps is narrowed down too
@@ -26,6 +27,7 @@ class Knob:
 
     Attributes:
         name: the encoder's; best, worst: its ends; step: its resolution; octave: change that about halves the rate.
+        between: a finer resolution, for rates that whole steps miss; None: there is none.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Knob:
     worst: float
     step: float
     octave: float
+    between: float | None = None
 
     def nearest(self, value: float) -> float:
         """The value that can be set."""
@@ -53,7 +56,7 @@ def search(
     kbps: Callable[[float | None], float],
     knob: Knob,
     targets: Sequence[float],
-    tolerance: float = 0.05,
+    tolerance: float = TOLERANCE,
     limit: int = 8,
     tried: dict[float | None, float] | None = None,
 ) -> dict[float, float | None]:

@@ -28,7 +28,7 @@ from fvc.codec.errors import FvcError
 from fvc.codec.output import write_image
 from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.sample import Profile
-from fvc.codec.video import VideoReader
+from fvc.codec.video import LIMITS, VideoReader
 from fvc.evaluation.metrics import Metrics
 
 _RATE = 8000  # of the sound when offsets are measured
@@ -36,7 +36,7 @@ _RATE = 8000  # of the sound when offsets are measured
 
 def sound(path: Path) -> np.ndarray | None:
     """Mono samples at 8 kHz from the start of the video on, or None."""
-    with av.open(str(path)) as container:
+    with av.open(f"file:{path}", options=LIMITS) as container:
         if not container.streams.audio:
             return None
         start = float(container.streams.video[0].start_time or 0) * float(container.streams.video[0].time_base or 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,14 @@ class DrawGraph(nn.Module):
         super().__init__()
         self.generator: Any = network.generator
 
+    def picture(self, *tensors: Tensor) -> Tensor:
+        """Float32 [1, 3, 256, 256] in [0, 1]."""
+        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
+        return self.generator.draw(embedding, Points(position, jacobian, presence), expression)
+
     def forward(self, *tensors: Tensor) -> Tensor:
         """See the class."""
-        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
-        picture = self.generator.draw(embedding, Points(position, jacobian, presence), expression)
-        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return (self.picture(*tensors).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -99,19 +103,20 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     }
 
 
-def convert(run_weights: Path, preset: str) -> Path:
-    """Installs trained weights as the shipped ones of `preset`; returns the folder."""
+def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
+    """Installs trained weights as the shipped ones of `preset`, or writes them to `folder`; returns the folder."""
     import openvino
 
-    folder = folder_of(preset)
+    folder = folder or folder_of(preset)
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
     network = fold_batch_norms(load_network(folder / "weights.safetensors", preset))
     for name, (module, example) in graphs(network).items():
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: shapes become constants
             traced = torch.jit.trace(module.eval(), example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
+            model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
             shape = openvino.PartialShape([-1 if len(tensor) == 3 else 1, *tensor.shape[1:]])  # 3: one per source
             model.inputs[index].get_node().set_partial_shape(shape)

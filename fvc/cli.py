@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import json
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fvc._version import __version__
+from fvc.cli_calls import register as register_calls
+from fvc.cli_export import app as export_app
+from fvc.cli_output import Bar, Json, bit_rate, errors, note_line, show
 from fvc.cli_training import extra, register
 from fvc.codec.errors import FvcError, UsageError
 
@@ -26,38 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-
-
-class _Bar:
-    """A progress bar on stderr; nothing at all when that is not a terminal."""
-
-    def __enter__(self) -> _Bar:
-        stage, count = TextColumn("{task.description:>9}"), TextColumn("{task.completed:.0f}")
-        columns = (stage, BarColumn(), count, TimeRemainingColumn())
-        self._progress = Progress(*columns, console=_errors, disable=not sys.stderr.isatty(), transient=True)
-        self._progress.start()
-        self._stages: dict[str, Any] = {}
-        return self
-
-    def __call__(self, stage: str, done: float, total: float | None) -> None:
-        if stage not in self._stages:
-            self._stages[stage] = self._progress.add_task(stage, total=total)
-        self._progress.update(self._stages[stage], completed=done, total=total)
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
-
-
-def _note(text: str) -> None:
-    _errors.print(f"note: {text}", markup=False)
-
-
-def _show(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    typer.echo(json.dumps(report) if as_json else "\n".join(lines))
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @app.command(
@@ -96,15 +64,15 @@ def encode(
     from fvc import api
     from fvc.codec.video import label
 
-    with _Bar() as bar:
+    with Bar() as bar:
         report = api.encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
             kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
-            audio_bitrate=None if no_audio else _bitrate(audio_bitrate), canvas=not no_canvas,
-            note=_note, progress=bar,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
+            note=note_line, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
-    _show(
+    show(
         report,
         as_json,
         [
@@ -117,13 +85,6 @@ def encode(
             f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
         ],
     )
-
-
-def _bitrate(text: str) -> int:
-    try:
-        return round(float(text[:-1]) * 1000 if text.lower().endswith("k") else float(text))
-    except (ValueError, OverflowError):
-        raise UsageError(f"--audio-bitrate {text}: not a bit rate; say 6k or 6000") from None
 
 
 @app.command(
@@ -148,15 +109,15 @@ def decode(
     from fvc import api
     from fvc.codec.video import label
 
-    with _Bar() as bar:
+    with Bar() as bar:
         report = api.decode(
             stream, [*sources, *(more or [])], out, canvas=canvas, allow_foreign_sources=allow_foreign_sources,
-            note=_note, progress=bar,
+            note=note_line, progress=bar,
         )  # fmt: skip
     held = f", {report['frames_held']} held" if report["frames_held"] else ""
     size = "x".join(map(str, report["size"]))
     line = f"{label(report['out'])}: {report['frames']} frames{held}, {report['duration_s']} s, {size}"
-    _show(report, as_json, [line])
+    show(report, as_json, [line])
 
 
 @app.command(epilog="Example:  fvc info talk.fvc --json")
@@ -168,10 +129,12 @@ def info(
     from fvc import api
 
     report = api.info(file)
-    _show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
+    show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
 
 
 register(app)
+register_calls(app)
+app.add_typer(export_app, name="export")
 
 
 @app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")
@@ -185,7 +148,7 @@ def repair(
     from fvc.codec.video import label
 
     report = api.repair(stream, out)
-    _show(report, as_json, [f"{label(out)}: {report['frames']} frames, {report['bytes_dropped']} bytes dropped"])
+    show(report, as_json, [f"{label(out)}: {report['frames']} frames, {report['bytes_dropped']} bytes dropped"])
 
 
 @app.command(
@@ -227,14 +190,15 @@ def evaluate(
 
         for package in ("matplotlib",) * (out is not None) + ("torch",) * (metric_weights is not None):
             importlib.import_module(package)
-    with _Bar() as bar:
+    with Bar() as bar:
         result = run(
             presets or [], data, split=split, metric_weights=metric_weights, out=out, cache=cache, fps=fps,
-            profiles=[name for name in profiles.split(",") if name], every=every, limit=limit, note=_note, progress=bar,
+            profiles=[name for name in profiles.split(",") if name], every=every, limit=limit, note=note_line,
+            progress=bar,
         )  # fmt: skip
     lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
-    _show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
+    show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
 
 
 @app.command(
@@ -277,14 +241,14 @@ def measure(
 
         for package in ("bjontegaard", "skimage") + ("torch",) * (metric_weights is not None):
             importlib.import_module(package)
-    with _Bar() as bar:
+    with Bar() as bar:
         results = run(
             inputs, out, codecs=_names(codecs), fps=fps, kbps=_numbers("--kbps", kbps), profiles=_names(profiles),
             metric_weights=metric_weights, every=every, effort=effort, seconds=seconds,
             frames_per_packet=frames_per_packet, jobs=jobs, keep=keep, cache=cache,
-            command=shlex.join(["fvc", *sys.argv[1:]]), note=_note, progress=bar,
+            command=shlex.join(["fvc", *sys.argv[1:]]), note=note_line, progress=bar,
         )  # fmt: skip
-    _show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])
+    show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])
 
 
 def _names(text: str) -> list[str]:
@@ -323,7 +287,7 @@ def main() -> None:
     try:
         app()
     except FvcError as error:
-        _errors.print(f"fvc: {error}", markup=False)
+        errors.print(f"fvc: {error}", markup=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

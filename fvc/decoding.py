@@ -1,9 +1,14 @@
-"""A .fvc and its sources -> MP4. Imports neither torch nor, unless the sources are bare pictures, MediaPipe."""
+"""A .fvc and its sources -> MP4. Imports neither torch nor, unless the sources are bare pictures, MediaPipe.
+
+Three stages at a time: packets become samples, samples become pictures (one per core), pictures are coded and written.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -11,14 +16,16 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.audio import RATE, OpusDecoder, OpusParams
-from fvc.codec.bitstream import MIN_PACKET, Audio, EndPayload, Header, Kind, Packet
+from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import SourcesError, StreamError, UsageError
 from fvc.codec.output import VideoWriter
+from fvc.codec.pipeline import ahead, parallel
 from fvc.codec.provenance import Provenance, file_hash
-from fvc.codec.sample import Profile
+from fvc.codec.retarget import Retarget
+from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import label
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
@@ -30,6 +37,7 @@ _MAX_LOST_SECONDS = 600
 _MAX_LOST_ITEMS = 900  # frames or sound packets, and as many more as the file has bytes: small files make little work
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 _MAX_NOTES = 8  # damaged places that are named
+_CORES = 2  # pictures that are drawn at a time
 
 
 def decode(
@@ -39,6 +47,7 @@ def decode(
     *,
     canvas: str = "crop",
     allow_foreign_sources: bool = False,
+    relative_motion: bool = False,
     note: Note = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -52,6 +61,8 @@ def decode(
         out: default is the stream's name with the suffix .mp4.
         canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
         allow_foreign_sources: draw with sources that the stream was not made for.
+        relative_motion: for foreign sources: move as much as the stream's person does since the first frame, which
+            keeps the shape of the sources' face (cross-reenactment, see `codec.retarget`).
         note: called with one-line remarks; progress: called often with (stage, done, total).
 
     Returns:
@@ -78,27 +89,30 @@ def decode(
         with naming(stream):
             origin = _origin(loaded, header, file_hash(stream))
         with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
-            draw = draw_network(preset, loaded.source_set, header.profile)
-            decoder = Decoder(header, draw, loaded.source_set.samples[0])
-            sink = _Sink(video, decoder, header, whole, os.path.getsize(stream))
-            damaged_places = _play(reader, decoder, sink, stream, note, progress)
+            draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
+            rest = loaded.source_set.samples[0].only(header.profile.parts)
+            play = _Play(reader, Decoder(header, draw, rest), stream, note)
+            due = _retargeted(play.items(), Retarget(rest)) if relative_motion else play.items()
+            painter = _Painter(draw, whole, header)
+            with closing(parallel(painter, ahead(due, 32), _CORES)) as items:
+                frames = _write(video, items, play.total, progress)
     return {
-        "frames": sink.frames,
+        "frames": frames,
         "fps": round(float(header.fps), 3),
-        "duration_s": round(float(sink.frames / header.fps), 3),
+        "duration_s": round(float(frames / header.fps), 3),
         "profile": header.profile.label,
         "size": list(size),
-        "frames_held": decoder.held,
+        "frames_held": play.decoder.held,
         "complete": reader.end is not None,
-        "damaged_places": damaged_places,
+        "damaged_places": play.damaged_places,
         "audio": header.audio is not None,
         "out": str(target),
     }
 
 
-def draw_network(preset: str, source_set: SourceSet, profile: Profile) -> DrawRuntime:
+def draw_network(preset: str, source_set: SourceSet, profile: Profile, streams: int = 1) -> DrawRuntime:
     """What draws a stream of this profile from a source set, which may hold more parts than the profile has."""
-    return DrawRuntime(preset, source_set.pictures, [s.only(profile.parts).parts for s in source_set.samples])
+    return DrawRuntime(preset, source_set.pictures, [s.only(profile.parts).parts for s in source_set.samples], streams)
 
 
 def _origin(loaded: LoadedSources, header: Header, stream: str) -> Provenance:
@@ -115,31 +129,95 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
     return cv2.resize(loaded.canvas(header), (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
 
 
-def _play(reader: StreamReader, decoder: Decoder, sink: _Sink, stream: PathLike, note: Note, progress: Progress) -> int:
-    """Decodes all packets; returns the number of damaged places."""
-    name, size, damaged_places = label(stream), os.path.getsize(stream), 0
-    total = _stated_frames(stream)
-    with naming(stream):
-        for item in reader.packets():
-            if isinstance(item, Packet):
-                sink.take(item)
-                progress("decoding", sink.frames, total)
-                continue
-            if reader.end is None and item.stop >= size:
-                continue  # the packet that was cut off
-            damaged_places += 1
-            if item.stop - item.start >= 64 * MIN_PACKET:  # so many could be gone that six-bit numbers come round
-                decoder.lose()
-            if damaged_places <= _MAX_NOTES:
-                note(_describe(item, name, sink.frames))
-        if damaged_places > _MAX_NOTES:
-            note(f"{name}: {damaged_places - _MAX_NOTES} more damaged places")
-        if reader.end is None:
-            note(f"{name}: cut off after {sink.frames} frames; decoded what is whole")
-        if not sink.frames:
-            raise StreamError("E04", "holds no whole frame")
-        sink.finish(reader.end)
-    return damaged_places
+@dataclass(frozen=True)
+class _Due:
+    """A frame that falls due: what to draw, None for the last picture again."""
+
+    sample: DrivingSample | None
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame to write: its picture, None for the last one again."""
+
+    rgb: np.ndarray | None
+
+
+class _Play:
+    """The stream as what is to be shown and heard, in its order.
+
+    Attributes:
+        decoder: has drawn nothing; its tally counts.
+        damaged_places: so far.
+        total: frames that the stream states, if it does.
+    """
+
+    def __init__(self, reader: StreamReader, decoder: Decoder, stream: PathLike, note: Note) -> None:
+        self._reader, self.decoder, self._stream, self._note = reader, decoder, stream, note
+        self._size = os.path.getsize(stream)
+        self._track = _Track(decoder, reader.header, self._size)
+        self.damaged_places, self.total = 0, _stated_frames(stream)
+
+    def items(self) -> Iterator[_Due | np.ndarray]:
+        """Frames, and float32 samples of sound. Raises StreamError."""
+        name, reader = label(self._stream), self._reader
+        with naming(self._stream):
+            for item in reader.packets():
+                if isinstance(item, Packet):
+                    yield from self._track.take(item)
+                elif reader.end is not None or item.stop < self._size:  # else: the packet that was cut off
+                    self._skip(item, name)
+            if self.damaged_places > _MAX_NOTES:
+                self._note(f"{name}: {self.damaged_places - _MAX_NOTES} more damaged places")
+            if reader.end is None:
+                self._note(f"{name}: cut off after {self._track.frames} frames; decoded what is whole")
+            if not self._track.frames:
+                raise StreamError("E04", "holds no whole frame")
+            yield from self._track.finish(reader.end)
+
+    def _skip(self, damage: Damage, name: str) -> None:
+        self.damaged_places += 1
+        if damage.uncounted:
+            self.decoder.lose()
+        if self.damaged_places <= _MAX_NOTES:
+            self._note(_describe(damage, name, self._track.frames))
+
+
+def _retargeted(items: Iterator[_Due | np.ndarray], retarget: Retarget) -> Iterator[_Due | np.ndarray]:
+    for item in items:
+        yield _Due(retarget(item.sample)) if isinstance(item, _Due) and item.sample is not None else item
+
+
+class _Painter:
+    """Draws frames; called from several threads. Sound passes through."""
+
+    def __init__(
+        self, draw: Callable[[Mapping[str, np.ndarray]], np.ndarray], whole: np.ndarray | None, header: Header
+    ) -> None:
+        self._draw, self._whole, self._crop = draw, whole, header.crop
+
+    def __call__(self, item: _Due | np.ndarray) -> _Drawn | np.ndarray:
+        if not isinstance(item, _Due):
+            return item
+        if item.sample is None:
+            return _Drawn(None)
+        rgb = self._draw(item.sample.parts)
+        return _Drawn(rgb if self._whole is None else paste(self._whole, rgb, self._crop))
+
+
+def _write(video: VideoWriter, items: Iterator[_Drawn | np.ndarray], total: int | None, progress: Progress) -> int:
+    """Writes all; returns the number of frames."""
+    frames, last = 0, None
+    for item in items:
+        if not isinstance(item, _Drawn):
+            video.write_audio(item)
+            continue
+        last = last if item.rgb is None else item.rgb
+        assert last is not None
+        video.write(last)
+        frames += 1
+        progress("decoding", frames, total)
+    return frames
 
 
 def _describe(damage: Damage, name: str, frames: int) -> str:
@@ -153,65 +231,64 @@ def _stated_frames(path: PathLike) -> int | None:
     return end.frames if end else None
 
 
-class _Sink:
+class _Track:
     """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
-    def __init__(
-        self, video: VideoWriter, decoder: Decoder, header: Header, whole: np.ndarray | None, file_bytes: int
-    ) -> None:
-        self._video, self._decoder, self._header, self._whole = video, decoder, header, whole
-        self._sound = _SoundSink(video, header.audio, file_bytes) if header.audio else None
+    def __init__(self, decoder: Decoder, header: Header, file_bytes: int) -> None:
+        self._decoder, self._header = decoder, header
+        self._sound = _SoundTrack(header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
         self._file_bytes = file_bytes
 
-    def take(self, packet: Packet) -> None:
+    def take(self, packet: Packet) -> Iterator[_Due | np.ndarray]:
         """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
         if packet.kind == Kind.AUDIO:
             if self._sound is not None:
-                self._sound.take(packet)
+                yield from self._sound.take(packet)
             return
-        self._hold_until(packet.number)
-        self._show(self._decoder.decode(packet).rgb)
+        yield from self._hold_until(packet.number)
+        self._decoder.put(packet)
+        yield self._due()
 
-    def finish(self, end: EndPayload | None) -> None:
+    def finish(self, end: EndPayload | None) -> Iterator[_Due | np.ndarray]:
         """Fills up to the stream's stated length (None: unknown). Raises StreamError (E14)."""
-        self._hold_until(end.frames if end else 0)
-        if self._sound is not None:
-            self._sound.fill(max(end.audio_packets if end else 0, 1))  # a track without a sample is no valid MP4
+        yield from self._hold_until(end.frames if end else 0)
+        if self._sound is not None:  # a track without a sample is no valid MP4
+            yield from self._sound.fill(max(end.audio_packets if end else 0, 1))
 
-    def _hold_until(self, index: int) -> None:
+    def _hold_until(self, index: int) -> Iterator[_Due]:
         self._lost += max(index - self.frames, 0)
         _limit(self._lost, float(1 / self._header.fps), self._file_bytes)
         while self.frames < index:
-            self._show(self._decoder.show(self.frames).rgb)
+            yield self._due()
 
-    def _show(self, rgb: np.ndarray) -> None:
-        self._video.write(rgb if self._whole is None else paste(self._whole, rgb, self._header.crop))
+    def _due(self) -> _Due:
         self.frames += 1
+        return _Due(self._decoder.due(self.frames - 1))
 
 
-class _SoundSink:
-    """The sound's half of `_Sink`."""
+class _SoundTrack:
+    """The sound's half of `_Track`."""
 
-    def __init__(self, video: VideoWriter, audio: Audio, file_bytes: int) -> None:
-        self._video, self._audio, self._packets, self._lost = video, audio, 0, 0
+    def __init__(self, audio: Audio, file_bytes: int) -> None:
+        self._audio, self._packets, self._lost = audio, 0, 0
         self._file_bytes = file_bytes
         self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
 
-    def take(self, packet: Packet) -> None:
-        self.fill(packet.number)
-        self._write(packet.payload)
+    def take(self, packet: Packet) -> Iterator[np.ndarray]:
+        yield from self.fill(packet.number)
+        yield self._decoded(packet.payload)
 
-    def fill(self, number: int) -> None:
+    def fill(self, number: int) -> Iterator[np.ndarray]:
         """Silence up to packet `number`."""
         self._lost += max(number - self._packets, 0)
         _limit(self._lost, self._audio.frame_ms / 1000, self._file_bytes)
         while self._packets < number:
-            self._write(None)
+            yield self._decoded(None)
 
-    def _write(self, packet: bytes | None) -> None:
-        self._video.write_audio(self._opus.decode(packet))
+    def _decoded(self, packet: bytes | None) -> np.ndarray:
         self._packets += 1
+        return self._opus.decode(packet)
 
 
 def _limit(lost: int, seconds: float, file_bytes: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -17,16 +17,17 @@ from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
 from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
 from fvc.codec.decisions import DEFAULT_QUALITY
-from fvc.codec.encoder import Encoder, check_refresh, make_sample
+from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
+from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_canvas, code_pictures
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
-from fvc.codec.video import VideoReader
+from fvc.codec.video import Frame, VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
@@ -34,6 +35,7 @@ from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
 SOURCE_CRF, CANVAS_CRF = 30, 36
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 def encode(
@@ -81,20 +83,20 @@ def encode(
         FvcError: see `fvc.codec.errors`; nothing is left at `out` or `sources_out` then.
     """
     rate, kind = parse_fps(fps), Profile.named(profile)
-    interval = _keyframe_frames(keyframe_interval, rate)
+    interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
-    plan = _plan(quantizer, quality, kbps, rate)
+    plan = plan_for(quantizer, quality, kbps, rate)
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, sources], [file_path(source)])
     with VideoReader(source) as video, _both_or_none(stream, sources) as (file, sources_writer):
         clip = _track(video, rate, note, progress)
-        network = MotionRuntime(preset)
+        network = MotionRuntime(preset) if kind.is_learned else None
         progress("sources", 0, None)
         source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
         progress("sources", 1, 1)
-        sound = _Sound(source, audio_bitrate)
+        sound = Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
         header = Header(
@@ -121,7 +123,8 @@ def parse_fps(text: str | float | Fraction) -> Fraction:
     return short if short.numerator < 1 << 16 else Fraction(round(value))
 
 
-def _keyframe_frames(seconds: float, rate: Fraction) -> int:
+def keyframe_frames(seconds: float, rate: Fraction) -> int:
+    """The keyframe interval in frames; 0 for 0 seconds. Raises UsageError."""
     if not math.isfinite(seconds) or seconds < 0:
         raise UsageError(f"--keyframe-interval {seconds}: must be 0 or more seconds")
     if seconds * rate > 0xFFFF:
@@ -129,8 +132,8 @@ def _keyframe_frames(seconds: float, rate: Fraction) -> int:
     return max(round(seconds * rate), 1) if seconds > 0 else 0
 
 
-def _plan(quantizer: str, quality: float | None, kbps: float | None, rate: Fraction) -> Plan:
-    """Raises UsageError."""
+def plan_for(quantizer: str, quality: float | None, kbps: float | None, rate: Fraction) -> Plan:
+    """How finely frames are coded. Raises UsageError for options that make no sense together."""
     if quantizer not in QUANTIZERS:
         raise UsageError(f"--quantizer {quantizer[:40]}: must be {' or '.join(QUANTIZERS)}")
     if quantizer == "paper" and (quality is not None or kbps is not None):
@@ -185,8 +188,8 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
         done += 1
         progress("tracking", done, total)
 
-    with FaceTracker() as tracker:
-        seen = survey(video.frames(rate), tracker, tick)
+    with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
+        seen = survey(frames, tracker, tick)
     if not len(seen.index):
         raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
     if seen.n_faces > 1:
@@ -197,7 +200,7 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 
 def choose_sources(
-    video: VideoReader, clip: TrackedClip, kind: Profile, network: MotionRuntime, preset: str, canvas: bool
+    video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool
 ) -> tuple[SourceSet, np.ndarray]:
     """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
     chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
@@ -213,11 +216,19 @@ def choose_sources(
     return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole
 
 
-class _Sound:
+class FrameSource(Protocol):
+    """A VideoReader, or frames that were kept."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterable[Frame]: ...  # noqa: D102
+
+
+class Sound:
     """The Opus packets of a clip, handed out as they fall due. `audio` is None where there are none."""
 
-    def __init__(self, source: PathLike, bitrate: int | None) -> None:
-        coded = encode_opus(source, bitrate) if bitrate is not None else None
+    def __init__(self, source: PathLike | None, bitrate: int | None) -> None:
+        coded = encode_opus(source, bitrate) if source is not None and bitrate is not None else None
         self.audio = Audio(coded[0].frame_ms, coded[0].pre_skip) if coded else None
         self._packets = enumerate(coded[1] if coded else ())
         self._next = next(self._packets, None)
@@ -242,7 +253,7 @@ class _Counts:
 
 
 def _write_packets(
-    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: _Sound, progress: Progress
+    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: Sound, progress: Progress
 ) -> _Counts:
     counts, sup_of = _Counts(), clip.seen.sup_of()
 
@@ -251,21 +262,29 @@ def _write_packets(
             writer.write(packet)
             counts.audio_bytes += len(packet.payload)
 
-    for frame in video.frames(clip.rate):
-        write_sound(frame.index / clip.rate)
-        encoder.audio_packets = writer.audio_packets
-        sup = sup_of.get(frame.index)
-        packet = encoder.encode_tracked(frame, sup)
-        writer.write(packet)
-        counts.keyframes += begins_keyframe(packet)
-        counts.without_face += sup is None
-        progress("encoding", frame.index + 1, clip.seen.frames)
+    with closing(_second_look(video, clip, encoder)) as frames:
+        for frame in frames:
+            write_sound(frame.index / clip.rate)
+            encoder.audio_packets = writer.audio_packets
+            sup = sup_of.get(frame.index)
+            packet = encoder.encode_tracked(frame, sup)
+            writer.write(packet)
+            counts.keyframes += begins_keyframe(packet)
+            counts.without_face += sup is None
+            progress("encoding", frame.index + 1, clip.seen.frames)
     counts.skipped = encoder.skipped
     write_sound(None)
     if not writer.frames:
         raise InputError(f"{video.name}: no frame could be read a second time")
     writer.end()
     return counts
+
+
+def _second_look(video: VideoReader, clip: TrackedClip, encoder: Encoder) -> Generator[Frame, None, None]:
+    """The frames once more, for networks to look at; without pixels where the landmarks of the first look suffice."""
+    if encoder.looks:
+        return ahead(video.frames(clip.rate))
+    return (Frame(_NO_PIXELS, index) for index in range(clip.seen.frames))
 
 
 def _rates(writer: StreamWriter, header: Header, counts: _Counts) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fvc.codec.bitstream import Kind
+from fvc.codec.bitstream import SYNCED, Kind
 from fvc.codec.container import Damage, StreamReader, StreamWriter
 from fvc.codec.errors import StreamError
 from fvc.codec.output import atomic_write
@@ -38,17 +38,17 @@ def repair(stream: PathLike, out: PathLike) -> dict[str, Any]:
 def _copy(reader: StreamReader, writer: StreamWriter) -> int:
     """Returns how many bytes were not copied.
 
-    Behind damage, MOTION packets wait for a keyframe: once the damage is cut out, nobody can tell that their numbers,
-    of six bits, may have come round in it.
+    Behind much damage, MOTION packets wait for one that has its number in full: once the damage is cut out, nobody can
+    tell that their numbers, of six bits, may have come round in it.
     """
-    dropped, is_whole = 0, True
+    dropped, is_counted = 0, True
     for item in reader.packets():
         if isinstance(item, Damage):
-            dropped, is_whole = dropped + item.stop - item.start, False
-        elif item.kind == Kind.MOTION and not is_whole:
+            dropped, is_counted = dropped + item.stop - item.start, is_counted and not item.uncounted
+        elif item.kind == Kind.MOTION and not is_counted:
             dropped += len(bytes(item))
         else:
-            is_whole = is_whole or item.kind == Kind.KEY
+            is_counted = is_counted or item.kind in SYNCED
             writer.write(item)
             if item.kind == Kind.AUDIO:
                 writer.audio_packets = item.number + 1

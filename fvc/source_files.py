@@ -179,7 +179,7 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
     canvas = next((path for path in paths if path.name == CANVAS), None)
     paths = [path for path in paths if path.name != CANVAS]
     is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash
-    network, found = MotionRuntime(preset), []
+    network, found = MotionRuntime(preset) if header.profile.is_learned else None, []
     with FaceTracker(still=True) as tracker:
         for path in paths:
             rgb = read_image(path)

@@ -6,6 +6,8 @@ output pixel where to look: [B, H, W, 2].
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +15,8 @@ from torch import Tensor, nn
 
 def conv_joined(conv: nn.Conv2d, *parts: Tensor) -> Tensor:
     """conv(torch.cat(parts, 1)) without the copy. A part [B, C, 1, 1] stands for constant maps (1x1 kernels only)."""
-    weights = conv.weight.split([part.shape[1] for part in parts], 1)
+    ends = list(itertools.accumulate(part.shape[1] for part in parts))
+    weights = [conv.weight[:, end - part.shape[1] : end] for part, end in zip(parts, ends, strict=True)]
     first, *rest = (F.conv2d(x, w, None, conv.stride, conv.padding) for x, w in zip(parts, weights, strict=True))
     total = sum(rest, first)
     return total if conv.bias is None else total + conv.bias[:, None, None]

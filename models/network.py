@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -62,9 +63,15 @@ class Network(nn.Module):
 
 
 def load_network(weights: Path, preset: str) -> Network:
-    """A trained network in evaluation mode, float32. Raises ValueError if the file does not fit the preset."""
+    """A trained network in evaluation mode, float32. Raises ValueError if the file does not fit the preset.
+
+    A `.safetensors` holds no code, and its header is checked against the file's size before memory is taken.
+    """
     network = PRESETS[preset].build()
-    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    try:
+        state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not weights ({error})") from None
     missing, unexpected = network.load_state_dict(state, strict=False)
     missing = [name for name in missing if "num_batches" not in name]
     if missing or unexpected:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 
 from fvc.codec.errors import FvcError, UsageError
 
 GRAPHS = ("motion", "embed", "draw")
+_MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # of the manifest, of any other file
 _ROOT = Path(__file__).parent / "weights"
 
 
@@ -34,7 +36,8 @@ def require_shipped(preset: str) -> None:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files() -> list[str]:
@@ -48,17 +51,25 @@ def write_manifest(folder: Path) -> None:
 
 
 def _manifest(folder: Path) -> dict[str, str]:
+    """File -> SHA-256 in hexadecimal, for each of `_files`. Raises FvcError."""
+    path = folder / "manifest.json"
     try:
-        return dict(json.loads((folder / "manifest.json").read_text())["sha256"])
-    except (OSError, ValueError, LookupError, TypeError):
-        raise FvcError(f"{folder / 'manifest.json'}: damaged; reinstall fvc") from None
+        if path.is_file() and path.stat().st_size <= _MAX_MANIFEST:
+            digests = json.loads(path.read_text())["sha256"]
+            found = {name: str(digests[name]) for name in _files()}
+            if all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
+                return found
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise FvcError(f"{path}: damaged; reinstall fvc")
 
 
 def verify(folder: Path) -> None:
     """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
     digests = _manifest(folder)
     for name in _files():
-        if not (folder / name).exists() or _digest(folder / name) != digests.get(name):
+        path = folder / name
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES or _digest(path) != digests[name]:
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
 

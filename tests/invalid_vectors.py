@@ -130,6 +130,7 @@ def _packets() -> Iterator[tuple[str, str, bytes]]:
     yield "E10_packet_crc.fvc", "packet_crc", packets(_KEY[:-1] + bytes([_KEY[-1] ^ 1]))
     yield "E10_number.fvc", "frame 0 in a packet with number 1", packets(Packet(Kind.KEY, 1, b"\0\0"))
     yield "E10_backwards.fvc", "frame 0 after frame 0", packets(_KEY, _KEY)
+    yield "E10_number_large.fvc", "frame 2^32 - 1", packets(_KEY, key((1 << 32) - 1))
     yield "E11_keyframe_count.fvc", "two keyframes in two bytes", packets(Packet(Kind.END, 0, b"\0\0\2\0\0"))
     yield "E11_huge.fvc", "2^32 - 1 keyframes in no byte", packets(Packet(Kind.END, 0, b"\0\0" + leb128((1 << 32) - 1)))
     yield "E12_key.fvc", "coded integers that no symbol has, KEY", packets(Packet(Kind.KEY, 0, b"\0\0" + b"\xff" * 8))
@@ -143,12 +144,12 @@ def _packets() -> Iterator[tuple[str, str, bytes]]:
     ):
         yield f"E23_{what.replace(' ', '_')}.fvc", what, packets(Packet(Kind.REFRESH, payload[0], payload))
     yield "E14_small_file.fvc", "1800 frames missing, in some 170 bytes", packets(_KEY, end(1801))
-    yield "E14_keyframe.fvc", "a keyframe 2^32 - 1", packets(_KEY, key((1 << 32) - 1))
+    yield "E14_keyframe.fvc", "a keyframe 2^32 - 2", packets(_KEY, key((1 << 32) - 2))
     yield "E14_end.fvc", "an END of 2^32 - 1 frames", packets(_KEY, end((1 << 32) - 1))
     yield (
         "E14_sound.fvc",
-        "2^32 - 1 AUDIO packets missing",
-        header(0, b"", SOUND[: _audio_header()]) + bytes(key(0, (1 << 32) - 1)) + bytes(Packet(Kind.AUDIO, 63, b"x")),
+        "2^32 - 2 AUDIO packets missing",
+        header(0, b"", SOUND[: _audio_header()]) + bytes(key(0, (1 << 32) - 2)) + bytes(Packet(Kind.AUDIO, 62, b"x")),
     )
     long = b"".join(bytes(Packet(Kind.MOTION, n, b"")) for n in range(1, 3000))
     yield "E14_seconds.fvc", "9001 frames, 600.1 s, missing in a file of 12 kB", packets(_KEY, long, key(12001))

@@ -178,7 +178,10 @@ class Stream:
             "quantizers": quantizers,
             "audio": audio,
         }
-        return compact({"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end})
+        coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
+        return compact(
+            {"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end, "coder": coder}
+        )
 
 
 def code(encoder: Encoder, header: Header, number: int, integers: Integers | None) -> tuple[Packet, Integers | None]:

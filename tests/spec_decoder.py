@@ -96,6 +96,7 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
 
 # 4.2 Packets
 MOTION, KEY, AUDIO, END, REFRESH = range(5)  # REFRESH: kind 3 with other six bits than END
+MAX_NUMBER = (1 << 32) - 2  # 4.3
 MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20, REFRESH: 4096}
 
 
@@ -457,6 +458,7 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
             end = parse_end(payload)
         elif kind == AUDIO:
             number = next_audio + (low_bits - next_audio) % 64
+            forbid(number > MAX_NUMBER, "E10", "number")
             audio.append((number, payload))
             next_audio = number + 1
         else:
@@ -467,6 +469,7 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
                 forbid(kind == REFRESH and parse_refresh(payload)["frame"] != number, "E10", "frame")
                 forbid((kind == KEY and number % 64 != low_bits) or number < next_frame, "E10", "frame")
                 next_audio = max(next_audio, audio_packets)
+            forbid(number > MAX_NUMBER, "E10", "number")
             frames.take(kind, number, payload)
             next_frame = number + 1
     motion = frames.motion

@@ -14,9 +14,12 @@ import pytest
 
 from fvc.codec.errors import InputError
 from fvc.codec.video import VideoReader
-from fvc.evaluation.anchors import Encoded, anchors, counted_bytes, encode
+from fvc.evaluation.anchors import Anchor, Encoded, anchors, counted_bytes, encode
+from fvc.evaluation.clips import Cache
+from fvc.evaluation.curve import Curve
 from fvc.evaluation.excerpt import shortened
-from fvc.evaluation.pictures import read_pictures, write_lossless
+from fvc.evaluation.pictures import Originals, read_pictures, write_lossless
+from fvc.files import silent
 
 FPS = Fraction(15)
 ANCHORS = anchors("slow")
@@ -194,3 +197,31 @@ class TestExcerpt:
         (tmp_path / "text.mp4").write_text("this is a text\n" * 40)
         with pytest.raises(InputError, match=r"text\.mp4"):
             shortened(tmp_path / "text.mp4", 1, tmp_path)
+
+
+def test_vp9_between_whole_steps(pictures: list[np.ndarray], tmp_path: Path) -> None:
+    """Half a step is the coarser whole one with another loop filter: more bits than that."""
+    anchor = ANCHORS["vp9"]
+    assert (anchor.setting(60.5), anchor.setting(60), anchor.setting(None)) == (
+        "crf 61 sharpness 1",
+        "crf 60",
+        "crf 63",
+    )
+    assert "sharpness" not in anchor.at(61)
+    half, coarser = (encode(anchor, value, pictures, FPS, tmp_path).bits for value in (60.5, 61))
+    assert half > coarser
+
+
+def test_between_whole_steps_only_where_they_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 14 %: a rate in the middle of one takes half a step, one near its ends a whole one."""
+    clip = Originals(tmp_path, FPS, 15, "")
+
+    def coded(_: Anchor, value: float | None, *__: object) -> Encoded:
+        return Encoded(b"", np.array([round(1000 * 1.14 ** (63 - (63 if value is None else value)))]))
+
+    monkeypatch.setattr("fvc.evaluation.curve.encode", coded)
+    curve = Curve(ANCHORS["vp9"], clip, tmp_path, Cache(None), silent)
+    middle, near = 8 * 1.14**4.5, 8 * 1.14**20.2
+    curve.reach({middle, near, 1.0})
+    assert curve.found == {middle: 58.5, near: 43, 1.0: None}
+    assert abs(curve.kbps(58.5) / middle - 1) < 0.05

@@ -238,6 +238,11 @@ class TestSources:
         assert fvc.decode(short, other, allow_foreign_sources=True, note=notes.append)["frames"]
         assert len(notes) == 1
         assert "foreign" in notes[0]
+        again = tmp_path / "relative.mp4"  # cross-reenactment: the same warning, and the same mark in the file
+        report = fvc.decode(short, other, again, allow_foreign_sources=True, relative_motion=True, note=notes.append)
+        assert report["frames"]
+        assert notes[1] == notes[0]
+        assert fvc.info(again)["foreign"]
 
     def test_set_of_other_weights_or_profile(self, encoded: Encoded, short: Path, tmp_path: Path) -> None:
         own = SourceSet.parse(encoded.sources.read_bytes())

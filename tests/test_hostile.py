@@ -5,9 +5,12 @@ from __future__ import annotations
 import binascii
 import functools
 import io
+import json
+import pickle
 import struct
 import zlib
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,17 @@ from make_vectors import VECTORS, annex_c
 from fvc.codec import container
 from fvc.codec.bitstream import SYNC, Header, Kind, Packet, leb128
 from fvc.codec.container import Damage, StreamReader
-from fvc.codec.errors import FvcError, InputError, StreamError
+from fvc.codec.errors import FvcError, InputError, OutputError, StreamError
+from fvc.codec.output import atomic_write, write_image
 from fvc.codec.sources import SourceSet
 from fvc.codec.still import decode_still
 from fvc.codec.transport import Datagram
 from fvc.codec.video import VideoReader, read_image
+from fvc.models.network import load_network
+from fvc.models.runtime import _read
+from fvc.models.weights import _files, model_hash, preset_of, shipped, verify, write_manifest
+from fvc.training.checkpoint import load_checkpoint
+from fvc.training.pack import Pack
 
 INVALID = VECTORS / "invalid"
 HEADER = STREAM[:74]
@@ -299,3 +308,142 @@ def test_counts_and_sizes_are_refused_before_memory_is_taken() -> None:
         guard(lambda data: list(StreamReader(io.BytesIO(data)).packets()), HEADER + bytes(Packet(Kind.END, 0, payload)))
     assert guard.grown < 16 << 20
     assert np.isfinite(guard.slowest)
+
+
+# --- names ---
+
+
+def test_a_name_with_a_pattern_is_one_file(tmp_path: Path) -> None:
+    """ffmpeg takes a%d.png for a0.png, a1.png and so on: other files than the one that was named."""
+    for name, level in (("a0.png", 10), ("a1.png", 20), ("a%d.png", 200), ("b1.png", 30), ("b*.png", 100)):
+        write_image(tmp_path / name, np.full((64, 64, 3), level, np.uint8))
+    for name, level in (("a%d.png", 200), ("b*.png", 100)):
+        assert (read_image(tmp_path / name) == level).all()
+        with VideoReader(tmp_path / name) as video:
+            assert [int(frame.rgb.max()) for frame in video.frames(Fraction(25))] == [level]
+
+
+@pytest.mark.parametrize("name", ["concat:a.png", "http:x.png", "-i.png", "file:a.png", "pipe:0", "a\nb.png", "~.png"])
+def test_a_name_is_no_address_and_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_image("a.png", np.zeros((64, 64, 3), np.uint8))
+    for read in (read_image, VideoReader):
+        with pytest.raises(InputError, match="no such file") as error:
+            read(name)
+        assert "\n" not in str(error.value)
+    write_image(name, np.full((64, 64, 3), 200, np.uint8))
+    assert (read_image(name) == 200).all()
+
+
+def test_an_unfinished_output_does_not_follow_links(tmp_path: Path) -> None:
+    """Whoever can put a link where OUT.part will be shall not choose which file is overwritten."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "out.mp4.part").symlink_to(tmp_path / "precious")
+    with pytest.raises(OutputError, match=r"out\.mp4: cannot be written"), atomic_write(tmp_path / "out.mp4") as file:
+        file.write(b"new")
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert not (tmp_path / "out.mp4").exists()
+
+
+# --- weights ---
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an installation of its own, with small files that its manifest names."""
+    folder = tmp_path / "weights" / "own"
+    folder.mkdir(parents=True)
+    for name in _files():
+        (folder / name).write_bytes(name.encode())
+    write_manifest(folder)
+    monkeypatch.setattr("fvc.models.weights._ROOT", folder.parent)
+    verify(folder)
+    assert shipped() == ["own"]
+    return folder
+
+
+@pytest.mark.parametrize("attack", ["changed", "gone", "endless", "folder", "huge", "dangling"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "embed.xml", "motion.bin"])
+def test_weights_that_are_not_those_of_the_manifest(weights: Path, name: str, attack: str) -> None:
+    path = weights / name
+    data = path.read_bytes()
+    path.unlink()
+    if attack == "changed":
+        path.write_bytes(data[:-1] + b"?")
+    elif attack == "endless":
+        path.symlink_to("/dev/zero")
+    elif attack == "dangling":
+        path.symlink_to(weights / "nowhere")
+    elif attack == "folder":
+        path.mkdir()
+    elif attack == "huge":
+        with open(path, "wb") as file:
+            file.truncate(1 << 40)  # sparse
+    with pytest.raises(FvcError, match="not what its manifest says"):
+        Guard()(lambda _: verify(weights), b"")
+    with pytest.raises(FvcError, match="not what its manifest says"):
+        _read("own", "embed")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"sha256": 1}', '{"sha256": []}', '{"sha256": {}}', '{"sha256": {"weights.safetensors": 5}}',
+        "[" * 60_000, "\xff", " " * (1 << 17), '{"sha256": {"weights.safetensors": "../../../etc/passwd"}}',
+    ],
+)  # fmt: skip
+def test_a_manifest_of_nonsense(weights: Path, text: str) -> None:
+    (weights / "manifest.json").write_bytes(text.encode("latin-1"))
+    model_hash.cache_clear()
+    for use in (verify, lambda folder: model_hash(folder.name), lambda _: preset_of(bytes(8))):
+        with pytest.raises(FvcError, match="damaged; reinstall fvc"):
+            use(weights)
+
+
+class _Trap:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.path), "w")
+
+
+def _tensors(header: object, data: bytes = bytes(8), size: int | None = None) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if size is None else size) + text + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        _tensors({}, size=(1 << 63) + 1),
+        _tensors({}, size=1 << 40),
+        _tensors({"a": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 8]}}),
+        _tensors({"a": {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 8]}}),
+        _tensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 1 << 40]}}),
+        _tensors({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}}),
+        _tensors({f: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for f in "ab"}),
+        _tensors({"a": {"dtype": "O", "shape": [1], "data_offsets": [0, 8]}}),
+        struct.pack("<Q", 60_000) + b"[" * 60_000,
+        "pickle",
+    ],
+)
+def test_training_reads_no_hostile_weights_or_packs(tmp_path: Path, data: bytes | str) -> None:
+    """Neither as weights nor as a training pack; nothing is unpickled."""
+    sprung = tmp_path / "sprung"
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(pickle.dumps(_Trap(sprung)) if isinstance(data, str) else data)
+    for read in (lambda p: load_network(p, "composed"), lambda p: Pack(p, ())):
+        with pytest.raises(ValueError, match=r"not weights|not a training pack"):
+            read(path)
+    assert not sprung.exists()
+
+
+def test_a_checkpoint_with_code_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(pickle.dumps({"step": _Trap(tmp_path / "sprung")}, 2))
+    with pytest.raises(pickle.UnpicklingError):
+        load_checkpoint(tmp_path, "cpu")
+    assert not (tmp_path / "sprung").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 import pytest
 import torch
@@ -144,7 +146,9 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     network = load_network(folder_of(preset) / "weights.safetensors", preset)
     smooth = [np.kron(draw.integers(0, 255, (16, 16, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(count)]
     samples, driving = [random_sample(draw) for _ in range(count)], random_sample(draw)
+    before = locale.setlocale(locale.LC_ALL)
     picture = DrawRuntime(preset, smooth, samples)(driving)
+    assert locale.setlocale(locale.LC_ALL) == before  # OpenVINO changed it, so that files were read as ASCII
 
     with torch.no_grad():
         pictures = torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)[None] / 255

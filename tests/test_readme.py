@@ -28,7 +28,7 @@ def test_every_option_that_is_named_exists() -> None:
     known |= {option for action in _parser()._actions for option in action.option_strings}
     known |= {"--json", "--lpips", "--unfiltered", "--per-person", "--help", "--version", "--nproc-per-node"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {
-        "--profile", "--lpips", "--loss", "--redundancy", "--delay",
+        "--profile", "--lpips", "--loss", "--redundancy", "--delay", "--jitter",
     }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from fvc.codec.bitstream import Crop
 from fvc.codec.crop import SIDE, choose_crop, cut, paste, to_crop
 from fvc.codec.errors import StreamError
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
-from fvc.codec.sources import SourceSet, choose_sources, code_canvas, code_pictures, pixels_hash
+from fvc.codec.selection import choose_sources
+from fvc.codec.sources import SourceSet, code_canvas, code_pictures, pixels_hash
 from fvc.codec.still import decode_still, encode_still
 from fvc.codec.tracking import SUP, SUP_MIRROR, Face, FaceTracker
 from fvc.codec.video import VideoReader
@@ -115,14 +116,30 @@ def test_to_crop_places_pixel_centres() -> None:
     assert to_crop(np.array([[20.0, 10.0], [120.0, 110.0], [70.0, 60.0]]), crop).tolist() == [[-1, -1], [1, 1], [0, 0]]
 
 
-def test_choice_of_sources() -> None:
-    yaw = np.array([0.3, 0.01, 0.05, -0.6, -0.62, 0.7, 0.72, 0.0])
-    openness = np.array([0.3, 0.1, 0.3, 0.3, 0.1, 0.3, 0.05, 0.3])
-    contrast = np.array([50, 50, 50, 50, 50, 50, 50, 5.0])
-    assert choose_sources(yaw, openness, contrast) == [2, 3, 5]  # open eyes, no faded frame
-    still = choose_sources(np.zeros(5), np.full(5, 0.3), np.full(5, 40.0))
-    assert len(still) == 3
-    assert len(choose_sources(np.zeros(1), np.ones(1), np.ones(1))) == 3
+def faces(*at: float) -> np.ndarray:
+    """Landmarks of faces whose noses point to the given places."""
+    face = np.random.default_rng(0).normal(0, 40, (33, 2))
+    nose = np.exp(-((face / 40) ** 2).sum(1, keepdims=True))
+    return np.array([face + nose * [100 * x, 0] + 300 for x in at])
+
+
+def test_sources_are_near_to_all_frames() -> None:
+    turns = [0, 0.01, 0.02, 0.03, 1, 1.01, -1, -1.01, -1.02, 3]  # three poses, and one short look away
+    open_eyes, sharp = np.full(10, 0.3), np.full(10, 50.0)
+    chosen = choose_sources(faces(*turns), open_eyes, sharp)
+    assert chosen[0] in range(4)  # the one that would do best alone
+    assert {0 if n < 4 else 1 if n in (4, 5, 9) else 2 for n in chosen} == {0, 1, 2}
+    eyes = np.where(np.arange(10) < 4, 0.1, 0.3)
+    assert choose_sources(faces(*turns), eyes, sharp)[0] > 3  # open eyes first
+    faded = np.where(np.isin(np.arange(10), chosen), 5.0, 50.0)
+    assert not set(choose_sources(faces(*turns), open_eyes, faded)) & set(chosen)
+
+
+def test_short_and_still_clips_have_sources() -> None:
+    for count in (1, 2, 5, 2000):
+        still = choose_sources(faces(*[0] * count), np.full(count, 0.3), np.full(count, 40.0))
+        assert len(still) == 3
+        assert set(still) <= set(range(count))
 
 
 def make_set(profile: Profile = Profile.SUP_UNSUP_EXPR, canvas: bool = True) -> SourceSet:

@@ -62,7 +62,8 @@ def json_of(value: object) -> Any:
 
 def by_spec(data: bytes) -> Any:
     found = spec_decoder.decode_stream(data)
-    return json_of({name: found[name] for name in ("header", "frames", "audio", "end")})
+    coder = [f"{number:016x}" for number in found["coder"]]
+    return json_of({name: found[name] for name in ("header", "frames", "audio", "end")} | {"coder": coder})
 
 
 class Found:
@@ -144,6 +145,22 @@ def test_golden_streams_are_still_what_the_encoder_writes(name: str, tmp_path: P
     """If this fails, the format has changed: a new version, a line in Annex D, new vectors beside the old ones."""
     for path in make_vectors.write_golden(tmp_path, (name,)):
         assert path.read_bytes() == (VECTORS / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(set(STREAMS) - {"gap", "refresh"}))  # which lack packets
+def test_final_coder_state_is_that_of_constriction(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers: list[entropy.RangeWriter] = []
+
+    class Kept(entropy.RangeWriter):
+        def __init__(self) -> None:
+            super().__init__()
+            writers.append(self)
+
+    monkeypatch.setattr("fvc.codec.encoder.RangeWriter", Kept)
+    stream = STREAMS[name]()
+    stream.bytes()
+    _, (lower, size) = writers[-1]._coder.pos()
+    assert json.loads(stream.json())["coder"] == [f"{lower:016x}", f"{size:016x}"]
 
 
 def test_golden_source_set() -> None:
@@ -302,6 +319,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["frames per second"] == bitstream.MAX_FPS
     assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
     assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
+    assert limits["number of a packet"] == bitstream.MAX_NUMBER == spec_decoder.MAX_NUMBER
     assert limits["slices of a keyframe"] == bitstream.MAX_SLICES
     assert limits["bytes of a datagram"] == transport.MAX_DATAGRAM
     assert limits["pictures in a source set"] == sources.MAX_SOURCES
@@ -665,6 +683,32 @@ def test_no_flipped_bit_gives_wrong_integers() -> None:
         elif 4 < at - first - 4 * (packet.kind == Kind.KEY) < after - first:  # neither sync, head nor payload_size
             assert found.end == clean.end
             assert len(found.frames) + len(found.audio) == len(clean.frames) + len(clean.audio) - 1
+
+
+def test_no_flipped_bit_gives_wrong_integers_with_sliced_keyframes() -> None:
+    """Each bit: what has integers has the right ones, and two whole slices end any loss before them."""
+    quantizers = {part: Quantizer(1, -2.0, 2.0) for part in Profile.UNSUP_JAC.parts}
+    header = header_of(Profile.UNSUP_JAC, 3, quantizers=quantizers)
+    stream, motion = Stream(header, refresh=2), make_vectors.walk(header, random.Random("slices"), 0.3)
+    for number in range(5):
+        stream.frame(number, next(motion))
+    data, start = stream.bytes(), len(bytes(header))
+    clean = dict(Found(data).frames)
+    places, at = dict[int, tuple[int, int]](), start
+    for number in range(5):
+        places[number] = at, Packet.parse(data, at)[1]
+        at = places[number][1]
+    assert [n for n in clean if data[places[n][0] + 4] == 0xC1] == [3, 4]
+    for bit in range(8 * start, 8 * at):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        found = Found(bytes(flipped))
+        hit = next(n for n, (a, b) in places.items() if a <= bit // 8 < b)
+        assert len(found.frames) == len(dict(found.frames))
+        assert all(values in (None, clean[number]) for number, values in found.frames)
+        numbers = {number for number, values in found.frames if values is not None}
+        assert hit not in numbers
+        assert numbers >= set(range(hit)) | ({4} if hit < 3 else set())
 
 
 def test_damage_hides_no_keyframe() -> None:

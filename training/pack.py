@@ -29,6 +29,8 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from fvc.codec.selection import choose_sources
+
 SIDE = 256
 _UNIT = 8192
 _TYPES = {"int64": "I64", "int32": "I32", "int16": "I16", "float32": "F32", "uint8": "U8"}
@@ -189,7 +191,6 @@ class Pack:
         return ClipData(clip.name, clip.identity, pictures, landmarks, *columns)
 
     def choose_sources(self, clip: Clip, count: int) -> np.ndarray:
-        """The paper's choice at inference: the most frontal frame, then the two yaw extremes, then between them."""
-        order = clip.frames[np.argsort(self.yaw[clip.frames], kind="stable")]
-        frontal = clip.frames[np.argmin(np.abs(self.yaw[clip.frames]))]
-        return np.array([frontal, order[0], order[-1], order[len(order) // 4]][:count])
+        """Frames of the clip, as `fvc encode` chooses them (but without looking at eyes and contrast)."""
+        same = np.ones(len(clip.frames))
+        return clip.frames[choose_sources(self.keypoints[clip.frames], same, same, count)]

@@ -26,8 +26,22 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 CORPUS, WORK = HERE / "corpus", HERE.parent.parent / "build" / "fuzz"
-NAMES = ("header", "packet", "container", "stream", "motion", "player", "sources", "still", "audio", "image")
-LONGEST = {"motion": 512, "stream": 768}  # bytes of an input, 4096 for other targets: two decoders take their time
+NAMES = (
+    "header",
+    "packet",
+    "container",
+    "stream",
+    "motion",
+    "player",
+    "repair",
+    "datagram",
+    "sources",
+    "still",
+    "audio",
+    "image",
+)
+LONGEST = {"motion": 512, "stream": 768, "datagram": 768, "container": 1536, "player": 1536, "repair": 1536}
+"""Bytes of an input, 4096 for other targets: decoding takes its time, and no golden stream is longer."""
 KEPT = 40 * 1024  # bytes of a target's corpus, compressed
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import io
+import json
 import os
 import re
 import struct
@@ -25,20 +26,24 @@ import spec_decoder
 
 from fvc.codec.audio import OpusDecoder, OpusParams
 from fvc.codec.bitstream import SYNC, EndPayload, Header, Kind, Packet
-from fvc.codec.container import Damage, StreamReader, read_index
+from fvc.codec.container import Damage, StreamReader, StreamWriter, read_index
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.quantizer import to_sample
-from fvc.codec.recovery import MotionDecoder
+from fvc.codec.recovery import WINDOW, MotionDecoder
 from fvc.codec.sample import PART_SHAPES
 from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
+from fvc.codec.transport import Datagram, Depacketizer
 from fvc.codec.video import read_image
-from fvc.decoding import _play, _Sink
-from fvc.files import open_stream
+from fvc.decoding import _Painter, _Play, _write
+from fvc.files import open_stream, silent
+from fvc.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-_STREAMS = ("annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio")
+_STREAMS = (
+    "annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio", "refresh",
+)  # fmt: skip
 
 
 def outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:
@@ -125,6 +130,72 @@ def player(data: bytes) -> None:
     assert video.samples <= most * 2880
 
 
+def repair(data: bytes) -> None:
+    """A repaired stream has no damage, only packets of the damaged one, and means the same frames."""
+    if data[:1] != b"\xab":
+        data = golden_header(data[:1]) + sealed_packets(data[1:])
+    with suppress(StreamError):
+        reader, file = StreamReader(io.BytesIO(data)), io.BytesIO()
+        writer = StreamWriter(file, reader.header)
+        _copy(reader, writer)
+        writer.end()
+        copy = StreamReader(io.BytesIO(file.getvalue()))
+        packets = list(copy.packets())
+        assert copy.end is not None
+        assert copy.end.frames == writer.frames
+        whole = iter(StreamReader(io.BytesIO(data)).packets())
+        assert all(packet in whole for packet in packets)  # each, in order: `in` moves the iterator on
+        damaged, repaired = integers_of(data), integers_of(file.getvalue())
+        assert all(damaged[number] == integers for number, integers in repaired.items())
+
+
+def datagram(data: bytes) -> None:
+    """What a network delivers, u(16) for the size of each datagram: one with an odd size field gets a right checksum.
+
+    A receiver shows frames as they fall due; where no keyframe is in slices, which may contradict what they replace,
+    its integers are those of the specification's decoder, whatever comes late, twice or not at all.
+    """
+    header_bytes, arrived, at = golden_header(data[:1]), [], 1
+    header = Header.parse(header_bytes)
+    spec_header = spec_decoder.parse_header(header_bytes)[0]
+    depacketizer, blank = Depacketizer(header), {part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}
+    motion, due = MotionDecoder(header), 0
+    decoder = Decoder(header, lambda _: _BLANK, to_sample(blank, QUANTIZERS))
+    found: dict[int, Any] = {}
+    packets: list[Packet] = []
+    while at < len(data) and len(arrived) < 40:
+        size = int.from_bytes(data[at : at + 2], "big")
+        one, at = data[at + 2 : at + 2 + size // 2 % 1300], at + 2 + size // 2 % 1300
+        arrived.append(one + struct.pack(">H", binascii.crc_hqx(one, 0xFFFF)) if size & 1 else one)
+        ours, rule = outcome(Datagram.parse, arrived[-1], header)
+        theirs, their_rule = outcome(spec_decoder.parse_datagram, arrived[-1], spec_header)
+        assert rule == their_rule, (rule, their_rule)
+        if ours:
+            assert [(packet.kind, packet.number, packet.payload) for packet in ours.entries] == theirs
+            assert len(Datagram.parse(bytes(ours), header).entries) == len(theirs)
+        for item in depacketizer.add(arrived[-1]):
+            if item.kind != Kind.AUDIO:
+                decoder.put(item)
+                packets.append(item)
+                with suppress(StreamError):
+                    motion.put(item)
+        assert motion.waiting <= WINDOW
+        assert len(depacketizer.missing()) < WINDOW
+        due = max(due + 1, depacketizer.newest - 1)
+        found.update(motion.advance(due))
+        assert decoder.show(due).index == due
+    if any(packet.kind == Kind.REFRESH for packet in packets):
+        return
+    frames, right = spec_decoder.Frames(spec_header), dict[int, Any]()
+    for item in sorted(packets, key=lambda packet: packet.number):
+        try:
+            frames.take(item.kind, item.number, item.payload)
+            right[item.number] = frames.found[-1][1]
+        except spec_decoder.SpecError:
+            frames.follows = None
+    assert all(right[number] == integers for number, integers in found.items() if integers is not None)
+
+
 def sources(data: bytes) -> None:
     """A source set, whole or a beginning, as it is and sealed; its pictures and canvas are decoded."""
     for variant in (data, sealed_sources(data)):
@@ -188,7 +259,7 @@ def image(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
-    for function in (header, packet, container, stream, motion, player, sources, still, audio, image)
+    for function in (header, packet, container, stream, motion, player, repair, datagram, sources, still, audio, image)
 }
 
 
@@ -230,12 +301,30 @@ def read_by_spec(data: bytes) -> Found:
     return found["frames"], found["audio"], end and (end["frames"], end["audio_packets"])
 
 
+def integers_of(data: bytes) -> dict[int, Any]:
+    """What a receiver makes of a file, damage passed over: the integers of each frame that has some."""
+    reader, found = StreamReader(io.BytesIO(data)), {}
+    decoder = MotionDecoder(reader.header)
+    for item in reader.packets():
+        if isinstance(item, Damage):
+            if item.uncounted:
+                decoder.lose()
+        elif item.kind != Kind.AUDIO:
+            with suppress(StreamError):
+                found[item.number] = decoder.decode(item)
+    return {number: integers for number, integers in found.items() if integers is not None}
+
+
 def sealed_packets(data: bytes) -> bytes:
-    """Any bytes as packets with right sync and checksum: head, u(16) mod 300 for the size, payload; and again."""
+    """Any bytes as packets with right sync and checksum: head, u(16) mod 300 for the size, payload; and again.
+
+    Kind 3 is END for an even number in the head, REFRESH for an odd one.
+    """
     out, at = bytearray(), 0
     while at < len(data):
         size = int.from_bytes(data[at + 1 : at + 3], "big") % 300
         kind, payload = Kind(data[at] >> 6), data[at + 3 : at + 3 + size]
+        kind = Kind.REFRESH if kind == Kind.END and data[at] & 1 else kind
         out += bytes(Packet(kind, data[at] & 63, payload))
         at += 3 + size
     return bytes(out)
@@ -246,7 +335,8 @@ def unsealed(data: bytes) -> bytes:
     out = bytearray()
     for item in whole_packets(data):
         if len(item.payload) < 300:
-            out += bytes([item.kind << 6 | item.number & 63]) + struct.pack(">H", len(item.payload)) + item.payload
+            head = 0xC1 if item.kind == Kind.REFRESH else item.kind << 6 | item.number & 63
+            out += bytes([head]) + struct.pack(">H", len(item.payload)) + item.payload
     return bytes(out)
 
 
@@ -285,9 +375,10 @@ def play(data: bytes, video: CountingWriter) -> None:
         file.flush()
         with open_stream(file.name) as reader:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
-            decoder = Decoder(reader.header, lambda _: _BLANK, rest)
-            sink = _Sink(video, decoder, reader.header, None, len(data))  # type: ignore[arg-type]
-            _play(reader, decoder, sink, file.name, lambda *_: None, lambda *_: None)
+            decoder = Decoder(reader.header, lambda _: _BLANK, rest.only(reader.header.profile.parts))
+            player = _Play(reader, decoder, file.name, silent)
+            painter = _Painter(lambda _: _BLANK, None, reader.header)
+            _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
@@ -324,8 +415,10 @@ def seeds(name: str) -> list[bytes]:
         return [bytes([n]) + unsealed(data) for n, data in enumerate(golden)]
     if name == "motion":
         return [bytes([n]) + _chopped(data, Kind.MOTION) for n, data in enumerate(golden)]
-    if name == "player":
+    if name in ("player", "repair"):
         return [*streams.values(), *(bytes([n]) + unsealed(data) for n, data in enumerate(golden))]
+    if name == "datagram":
+        return _arrivals()
     if name == "sources":
         return [source_set, source_set[:-4]]
     if name == "still":
@@ -336,6 +429,18 @@ def seeds(name: str) -> list[bytes]:
     if name == "image":
         return _pictures()
     return list(streams.values())
+
+
+def _arrivals() -> list[bytes]:
+    """The datagrams of the golden link, a few at a time, as they are and without their checksums."""
+    wire = json.loads((VECTORS / "wire.json").read_text())["datagrams"]
+    sent = [bytes.fromhex(data) for data in wire]
+    out = []
+    for first in range(0, len(sent), 6):
+        some = sent[first : first + 6]
+        out.append(b"\x08" + b"".join(struct.pack(">H", 2 * len(data)) + data for data in some))
+        out.append(b"\x08" + b"".join(struct.pack(">H", 2 * len(data) - 3) + data[:-2] for data in some))
+    return out
 
 
 def _chopped(data: bytes, kind: Kind) -> bytes:

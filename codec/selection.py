@@ -1,0 +1,67 @@
+"""Which frames of a clip become its source frames. Numbers only: knows nothing about pixels or files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_OPEN = 0.8  # an eye is open from this share of the clip's median openness
+_SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
+_PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
+_CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how near the chosen ones are
+_PASSES = 20
+
+
+def choose_sources(
+    sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3, place: float = _PLACE
+) -> list[int]:
+    """The frames that are least far from all others: k-medoids of the landmarks, the best of them first.
+
+    How far the landmarks of a frame are from those of the nearest source says best how well it can be drawn. (The
+    paper, section 3.3, takes a frontal frame and the two extremes of yaw, which few frames are near to; 18 % more
+    LPIPS, see training/LOG.md.) Faded frames are not taken. The first is the one that serves the clip best alone, of
+    those with open eyes if there are any. Clips of one or two frames repeat them.
+
+    Args:
+        sup: [T, 33, 2], landmarks in any unit; openness of the eyes, contrast: [T], of every frame with a face.
+
+    Returns:
+        `count` indices into the given arrays.
+    """
+    usable = np.flatnonzero(contrast >= _SHARP * np.median(contrast))
+    candidates, judges = _spread(usable, _CANDIDATES), _spread(usable, _JUDGES)
+    far = _distances(sup[judges], sup[candidates], place)
+    chosen: list[int] = []
+    for _ in range(min(count, len(candidates))):
+        chosen.append(int(_costs(far, chosen).argmin()))
+    for _ in range(_PASSES):
+        before = list(chosen)
+        for n in range(len(chosen)):
+            chosen[n] = int(_costs(far, chosen[:n] + chosen[n + 1 :]).argmin())
+        if chosen == before:
+            break
+    awake = openness[candidates] >= _OPEN * np.median(openness[usable])
+    chosen.sort(key=lambda n: (not awake[n], far[:, n].mean()))
+    chosen += chosen[:1] * (count - len(chosen))
+    return [int(candidates[n]) for n in chosen]
+
+
+def _spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of them, evenly spaced."""
+    return indices if len(indices) <= count else indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
+
+
+def _distances(a: np.ndarray, b: np.ndarray, place: float) -> np.ndarray:
+    """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks, of centred faces and of their centres."""
+    centre_a, centre_b = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
+    total = place * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))
+    for k in range(a.shape[1]):  # one landmark at a time: little memory
+        total += (((a - centre_a)[:, None, k] - (b - centre_b)[None, :, k]) ** 2).sum(-1) / a.shape[1]
+    return np.sqrt(total)
+
+
+def _costs(far: np.ndarray, others: list[int]) -> np.ndarray:
+    """[candidates]: the mean distance to the nearest source, if the candidate joins `others`; taken ones: infinite."""
+    nearest = far[:, others].min(1, keepdims=True) if others else np.inf
+    costs = np.minimum(far, nearest).mean(0)
+    costs[others] = np.inf
+    return costs

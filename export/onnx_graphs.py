@@ -1,0 +1,121 @@
+"""Shipped weights -> ONNX, for ONNX Runtime on servers, in browsers and on Android: `fvc export onnx`.
+
+Four files, float32, opset 17 (GridSample is in every runtime since 16). The number of sources stays free. Pictures go
+in as uint8 [N, 256, 256, 3] and come out as float32 [1, 256, 256, 3] in [0, 1]. Each file is checked before it stays.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+from fvc.codec.errors import FvcError
+from fvc.export.shipped import Graph, digest, run_module, shipped_graphs
+from fvc.models.runtime import points
+
+OPSET = 17
+TOLERANCE = 1e-3  # largest difference from torch of any output
+
+
+def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Writes landmarks, motion, embed and draw as .onnx, and manifest.json, whose content it returns.
+
+    Raises:
+        FvcError: ONNX Runtime does not compute what torch does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = {"preset": preset, "opset": OPSET, "graphs": {}}
+    for graph in shipped_graphs(preset):
+        path = folder / f"{graph.name}.onnx"
+        _convert(graph, path)
+        errors = difference(graph, session(path))
+        if max(errors.values()) >= TOLERANCE:
+            path.unlink()
+            raise FvcError(f"{path}: differs from torch by {errors}")
+        manifest["graphs"][graph.name] = {
+            "sha256": digest(path), "bytes": path.stat().st_size, "inputs": list(graph.inputs),
+            "outputs": list(graph.outputs), "max_error": errors, **graph.metadata,
+        }  # fmt: skip
+        note(f"{path.name}: {path.stat().st_size} bytes, differs from torch by at most {max(errors.values()):.1e}")
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return manifest
+
+
+def _convert(graph: Graph, path: Path) -> None:
+    # what there is one of for each source has that axis free, in embed and draw alike
+    sources = {
+        name: {0: "sources"}
+        for name, tensor in zip(graph.inputs, graph.example, strict=True)
+        if graph.name in ("embed", "draw") and len(tensor) > 1
+    }
+    if graph.name == "embed":
+        kept = zip(graph.outputs, run_module(graph.module, graph.example), strict=True)
+        sources |= {name: {0: "sources"} for name, tensor in kept if len(tensor) == len(graph.example[0])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: shapes become constants, all but the number of sources
+        torch.onnx.export(
+            graph.module, graph.example, str(path), opset_version=OPSET, dynamo=False, dynamic_axes=sources,
+            input_names=list(graph.inputs), output_names=list(graph.outputs),
+        )  # fmt: skip
+    model = onnx.load(str(path))
+    _free_axes(model, sources)
+    onnx.helper.set_model_props(model, graph.metadata)
+    model.doc_string, model.producer_name = graph.metadata["description"], "fvc"
+    model.producer_version = graph.metadata["version"]
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def _free_axes(model: Any, sources: dict[str, dict[int, str]]) -> None:
+    """The exporter writes the example's number where an output's first axis is the number of sources."""
+    for output in model.graph.output:
+        if output.name in sources:
+            output.type.tensor_type.shape.dim[0].dim_param = "sources"
+
+
+def session(path: Path) -> Any:
+    """An ONNX Runtime session on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def difference(graph: Graph, runs: Any, inputs: tuple[torch.Tensor, ...] | None = None) -> dict[str, float]:
+    """Output -> largest absolute difference between ONNX Runtime and torch."""
+    inputs = inputs or graph.example
+    feeds = {name: tensor.numpy() for name, tensor in zip(graph.inputs, inputs, strict=True)}
+    found, wanted = runs.run(list(graph.outputs), feeds), run_module(graph.module, inputs)
+    return {name: float(np.abs(a - b.numpy()).max()) for name, a, b in zip(graph.outputs, found, wanted, strict=True)}
+
+
+class OnnxDraw:
+    """As `models.runtime.DrawRuntime`, with the exported embed.onnx and draw.onnx of a folder.
+
+    Args:
+        pictures: N source pictures, uint8 [256, 256, 3] each.
+        samples: the parts of each source's sample.
+    """
+
+    def __init__(
+        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+    ) -> None:
+        embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
+        inputs = [np.stack(pictures), *(np.concatenate(t) for t in zip(*map(points, samples), strict=True))]
+        names = [port.name for port in embed.get_inputs()]
+        kept = embed.run(None, dict(zip(names, inputs, strict=True)))
+        self._embedding = dict(zip((port.name for port in embed.get_outputs()), kept, strict=True))
+
+    def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The parts of a driving sample -> uint8 [256, 256, 3]."""
+        driving = dict(zip(("position", "jacobian", "presence"), points(sample), strict=True))
+        driving["expression"] = np.asarray(sample.get("expr", np.full(16, 0.5)), np.float32)[None]
+        picture = self._draw.run(None, self._embedding | driving)[0][0]
+        return np.asarray(np.rint(picture * 255), np.uint8)

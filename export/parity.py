@@ -1,0 +1,103 @@
+"""Does an export draw a stream as fvc does?   python -m fvc.export.parity DIR STREAM.fvc SOURCES.fvs [--every N]
+
+Decodes the stream twice, with the shipped OpenVINO graphs and with what lies in DIR, and prints the PSNR of the second
+against the first: mean and worst frame. DIR has ONNX files, which must reach 45 dB in each frame, or Core ML packages,
+of which embed and draw are run in float16 by `fvc.export.mil` (some seconds a frame) and must reach 40 dB. Exit code 1
+if they do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fvc.codec.bitstream import Kind, Packet
+from fvc.codec.container import StreamReader
+from fvc.codec.decoder import Decoder, DrawNetwork
+from fvc.codec.errors import SourcesError
+from fvc.codec.sample import DrivingSample
+from fvc.codec.sources import SourceSet
+from fvc.decoding import draw_network
+from fvc.models.runtime import points
+from fvc.models.weights import preset_of
+
+LEAST, LEAST_HALF = 45.0, 40.0  # dB
+
+
+def _frames(stream: Path, sources: SourceSet, draw: DrawNetwork, every: int) -> Iterator[np.ndarray]:
+    with stream.open("rb") as file:
+        reader = StreamReader(file)
+        decoder = Decoder(reader.header, draw, sources.samples[0])
+        packets = (item for item in reader.packets() if isinstance(item, Packet) and item.kind != Kind.AUDIO)
+        for number, packet in enumerate(packets):
+            decoder.put(packet)
+            if number % every == 0:
+                yield decoder.show(packet.number).rgb
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """dB between two uint8 pictures, 99 for equal ones."""
+    error = float(((a.astype(np.float64) - b) ** 2).mean())
+    return min(10 * math.log10(255**2 / error), 99.0) if error else 99.0
+
+
+def stream_parity(folder: Path, stream: Path, source_set: Path, every: int = 1) -> list[float]:
+    """PSNR of every n-th frame of a stream drawn through the export in `folder`."""
+    sources = SourceSet.parse(source_set.read_bytes())
+    with stream.open("rb") as file:
+        header = StreamReader(file).header
+    preset = preset_of(header.model_hash)
+    if preset is None:
+        raise SourcesError(f"{stream}: made for weights that are not installed")
+    samples = [sample.only(header.profile.parts).parts for sample in sources.samples]
+    native = draw_network(preset, sources, header.profile)
+    exported = _exported(folder, sources.pictures, samples)
+    pairs = zip(_frames(stream, sources, native, every), _frames(stream, sources, exported, every), strict=True)
+    return [psnr(a, b) for a, b in pairs]
+
+
+def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]) -> DrawNetwork:
+    if (folder / "draw.onnx").exists():
+        from fvc.export.onnx_graphs import OnnxDraw
+
+        return OnnxDraw(folder, pictures, samples)
+    from fvc.export.coreml import MilDraw
+
+    return MilDraw(folder, pictures, samples)
+
+
+def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
+    """What `embed` takes: pictures uint8 [N, 256, 256, 3], position, jacobian, presence."""
+    arrays = [np.concatenate(t) for t in zip(*(points(s.parts) for s in sources.samples), strict=True)]
+    return torch.from_numpy(np.stack(sources.pictures)), *map(torch.from_numpy, arrays)
+
+
+def draw_inputs(sample: DrivingSample) -> tuple[Tensor, ...]:
+    """What `draw` takes behind the embedding: position, jacobian, presence, expression."""
+    expression = np.asarray(sample.parts.get("expr", np.full(16, 0.5)), np.float32)[None]
+    return *map(torch.from_numpy, points(sample.parts)), torch.from_numpy(expression)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("stream", type=Path)
+    parser.add_argument("sources", type=Path)
+    parser.add_argument("--every", type=int, default=1)
+    args = parser.parse_args()
+    found = stream_parity(args.folder, args.stream, args.sources, args.every)
+    print(f"{len(found)} frames: PSNR against fvc decode {np.mean(found):.1f} dB, worst {min(found):.1f} dB")
+    least = LEAST if (args.folder / "draw.onnx").exists() else LEAST_HALF
+    sys.exit(min(found) < least)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What every export starts from: the shipped networks with batch norms folded, example inputs, and who made them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fvc._version import __version__
+from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms
+from fvc.models.keypoints import N_EXPRESSION
+from fvc.models.landmarks import LandmarkNet
+from fvc.models.network import Network, load_network
+from fvc.models.runtime import SIDE
+from fvc.models.weights import folder_of, require_shipped, verify
+
+LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset
+LICENCE, AUTHOR = "Apache-2.0", "the fvc project"
+ABOUT = {
+    "landmarks": "Sender, per frame: face crop -> the 33 tracked landmarks (x, y) in [-1, 1] of the crop.",
+    "motion": "Sender, per frame: face crop -> learned keypoints, their Jacobians and the expression code.",
+    "embed": "Receiver, once per source set: source pictures and their keypoints -> what all frames share.",
+    "draw": "Receiver, per frame: what embed gave and one driving sample -> the picture of the face.",
+}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One network on its way out.
+
+    Attributes:
+        module: see `openvino_graphs`; pictures go in as uint8 [N, 256, 256, 3] and come out as floats in [0, 1].
+        example: likely inputs.
+        inputs, outputs: their names.
+        sha256: of the weights file.
+    """
+
+    name: str
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sha256: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an exported file says of itself."""
+        return {
+            "description": ABOUT[self.name],
+            "author": AUTHOR,
+            "license": LICENCE,
+            "version": __version__,
+            "weights_sha256": self.sha256,
+        }
+
+
+class LandmarkGraph(nn.Module):
+    """uint8 [1, 256, 256, 3] -> sup [1, 33, 2]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """See the class."""
+        return self.network(crop.permute(0, 3, 1, 2).float() / 255)
+
+
+class PictureGraph(DrawGraph):
+    """As DrawGraph, but the picture is float32 [1, 256, 256, 3] in [0, 1]: rounding would hide small errors."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """See the class."""
+        return self.picture(*tensors).clamp(0, 1).permute(0, 2, 3, 1)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_landmarks(path: Path) -> LandmarkNet:
+    """The trained landmark network in evaluation mode, float32."""
+    network = LandmarkNet()
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()}, strict=False)
+    return network.eval()
+
+
+def load_preset(preset: str) -> tuple[Network, str]:
+    """A shipped preset with folded batch norms, and the SHA-256 of its weights. Raises UsageError, FvcError."""
+    require_shipped(preset)
+    verify(folder_of(preset))
+    weights = folder_of(preset) / "weights.safetensors"
+    network = load_network(weights, preset)
+    fold_batch_norms(network)
+    return network, digest(weights)
+
+
+def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Made-up inputs of embed (`count` sources) and, but for the embedding, of draw, as real ones look.
+
+    Pictures are smooth, heads are near the reference position, turned, scaled and moved by what is usual.
+    """
+    draw = torch.Generator().manual_seed(0)
+    rest = network.generator.reference.position.detach()[None]
+
+    def points(batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        turn = torch.eye(2) + 0.06 * torch.randn(batch, 2, 2, generator=draw)
+        moved = rest @ turn + 0.05 * torch.randn(batch, 1, 2, generator=draw)
+        jitter = 0.01 * torch.randn(moved.shape, generator=draw)
+        jacobian = turn[:, None].expand(-1, rest.shape[1], -1, -1).contiguous()
+        return moved + jitter, jacobian, torch.ones(moved.shape[:2])
+
+    coarse = torch.rand(count, 3, 12, 12, generator=draw)
+    pictures = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1)
+    source = ((pictures * 255).round().to(torch.uint8).contiguous(), *points(count))
+    return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=draw))
+
+
+def shipped_graphs(preset: str, sources: int = 3) -> list[Graph]:
+    """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
+    return graphs_of(*load_preset(preset), sources)
+
+
+def graphs_of(network: Network, sha256: str, sources: int = 3) -> list[Graph]:
+    """The graphs of a network with folded batch norms."""
+    embed = EmbedGraph(network).eval()
+    source, sample = likely_inputs(network, sources)
+    embedding = run_module(embed, source)
+    points = ("position", "jacobian", "presence")
+    kept = tuple(f"embedding{n}" for n in range(len(embedding)))
+    draw = PictureGraph(network).eval()
+    crop = (source[0][:1],)
+    landmark_graph = []
+    if (weights := folder_of(LANDMARKS) / "weights.safetensors").exists():
+        landmarks = LandmarkGraph(fold_batch_norms(load_landmarks(weights))).eval()
+        landmark_graph = [Graph("landmarks", landmarks, crop, ("crop",), ("sup",), digest(weights))]
+    return [
+        *landmark_graph,
+        Graph("motion", MotionGraph(network).eval(), crop, ("crop",), ("unsup", "jac", "expr"), sha256),
+        Graph("embed", embed, source, ("pictures", *points), kept, sha256),
+        Graph("draw", draw, (*embedding, *sample), (*kept, *points, "expression"), ("picture",), sha256),
+    ]
+
+
+@torch.no_grad()
+def run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The outputs as a tuple."""
+    found = module(*inputs)
+    return tuple(found) if isinstance(found, tuple | list) else (found,)

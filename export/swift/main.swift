@@ -1,0 +1,214 @@
+// Draws a .fvc stream with the exported Core ML models: frames as PNG files.
+//
+//     swift run fvcplay MODELS priors.bin talk.fvc talk.fvs SOURCE_PNG... OUT
+//
+// MODELS is what `fvc export coreml` wrote; the PNGs are the pictures of the .fvs, in its order (README.md says how to
+// get them). Only embed and draw are needed: a receiver. Written against the documentation of Core ML; not compiled
+// and not run by its authors, who have no Mac.
+import CFvc
+import CoreGraphics
+import CoreImage
+import CoreML
+import Foundation
+
+struct Failure: Error, CustomStringConvertible {
+    let description: String
+}
+
+func check(_ rule: Int32, _ what: String) throws {
+    if rule != 0 { throw Failure(description: "\(what): rule E\(rule) of bitstream_spec.md") }
+}
+
+// MARK: - Integers to values (5.1, 7.1) and to what the networks take (8.2)
+
+struct Quantizer {
+    let bits: Int
+    let low: Float
+    let high: Float
+
+    func value(_ q: UInt16) -> Float { low + Float(q) * (high - low) / Float((1 << bits) - 1) }
+}
+
+let sup = 0, unsup = 1, jac = 2, expr = 3  // FVC_SUP ...
+let componentCount = [66, 20, 40, 16]
+let points = 43, supPoints = 33
+
+typealias Parts = [Int: [Float]]
+
+func array(_ shape: [Int], _ fill: (Int) -> Float) throws -> MLMultiArray {
+    let made = try MLMultiArray(shape: shape.map { NSNumber(value: $0) }, dataType: .float32)
+    let floats = made.dataPointer.bindMemory(to: Float.self, capacity: made.count)
+    for n in 0..<made.count { floats[n] = fill(n) }
+    return made
+}
+
+/// position, jacobian, presence and expression for one sample, or for several sources in a row.
+func inputs(_ samples: [Parts]) throws -> [String: MLMultiArray] {
+    let count = samples.count
+    let position = try array([count, points, 2]) { n in
+        let sample = samples[n / (2 * points)], at = n % (2 * points)
+        if at < 2 * supPoints { return sample[sup]?[at] ?? 0 }
+        return sample[unsup]?[at - 2 * supPoints] ?? 0
+    }
+    let jacobian = try array([count, points, 2, 2]) { n in
+        let sample = samples[n / (4 * points)], at = n % (4 * points)
+        let identity: Float = at % 4 == 0 || at % 4 == 3 ? 1 : 0
+        return at < 4 * supPoints ? identity : sample[jac]?[at - 4 * supPoints] ?? identity
+    }
+    let presence = try array([count, points]) { n in
+        samples[n / points][n % points < supPoints ? sup : unsup] == nil ? 0 : 1
+    }
+    let expression = try array([1, 16]) { n in samples[0][expr]?[n] ?? 0.5 }
+    return ["position": position, "jacobian": jacobian, "presence": presence, "expression": expression]
+}
+
+// MARK: - The stream
+
+final class Stream {
+    private let bytes: [UInt8]
+    private var at = 0
+    private let priors = UnsafeMutablePointer<fvc_priors>.allocate(capacity: 1)
+    private let decoder = UnsafeMutablePointer<fvc_decoder>.allocate(capacity: 1)
+    private var quantizers: [Int: Quantizer] = [:]
+    private(set) var parts: [Int] = []
+
+    init(_ stream: URL, priors priorsFile: URL) throws {
+        bytes = [UInt8](try Data(contentsOf: stream))
+        let table = [UInt8](try Data(contentsOf: priorsFile))
+        try check(fvc_read_priors(priors, table, table.count), "priors.bin")
+        var header = fvc_header()
+        try check(fvc_read_header(&header, bytes, bytes.count, &at), "header")
+        fvc_start(decoder, priors, &header)
+        let (bits, low, high) = (list(header.bits), list(header.low), list(header.high))
+        parts = list(header.part).prefix(Int(header.parts)).map { Int($0) }
+        for part in parts {
+            quantizers[part] = Quantizer(bits: Int(bits[part]), low: Float(low[part]) / 256, high: Float(high[part]) / 256)
+        }
+    }
+
+    deinit {
+        priors.deallocate()
+        decoder.deallocate()
+    }
+
+    /// The next frame's number and parts (nil: hold the last picture), or nil at the end. Sound is passed over.
+    func next() throws -> (number: UInt64, parts: Parts?)? {
+        while at < bytes.count {
+            var packet = fvc_packet()
+            var held: Int32 = 0
+            // payloads point into `bytes`, so they are used before the closure ends
+            let rules: (read: Int32, take: Int32) = bytes.withUnsafeBufferPointer { buffer in
+                var rule = fvc_read_packet(&packet, buffer.baseAddress, buffer.count, &at)
+                if rule == 0 { rule = fvc_number(decoder, &packet) }
+                let isFrame = packet.kind != Int32(FVC_AUDIO) && packet.kind != Int32(FVC_END)
+                return (rule, rule == 0 && isFrame ? fvc_take(decoder, &packet, &held) : 0)
+            }
+            try check(rules.read, "packet")
+            if packet.kind == Int32(FVC_END) { return nil }
+            if packet.kind == Int32(FVC_AUDIO) { continue }
+            if rules.take != 0 || held != 0 { return (packet.number, nil) }  // a damaged frame is held as well
+            var found: Parts = [:]
+            for part in parts {
+                let integers = UnsafeBufferPointer(start: fvc_integers(decoder, Int32(part)), count: componentCount[part])
+                found[part] = integers.map { quantizers[part]!.value($0) }
+            }
+            return (packet.number, found)
+        }
+        return nil
+    }
+}
+
+/// A C array, which Swift sees as a tuple.
+func list<T>(_ tuple: T) -> [Int32] {
+    withUnsafeBytes(of: tuple) { [Int32]($0.bindMemory(to: Int32.self)) }
+}
+
+/// The parts of all sources of a .fvs, of those that the stream has.
+func sourceSamples(_ file: URL, parts: [Int]) throws -> [Parts] {
+    let ranges: [Int: Quantizer] = [
+        sup: Quantizer(bits: 16, low: -2, high: 2), unsup: Quantizer(bits: 16, low: -2, high: 2),
+        jac: Quantizer(bits: 16, low: -15, high: 15), expr: Quantizer(bits: 16, low: 0, high: 1),
+    ]
+    let bytes = [UInt8](try Data(contentsOf: file))
+    let sources = UnsafeMutablePointer<fvc_sources>.allocate(capacity: 1)
+    defer { sources.deallocate() }
+    try check(fvc_read_sources(sources, bytes, bytes.count), "source set")
+    return (0..<Int(sources.pointee.count)).map { n in
+        var sample: Parts = [:]
+        for part in parts {
+            let integers = UnsafeBufferPointer(
+                start: fvc_source_integers(sources, Int32(n), Int32(part)), count: componentCount[part])
+            sample[part] = integers.map { ranges[part]!.value($0) }
+        }
+        return sample
+    }
+}
+
+// MARK: - Models and pictures
+
+func load(_ name: String, from folder: URL) throws -> MLModel {
+    let compiled = try MLModel.compileModel(at: folder.appendingPathComponent("\(name).mlpackage"))
+    return try MLModel(contentsOf: compiled)
+}
+
+func pixelBuffer(_ file: URL, _ context: CIContext) throws -> CVPixelBuffer {
+    guard let image = CIImage(contentsOf: file) else { throw Failure(description: "\(file.path): no picture") }
+    var made: CVPixelBuffer?
+    CVPixelBufferCreate(nil, 256, 256, kCVPixelFormatType_32BGRA, nil, &made)
+    guard let buffer = made else { throw Failure(description: "no memory") }
+    context.render(image, to: buffer, bounds: CGRect(x: 0, y: 0, width: 256, height: 256), colorSpace: nil)
+    return buffer
+}
+
+func run() throws {
+    let arguments = CommandLine.arguments.dropFirst().map { URL(fileURLWithPath: $0) }
+    guard arguments.count >= 6 else {
+        throw Failure(description: "usage: fvcplay MODELS priors.bin IN.fvc IN.fvs SOURCE_PNG... OUT")
+    }
+    let (models, out, pictures) = (arguments[0], arguments.last!, Array(arguments[4..<(arguments.count - 1)]))
+    let stream = try Stream(arguments[2], priors: arguments[1])
+    let samples = try sourceSamples(arguments[3], parts: stream.parts)
+    guard samples.count == pictures.count else { throw Failure(description: "\(samples.count) pictures are needed") }
+    try FileManager.default.createDirectory(at: out, withIntermediateDirectories: true)
+
+    // Once: the source pictures and their samples.
+    let context = CIContext(options: [.workingColorSpace: NSNull()])  // pixels as they are
+    let source = try inputs(samples)
+    var given: [String: Any] = ["position": source["position"]!, "jacobian": source["jacobian"]!]
+    given["presence"] = source["presence"]!
+    for (n, picture) in pictures.enumerated() { given["source\(n)"] = try pixelBuffer(picture, context) }
+    let embed = try load("embed", from: models), draw = try load("draw", from: models)
+    let embedding = try embed.prediction(from: MLDictionaryFeatureProvider(dictionary: given))
+
+    // What draw takes: all that embed gave, and, last of the embedding, the sources' own position and jacobian.
+    var state: [String: Any] = [:]
+    let names = draw.modelDescription.inputDescriptionsByName.keys.filter { $0.hasPrefix("embedding") }.sorted()
+    for name in names { state[name] = embedding.featureValue(for: name)?.multiArrayValue }
+    for (name, port) in zip(names.filter { state[$0] == nil }, ["position", "jacobian"]) { state[name] = source[port]! }
+
+    // Every frame.
+    var last: CVPixelBuffer?
+    var drawn = 0, seconds = 0.0
+    while let frame = try stream.next() {
+        if let parts = frame.parts ?? (last == nil ? samples[0] : nil) {
+            let start = Date()
+            let all = state.merging(try inputs([parts])) { _, new in new }
+            let result = try draw.prediction(from: MLDictionaryFeatureProvider(dictionary: all))
+            last = result.featureValue(for: "picture")?.imageBufferValue
+            drawn += 1
+            seconds += Date().timeIntervalSince(start)
+        }
+        guard let picture = last else { continue }
+        let file = out.appendingPathComponent(String(format: "%05d.png", frame.number))
+        try context.writePNGRepresentation(
+            of: CIImage(cvPixelBuffer: picture), to: file, format: .RGBA8, colorSpace: CGColorSpace(name: CGColorSpace.sRGB)!)
+    }
+    print("\(drawn) frames drawn, \(String(format: "%.2f", 1000 * seconds / Double(max(drawn, 1)))) ms each")
+}
+
+do {
+    try run()
+} catch {
+    FileHandle.standardError.write("fvcplay: \(error)\n".data(using: .utf8)!)
+    exit(1)
+}

@@ -1,0 +1,47 @@
+"""A window on the screen, of OpenCV."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cv2
+import numpy as np
+
+from fvc.codec.errors import OutputError
+from fvc.codec.receiving import Shot
+
+
+class Window:
+    """Shows frames; leaving it closes the window.
+
+    Raises:
+        OutputError: there is no screen, or OpenCV was built without windows.
+        KeyboardInterrupt: from `draw` and `show`, when Escape or q is pressed.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        needs_display = sys.platform.startswith("linux")  # Qt would end the process
+        if needs_display and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise OutputError("no screen to show a window on (DISPLAY is not set); use --out FILE")
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE)
+        except cv2.error:
+            raise OutputError("this OpenCV is built without windows (headless); use --out FILE") from None
+
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        cv2.destroyWindow(self._title)
+
+    def draw(self, rgb: np.ndarray) -> None:
+        """Shows uint8 [H, W, 3]."""
+        cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        if cv2.waitKey(1) & 0xFF in (27, ord("q")):
+            raise KeyboardInterrupt
+
+    def show(self, shot: Shot) -> None:
+        """Shows a frame of a call; there is no loudspeaker."""
+        self.draw(shot.rgb)
