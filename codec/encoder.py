@@ -9,12 +9,12 @@ import numpy as np
 
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.decisions import LOWEST, Targets, ThriftyWriter
+from fvc.codec.decisions import Targets, ThriftyWriter
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
 from fvc.codec.quantizer import to_integers
-from fvc.codec.ratecontrol import ConstantQuality, Plan
+from fvc.codec.ratecontrol import COARSEST, ConstantQuality, Plan
 from fvc.codec.sample import DrivingSample
 from fvc.codec.smoothing import FILTERS, LEARNED, SampleSmoother
 from fvc.codec.tracking import FaceTracker
@@ -147,12 +147,12 @@ class Encoder:
                 state.code(again, taken, True)
                 whole = again.finish()
             bits = 8 * (max(len(coded), 1) + len(whole) + extra)
-            is_last = quality is None or quality <= LOWEST
+            is_last = quality is None or quality <= COARSEST
             if bits <= room or (is_first and is_last):
                 return state, coded, whole, (bits, quality)
             if quality is None or is_last:
                 return None
-            quality = max(quality - 20, LOWEST)
+            quality = max(quality - 15, COARSEST)
 
     def _slice_bytes(self, index: int) -> int:
         """How much the slice of a keyframe takes that frame `index` carries, at most."""

@@ -21,7 +21,8 @@ from fvc.codec.errors import UsageError
 
 MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
 _RESERVE = 0.1  # of the two seconds' bits are kept for what cannot be foreseen
-_START = ((0.8, 30.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (kbps below this, quality to begin with)
+COARSEST = 25.0  # quality: below it, errors grow faster than bits fall, and leaving out frames is better
+_START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (kbps below this, quality to begin with)
 
 
 class Plan(Protocol):
@@ -102,7 +103,7 @@ class ConstantRate:
         self._left_out = 0 if bits else self._left_out + 1
         if quality is not None:
             change = 12 * math.log2(max(bits, 4) / self._share)
-            self.quality = min(max(quality - min(max(change, -4.0), 10.0), LOWEST), BEST)
+            self.quality = min(max(quality - min(max(change, -4.0), 10.0), COARSEST), BEST)
         self._last.append(bits)
         self._saving = False
 

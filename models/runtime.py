@@ -7,14 +7,12 @@ on the source set only is computed once, in the constructor.
 from __future__ import annotations
 
 import importlib
-import locale
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -26,6 +24,8 @@ from fvc.models.weights import folder_of, verify
 
 SIDE = 256
 _N_UNSUP = 10
+# OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
+_ONE_AT_A_TIME = threading.Lock()
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -57,15 +57,11 @@ def _core() -> Any:
 
 
 @cache
-def _verified(preset: str) -> Path:
-    folder = folder_of(preset)
-    verify(folder)
-    return folder
-
-
-@cache
 def _read(preset: str, graph: str) -> Any:
-    return _core().read_model(_verified(preset) / f"{graph}.xml")
+    folder = folder_of(preset)
+    if graph == "draw":
+        verify(folder)
+    return _core().read_model(folder / f"{graph}.xml")
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:
@@ -86,23 +82,14 @@ def compile_like_ours(model: Any, streams: int = 1) -> Any:
 
 
 def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
-    return compile_like_ours(_graph(preset, graph, sources), streams)
+    with _ONE_AT_A_TIME:
+        return compile_like_ours(_graph(preset, graph, sources), streams)
 
 
 def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
     """What `DrawRuntime` runs, as OpenVINO's model and compiled: for counting what it does."""
     model = _graph(preset, "draw", sources)
     return model, compile_like_ours(model)
-
-
-@contextmanager
-def _locale_kept() -> Iterator[None]:
-    """OpenVINO sets the process's locale to "C" while it reads a network and back; two at once forget what was."""
-    before = locale.setlocale(locale.LC_ALL)
-    try:
-        yield
-    finally:
-        locale.setlocale(locale.LC_ALL, before)
 
 
 def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,15 +135,12 @@ class DrawRuntime:
         samples: Sequence[Mapping[str, np.ndarray]],
         streams: int = 1,
     ) -> None:
-        _core()  # now, and not in two threads at once
         count, tensor = len(pictures), _openvino().Tensor
         position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
-        with _locale_kept(), ThreadPoolExecutor(1) as pool:
-            compiling = pool.submit(_compile, preset, "draw", count, streams)
-            embed = _compile(preset, "embed", count).create_infer_request()
-            found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()
-            embedding = [tensor(np.array(t)) for t in found]
-            compiled = compiling.result()
+        embed = _compile(preset, "embed", count).create_infer_request()
+        found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()
+        embedding = [tensor(np.array(t)) for t in found]
+        compiled = _compile(preset, "draw", count, streams)
         self._first = len(embedding)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):

@@ -303,7 +303,7 @@ class TestSessions:
         call = Rehearsal(setup, CLEAN)
         halves = packets[: len(packets) // 2], packets[len(packets) // 2 :]
         fps = float(setup.header.fps)
-        other = replace(setup.source_set, coded=setup.source_set.coded[::-1], _bytes=b"")
+        other = replace(setup.source_set, samples=setup.source_set.samples[::-1], _head=b"")
         pixels = {"sources_hash": other.sources_hash, "pixels_hash": other.pixels_hash}
         while not call.sending.ready:
             call.step()

@@ -26,9 +26,10 @@ def test_python_snippet_runs(encoded: object, tmp_path: Path, monkeypatch: pytes
 def test_every_option_that_is_named_exists() -> None:
     known = {option for command in app.registered_commands for option in _options(command.callback)}
     known |= {option for action in _parser()._actions for option in action.option_strings}
-    known |= {"--json", "--lpips", "--per-person", "--help", "--version", "--nproc-per-node"}
+    known |= {"--json", "--lpips", "--unfiltered", "--per-person", "--help", "--version", "--nproc-per-node"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {
-        "--profile", "--lpips", "--loss", "--redundancy", "--delay", "--jitter",
+        "--profile", "--lpips", "--loss", "--redundancy", "--delay", "--jitter", "--rtp", "--hours",
+        "--draw-every",
     }  # fmt: skip
 
 

@@ -7,9 +7,12 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import random
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from fractions import Fraction
 from itertools import pairwise
@@ -732,3 +735,48 @@ def test_damage_raises_nothing_else(seed: int) -> None:
         by_spec(bytes(data))
     except SpecError:
         return
+
+
+# --- the same integers everywhere ---
+
+DECODE_ALL = """
+import hashlib, io, json, sys
+from pathlib import Path
+from fvc.codec.bitstream import Kind, Packet
+from fvc.codec.container import StreamReader
+from fvc.codec.recovery import MotionDecoder
+
+digest = hashlib.sha256()
+for path in sorted(Path(sys.argv[1]).glob("*.fvc")):
+    reader = StreamReader(io.BytesIO(path.read_bytes()))
+    decoder = MotionDecoder(reader.header)
+    for item in reader.packets():
+        if isinstance(item, Packet) and item.kind != Kind.AUDIO:
+            decoder.put(item)
+            digest.update(json.dumps(decoder.advance(item.number)).encode())
+print(digest.hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def digest_here() -> str:
+    return _digest({})
+
+
+def _digest(environment: dict[str, str]) -> str:
+    command = [sys.executable, "-c", DECODE_ALL, str(VECTORS)]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+    assert len(done.stdout.strip()) == 64
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONHASHSEED": "0"},
+        {"PYTHONHASHSEED": "4711", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"},
+        {"OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
+    ],
+)
+def test_integers_do_not_depend_on_the_environment(environment: dict[str, str], digest_here: str) -> None:
+    assert _digest(environment) == digest_here
