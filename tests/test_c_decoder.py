@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import hashlib
 import json
 import random
 import shutil
@@ -41,9 +42,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Run:
     """One run of the program: exit code, rule ("" for none) and what it printed, by the names of the vectors."""
 
-    def __init__(self, program: Path, path: Path, priors: Path = PRIORS) -> None:
+    def __init__(self, program: Path, path: Path, *more: str, priors: Path = PRIORS) -> None:
         environment = {"ASAN_OPTIONS": "exitcode=99", "UBSAN_OPTIONS": "exitcode=99"}
-        done = subprocess.run([program, priors, path], capture_output=True, text=True, env=environment, timeout=60)
+        command = [program, priors, path, *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
         assert done.returncode in (0, 1, 2), done.stderr
         self.code = done.returncode
         self.rule = done.stderr.strip()[-3:] if done.returncode == 1 else ""
@@ -123,6 +125,93 @@ def test_golden_source_set(program: Path) -> None:
     assert found.pictures == [*(source["coded"].hex() for source in parsed["sources"]), parsed["canvas"].hex()]
     assert found.header["canvas_size"] == expected["canvas_size"]
     assert found.header["model_hash"] == expected["model_hash"]
+    assert found.header["sources_hash"] == hashlib.sha256((VECTORS / "sources.fvs").read_bytes()[:83]).hexdigest()[:32]
+    assert found.header["missing"] == 0
+
+
+def source_set(sections: list[bytes], profile: int = 0) -> bytes:
+    """A source set with these sections, and right checksums, whatever is in them."""
+    head = b"\xabFVS\2" + bytes(8) + struct.pack(">BBHH", profile, len(sections) - 1, 0, 0)
+    for section in sections:
+        head += struct.pack(">I", len(section)) + hashlib.sha256(section).digest()[:16]
+    return b"".join([head, struct.pack(">I", binascii.crc32(head)), *sections])
+
+
+def same_sources(program: Path, path: Path, data: bytes, *more: str) -> str:
+    """Reads a source set, or with "--so-far" its beginning, in both ways; returns the rule of both."""
+    path.write_bytes(data)
+    found = Run(program, path, *more)
+    rule, expected = "", dict[str, Any]()
+    try:
+        expected = spec_decoder.parse_sources_so_far(data, is_all=not more)
+    except spec_decoder.SpecError as error:
+        rule = error.rule
+    assert found.rule == rule
+    if rule:
+        assert found.sources == []
+        return rule
+    pictures = [source["coded"] for source in expected["sources"]] + [expected["canvas"] or b""]
+    assert found.header["missing"] == expected["missing"]
+    assert found.sources == [source["integers"] for source in expected["sources"]]
+    assert found.pictures == [picture.hex() for picture in pictures if picture]
+    return ""
+
+
+def test_beginnings_of_source_sets(program: Path, tmp_path: Path) -> None:
+    data, path = (VECTORS / "sources.fvs").read_bytes(), tmp_path / "talk.fvs"
+    parsed = spec_decoder.parse_sources(data)
+    fixed = 2 * sum(len(values) for values in parsed["sources"][0]["integers"].values())
+    ends = [19 + 20 * (len(parsed["sources"]) + 1) + 4]
+    for picture in [*(bytes(fixed) + source["coded"] for source in parsed["sources"]), parsed["canvas"]]:
+        ends.append(ends[-1] + len(picture))
+    assert ends[-1] == len(data)
+    near = {end + step for end in ends for step in (-1, 0, 1)} & set(range(len(data) + 1))
+    for size in sorted({*range(0, 24), *range(0, len(data), 499), *near}):
+        whole = [end for end in ends[1:] if end <= size]
+        rule = same_sources(program, path, data[:size], "--so-far")
+        assert rule == ("" if whole else "E21" if size >= 4 else "E20")
+        assert Run(program, path).rule == ("" if size == len(data) else rule or "E21")
+
+
+def test_sections_of_all_lengths_and_their_digests(program: Path, tmp_path: Path) -> None:
+    """SHA-256 pads in two ways, which depend on the length modulo 64."""
+    rng, path = random.Random(10), tmp_path / "lengths.fvs"
+    picture = spec_decoder.parse_sources((VECTORS / "sources.fvs").read_bytes())["sources"][0]["coded"]
+    for length in (0, 1, 54, 55, 56, 57, 63, 64, 65, 119, 120, 128, 5000):
+        data = source_set([rng.randbytes(132) + picture, rng.randbytes(length)])
+        assert same_sources(program, path, data) == ""
+        at = rng.randrange(len(data) - length - len(picture), len(data))
+        assert same_sources(program, path, data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], "--so-far") == "E21"
+
+
+def test_the_order_of_errors_in_source_sets(program: Path, tmp_path: Path) -> None:
+    path, picture = tmp_path / "order.fvs", bytes(132)
+    data = source_set([picture, picture, b"canvas"])
+    assert same_sources(program, path, data) == "E22"
+    assert same_sources(program, path, data[:-1]) == "E21"  # not all is there: found before the pictures are looked at
+    assert same_sources(program, path, data[:-1], "--so-far") == "E22"
+    assert same_sources(program, path, data[:-1] + b"?", "--so-far") == "E21"
+    assert same_sources(program, path, data + b"?", "--so-far") == "E21"
+    assert same_sources(program, path, source_set([b""])) == "E21"
+    assert same_sources(program, path, source_set([picture] * 10), "--so-far") == "E21"
+    assert same_sources(program, path, source_set([picture, bytes(2**20 + 1)]), "--so-far") == "E21"
+    assert same_sources(program, path, source_set([picture + bytes(2**20 + 1), b""]), "--so-far") == "E21"
+    assert same_sources(program, path, source_set([bytes(131), b""]), "--so-far") == "E21"
+
+
+def test_damaged_source_sets(program: Path, tmp_path: Path) -> None:
+    """Half of them with a right head_crc all the same."""
+    rng, path, rules = random.Random(11), tmp_path / "damaged.fvs", set()
+    data = (VECTORS / "sources.fvs").read_bytes()
+    for n in range(60):
+        out = bytearray(data[: rng.choice((len(data), rng.randrange(83, len(data))))])
+        for _ in range(rng.choice((1, 1, 3))):
+            out[rng.randrange(5, 79 if n % 3 else len(out))] = rng.choice((0, 1, 255, rng.randrange(256)))
+        if n % 2:
+            end = 19 + 20 * (out[14] + 1)
+            out[end : end + 4] = struct.pack(">I", binascii.crc32(out[:end]))
+        rules.add(same_sources(program, path, bytes(out), *rng.choice(((), ("--so-far",)))))
+    assert {"", "E21"} <= rules
 
 
 def call(header: bytes, datagrams: list[bytes], path: Path) -> Path:
@@ -216,6 +305,6 @@ def test_damaged_datagrams_and_priors(program: Path, tmp_path: Path) -> None:
         for _ in range(20):
             priors[rng.randrange(5, len(priors))] = rng.randrange(256)
         (tmp_path / "priors.bin").write_bytes(priors)
-        Run(program, VECTORS / "profile_sup_unsup_expr.fvc", tmp_path / "priors.bin")
+        Run(program, VECTORS / "profile_sup_unsup_expr.fvc", priors=tmp_path / "priors.bin")
     (tmp_path / "priors.bin").write_bytes(priors[:-1])
-    assert Run(program, VECTORS / "annex_b.fvc", tmp_path / "priors.bin").code == 2
+    assert Run(program, VECTORS / "annex_b.fvc", priors=tmp_path / "priors.bin").code == 2

@@ -2,7 +2,7 @@
  *
  *     cc -std=c11 -O2 -o fvc_decode fvc_decode.c
  *     fvc_decode priors.bin talk.fvc        header, frames, sound and END as lines of text
- *     fvc_decode priors.bin talk.fvs        the source set
+ *     fvc_decode priors.bin talk.fvs        the source set; with --so-far, of a file that has arrived in part
  *     fvc_decode priors.bin call.datagrams  "FVCD", a header, then u(16) sizes each followed by a datagram
  *
  * Exit code 0, or 1 and a line "fvc_decode: E10" on stderr where a rule is broken (lines before that are right), or 2
@@ -93,6 +93,51 @@ static uint32_t crc16(const uint8_t *data, size_t size) {
         for (int k = 0; k < 8; k++) crc = (crc << 1 ^ (crc & 0x8000 ? 0x1021 : 0)) & 0xFFFF;
     }
     return crc;
+}
+
+static uint32_t turn(uint32_t a, int n) { return a >> n | a << (32 - n); }
+
+static void sha256_block(uint32_t state[8], const uint8_t *block) { /* 64 bytes; names of FIPS 180-4 */
+    static const uint32_t k[64] = {
+        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+    uint32_t w[64], v[8];
+    reader r = reader_of(block, 64);
+    for (int t = 0; t < 16; t++) w[t] = u(&r, 32);
+    for (int t = 16; t < 64; t++) {
+        uint32_t s0 = turn(w[t - 15], 7) ^ turn(w[t - 15], 18) ^ w[t - 15] >> 3;
+        uint32_t s1 = turn(w[t - 2], 17) ^ turn(w[t - 2], 19) ^ w[t - 2] >> 10;
+        w[t] = w[t - 16] + s0 + w[t - 7] + s1;
+    }
+    memcpy(v, state, sizeof v); /* a to h */
+    for (int t = 0; t < 64; t++) {
+        uint32_t s0 = turn(v[0], 2) ^ turn(v[0], 13) ^ turn(v[0], 22);
+        uint32_t s1 = turn(v[4], 6) ^ turn(v[4], 11) ^ turn(v[4], 25);
+        uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]), majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+        uint32_t first = v[7] + s1 + choice + k[t] + w[t];
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += first, v[0] = first + s0 + majority;
+    }
+    for (int n = 0; n < 8; n++) state[n] += v[n];
+}
+
+static void sha256(const uint8_t *data, size_t size, uint8_t digest[16]) { /* the first 16 bytes */
+    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    uint8_t end[128] = {0}; /* what is left over, a bit, zeros, the number of bits */
+    size_t rest = size % 64, length = rest < 56 ? 64 : 128;
+    for (size_t at = 0; at + 64 <= size; at += 64) sha256_block(state, data + at);
+    memcpy(end, data + (size - rest), rest);
+    end[rest] = 128;
+    for (size_t n = 0; n < 8; n++) end[length - 1 - n] = (uint8_t)((uint64_t)size * 8 >> 8 * n);
+    for (size_t at = 0; at < length; at += 64) sha256_block(state, end + at);
+    for (size_t n = 0; n < 16; n++) digest[n] = (uint8_t)(state[n / 4] >> (24 - 8 * (n % 4)));
 }
 
 /* ---- 4.1 Header ---- */
@@ -590,45 +635,72 @@ static int count_frame_headers(const uint8_t *data, size_t size, int *count) { /
     return 0;
 }
 
-static int source_elements(fvc_sources *s, reader *r) {
+typedef struct {
+    size_t size;
+    const uint8_t *digest;
+} section;
+
+static int source_head(fvc_sources *s, reader *r, section *sections) { /* of source_count + 1 sections */
+    const uint8_t *data = r->data;
+    if (left(r) < 19) return 21;
+    take(r, 5);
     memcpy(s->model_hash, take(r, 8), 8);
     s->profile = (int)u(r, 8), s->count = (int)u(r, 8);
-    s->canvas_width = (int)u(r, 16), s->canvas_height = (int)u(r, 16), s->canvas_bytes = u(r, 32);
+    s->canvas_width = (int)u(r, 16), s->canvas_height = (int)u(r, 16);
     if (s->profile > 3 || s->count < 1 || s->count > 8) return 21;
-    if ((int64_t)s->canvas_width * s->canvas_height > 1 << 22 || s->canvas_bytes > 1 << 20) return 21;
-    s->parts = PROFILE_PARTS[s->profile];
-    for (int n = 0; n < s->count; n++) {
-        for (int k = 0; k < s->parts; k++) {
-            int part = s->part[k] = PROFILE_PART[s->profile][k];
-            if (left(r) < (size_t)(2 * fvc_components[part])) return 21;
-            for (int i = 0; i < fvc_components[part]; i++) s->integers[n][part][i] = (uint16_t)u(r, 16);
-        }
-        if (left(r) < 4) return 21;
-        s->coded_bytes[n] = u(r, 32);
-        if (s->coded_bytes[n] > 1 << 20 || s->coded_bytes[n] > left(r)) return 21;
-        s->coded[n] = take(r, s->coded_bytes[n]);
+    if ((int64_t)s->canvas_width * s->canvas_height > 1 << 22) return 21;
+    if (left(r) < 20 * ((size_t)s->count + 1) + 4) return 21;
+    for (int n = 0; n <= s->count; n++) sections[n].size = u(r, 32), sections[n].digest = take(r, 16);
+    uint32_t crc = crc32(data, r->at);
+    if (u(r, 32) != crc) return 21;
+    sha256(data, r->at, s->sources_hash);
+    s->parts = PROFILE_PARTS[s->profile], s->integers_bytes = 0;
+    for (int k = 0; k < s->parts; k++) {
+        s->part[k] = PROFILE_PART[s->profile][k];
+        s->integers_bytes += 2 * (size_t)fvc_components[s->part[k]];
     }
-    if (left(r) != s->canvas_bytes) return 21;
-    s->canvas = take(r, s->canvas_bytes);
+    for (int n = 0; n <= s->count; n++) {
+        size_t fixed = n < s->count ? s->integers_bytes : 0;
+        if (sections[n].size < fixed || sections[n].size > fixed + (1 << 20)) return 21;
+    }
+    return 0;
+}
+
+static int read_source(fvc_sources *s, int n, reader r) {
+    int pictures;
+    for (int k = 0; k < s->parts; k++)
+        for (int i = 0; i < fvc_components[s->part[k]]; i++) s->integers[n][s->part[k]][i] = (uint16_t)u(&r, 16);
+    s->coded_bytes[n] = left(&r), s->coded[n] = take(&r, left(&r));
+    TRY(count_frame_headers(s->coded[n], s->coded_bytes[n], &pictures));
+    return pictures == 1 ? 0 : 22;
+}
+
+int fvc_read_sources_so_far(fvc_sources *sources, const uint8_t *data, size_t size) {
+    static const uint8_t magic[4] = {0xAB, 'F', 'V', 'S'};
+    section sections[9];
+    reader r = reader_of(data, size), body[9];
+    int here = 0;
+    memset(sources, 0, sizeof *sources);
+    if (size < 4 || memcmp(data, magic, 4) != 0) return 20;
+    if (size > 4 && data[4] != 2) return 2;
+    TRY(source_head(sources, &r, sections));
+    for (; here <= sources->count && sections[here].size <= left(&r); here++) {
+        uint8_t digest[16];
+        body[here] = reader_of(take(&r, sections[here].size), sections[here].size);
+        sha256(body[here].data, body[here].size, digest);
+        if (memcmp(digest, sections[here].digest, 16) != 0) return 21;
+    }
+    sources->missing = sources->count + 1 - here;
+    if (here == 0 || (!sources->missing && left(&r))) return 21;
+    if (!sources->missing) sources->canvas = body[--here].data, sources->canvas_bytes = body[here].size;
+    sources->count = here;
+    for (int n = 0; n < here; n++) TRY(read_source(sources, n, body[n]));
     return 0;
 }
 
 int fvc_read_sources(fvc_sources *sources, const uint8_t *data, size_t size) {
-    static const uint8_t magic[4] = {0xAB, 'F', 'V', 'S'};
-    memset(sources, 0, sizeof *sources);
-    if (size < 4 || memcmp(data, magic, 4) != 0) return 20;
-    if (size > 4 && data[4] != 1) return 2;
-    if (size < 27) return 21;
-    reader r = reader_of(data, size - 4), end = {data, size, size - 4};
-    if (u(&end, 32) != crc32(data, size - 4)) return 21;
-    take(&r, 5);
-    TRY(source_elements(sources, &r));
-    for (int n = 0; n < sources->count; n++) {
-        int pictures;
-        TRY(count_frame_headers(sources->coded[n], sources->coded_bytes[n], &pictures));
-        if (pictures != 1) return 22;
-    }
-    return 0;
+    int rule = fvc_read_sources_so_far(sources, data, size);
+    return (rule == 0 || rule == 22) && sources->missing ? 21 : rule; /* sections come before pictures (9.3) */
 }
 
 const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part) {
@@ -856,11 +928,12 @@ static int datagrams(const uint8_t *data, size_t size) {
     return 0;
 }
 
-static int source_set(const uint8_t *data, size_t size) {
+static int source_set(const uint8_t *data, size_t size, int so_far) {
     static fvc_sources s;
-    TRY(fvc_read_sources(&s, data, size));
+    TRY((so_far ? fvc_read_sources_so_far : fvc_read_sources)(&s, data, size));
     print_hex("model_hash", s.model_hash, 8);
-    printf("profile %d\ncanvas_size %d %d\n", s.profile, s.canvas_width, s.canvas_height);
+    print_hex("sources_hash", s.sources_hash, 16);
+    printf("profile %d\ncanvas_size %d %d\nmissing %d\n", s.profile, s.canvas_width, s.canvas_height, s.missing);
     for (int n = 0; n < s.count; n++) {
         print_integers(s.part, s.parts, s.integers[n]);
         print_hex("coded", s.coded[n], s.coded_bytes[n]);
@@ -871,8 +944,9 @@ static int source_set(const uint8_t *data, size_t size) {
 
 int main(int count, char **argument) {
     size_t size = 0, priors_size = 0;
-    if (count != 3) {
-        fprintf(stderr, "usage: fvc_decode priors.bin FILE\n");
+    int so_far = count == 4 && strcmp(argument[3], "--so-far") == 0;
+    if (count != 3 && !so_far) {
+        fprintf(stderr, "usage: fvc_decode priors.bin FILE [--so-far]\n");
         return 2;
     }
     uint8_t *priors = read_file(argument[1], &priors_size), *data = read_file(argument[2], &size);
@@ -884,8 +958,10 @@ int main(int count, char **argument) {
         const char *dot = strrchr(argument[2], '.');
         if (size >= 4 && memcmp(data, "FVCD", 4) == 0)
             rule = datagrams(data + 4, size - 4);
+        else if (dot && strcmp(dot, ".fvs") == 0)
+            rule = source_set(data, size, so_far);
         else
-            rule = (dot && strcmp(dot, ".fvs") == 0 ? source_set : stream)(data, size);
+            rule = stream(data, size);
         if (rule != 0) fprintf(stderr, "fvc_decode: E%02d\n", rule);
     }
     free(priors);

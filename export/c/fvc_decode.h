@@ -106,8 +106,10 @@ int fvc_check_missing(const fvc_decoder *decoder, uint64_t bytes);
 int fvc_read_datagram(const fvc_header *header, const uint8_t *data, size_t size, fvc_packet *packets, size_t *count);
 
 typedef struct { /* 7.1; pointers into the bytes that were read */
-    uint8_t model_hash[8];
-    int profile, parts, part[FVC_MOST_PARTS], count, canvas_width, canvas_height;
+    uint8_t model_hash[8], sources_hash[16]; /* 7.2 */
+    int profile, parts, part[FVC_MOST_PARTS], canvas_width, canvas_height;
+    int count, missing; /* sources that are here; sections, the canvas among them, that are not */
+    size_t integers_bytes; /* of each source */
     uint16_t integers[8][FVC_PARTS][FVC_MOST]; /* 16 bits, ranges of section 7.1 */
     const uint8_t *coded[8], *canvas;
     size_t coded_bytes[8], canvas_bytes;
@@ -115,7 +117,10 @@ typedef struct { /* 7.1; pointers into the bytes that were read */
 
 const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part);
 
-/* A source set; its pictures are AV1, of which only the frame headers are counted. */
+/* A source set; its pictures are AV1, of which only the frame headers are counted. A canvas is not looked into. */
 int fvc_read_sources(fvc_sources *sources, const uint8_t *data, size_t size);
+
+/* The same of the beginning of a source set, with one section or more; ->missing says how many have not arrived. */
+int fvc_read_sources_so_far(fvc_sources *sources, const uint8_t *data, size_t size);
 
 #endif
