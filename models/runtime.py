@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -57,11 +58,15 @@ def _core() -> Any:
 
 
 @cache
-def _read(preset: str, graph: str) -> Any:
+def _verified(preset: str) -> Path:
     folder = folder_of(preset)
-    if graph == "draw":
-        verify(folder)
-    return _core().read_model(folder / f"{graph}.xml")
+    verify(folder)
+    return folder
+
+
+@cache
+def _read(preset: str, graph: str) -> Any:
+    return _core().read_model(_verified(preset) / f"{graph}.xml")
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:

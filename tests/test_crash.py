@@ -23,7 +23,7 @@ import fvc
 def die(stage, done, total):
     if (stage, done) == (sys.argv[3], int(sys.argv[4])):
         os.kill(os.getpid(), signal.SIGKILL)
-fvc.encode(sys.argv[1], sys.argv[2], fps=10, keyframe_interval=0.7, progress=die)
+fvc.encode(sys.argv[1], sys.argv[2], fps=10, profile="sup+unsup+expr", keyframe_interval=0.7, progress=die)
 """
 
 

@@ -79,7 +79,7 @@ class TestSystems:
 
     def test_default(self) -> None:
         assert default_of(parse_systems([f"{DEFAULT}:sup", f"{DEFAULT}:sup+unsup+expr"])) == f"{DEFAULT}:sup"
-        assert default_of(parse_systems([f"{DEFAULT}:sup"])) is None
+        assert default_of(parse_systems([f"{DEFAULT}:sup+unsup"])) is None
 
     def test_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copytree(folder_of(DEFAULT), tmp_path / "mine")
@@ -338,7 +338,7 @@ class TestCommand:
         assert result.err.count("\n") == 1
         report = json.loads(result.out)
         assert set(report) == {"systems", "default"}
-        assert report["default"] is None
+        assert report["default"] == f"{DEFAULT}:sup"
         frontal = report["systems"][f"{DEFAULT}:sup"]["frontal"]
         assert frontal["clips"] == 1
         assert frontal["lpips"] is None

@@ -114,7 +114,7 @@ class TestNumbers:
             assert row["note"]
             return
         nearest = min(abs(p["kbps"]["video"] / row["kbps"] - 1) for p in talk["points"] if p["system"] == "x265")
-        assert nearest < 0.1
+        assert nearest < 0.15  # a quantizer step is an eighth of the rate
         assert row["times"] == pytest.approx(row["kbps"] / talk["points"][0]["kbps"]["video"])
 
     def test_what_needs_networks_is_missing_with_a_reason(self, talk: dict[str, Any], measured: Measured) -> None:

@@ -48,7 +48,7 @@ def test_decoded_video_names_stream_sources_and_weights(encoded: Encoded, tmp_pa
     header, _ = encoded.parsed()
     assert origin is not None
     assert origin.stream == hashlib.sha256(encoded.stream.read_bytes()).hexdigest()
-    assert origin.sources == hashlib.sha256(encoded.sources.read_bytes()).hexdigest()[:32]
+    assert origin.sources == header.sources_hash.hex()
     assert (origin.weights, origin.foreign) == (header.model_hash.hex(), False)
     shown = json.loads(run("info", out, "--json").out)
     assert (shown["synthesised"], shown["stream"]) == (True, origin.stream)
