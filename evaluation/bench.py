@@ -295,7 +295,7 @@ def _dense(drawn: float) -> dict[str, dict[str, Any]]:
     with torch.no_grad():
         torch_ms = 1000 * min(_timed(lambda: network(*inputs)) for _ in range(_DENSE_FRAMES))
         model = openvino.convert_model(network, example_input=inputs)
-    model.reshape([list(tensor.shape) for tensor in inputs])
+    model.reshape({n: list(tensor.shape) for n, tensor in enumerate(inputs)})
     request = compile_like_ours(model).create_infer_request()
     arrays = [tensor.numpy() for tensor in inputs]
     ours = 1000 * min(_timed(lambda: request.infer(arrays)) for _ in range(_DENSE_FRAMES))
