@@ -16,7 +16,7 @@ import math
 from collections import deque
 from typing import Protocol
 
-from fvc.codec.decisions import BEST, LOWEST
+from fvc.codec.decisions import BEST, DEFAULT_QUALITY, LOWEST
 from fvc.codec.errors import UsageError
 
 MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
@@ -43,7 +43,7 @@ class ConstantQuality:
 
     room = motion_room = math.inf
 
-    def __init__(self, quality: float | None) -> None:
+    def __init__(self, quality: float | None = DEFAULT_QUALITY) -> None:
         if quality is not None and not LOWEST <= quality <= BEST:
             raise UsageError(f"--quality {quality:g}: must be {LOWEST:g} (smallest) to {BEST:g} (best)")
         self.quality = quality

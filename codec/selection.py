@@ -11,9 +11,7 @@ _CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how n
 _PASSES = 20
 
 
-def choose_sources(
-    sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3, place: float = _PLACE
-) -> list[int]:
+def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3) -> list[int]:
     """The frames that are least far from all others: k-medoids of the landmarks, the best of them first.
 
     How far the landmarks of a frame are from those of the nearest source says best how well it can be drawn. (The
@@ -29,7 +27,7 @@ def choose_sources(
     """
     usable = np.flatnonzero(contrast >= _SHARP * np.median(contrast))
     candidates, judges = _spread(usable, _CANDIDATES), _spread(usable, _JUDGES)
-    far = _distances(sup[judges], sup[candidates], place)
+    far = _distances(sup[judges], sup[candidates])
     chosen: list[int] = []
     for _ in range(min(count, len(candidates))):
         chosen.append(int(_costs(far, chosen).argmin()))
@@ -50,10 +48,10 @@ def _spread(indices: np.ndarray, count: int) -> np.ndarray:
     return indices if len(indices) <= count else indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
-def _distances(a: np.ndarray, b: np.ndarray, place: float) -> np.ndarray:
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks, of centred faces and of their centres."""
     centre_a, centre_b = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
-    total = place * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))
+    total = _PLACE * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))
     for k in range(a.shape[1]):  # one landmark at a time: little memory
         total += (((a - centre_a)[:, None, k] - (b - centre_b)[None, :, k]) ** 2).sum(-1) / a.shape[1]
     return np.sqrt(total)

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -42,7 +43,7 @@ _CANVAS_SIDE = 480
 
 @dataclass(frozen=True)
 class SourceSet:
-    """Source pictures with their samples, frontal first.
+    """Source pictures with their samples, the most useful first.
 
     Attributes:
         profile: which parts the samples hold.
@@ -71,7 +72,7 @@ class SourceSet:
     @property
     def sources_hash(self) -> bytes:
         """16 bytes that name the file, also if only its beginning is here."""
-        return hashlib.sha256(self._head or self._make_head()).digest()[:SOURCES_HASH]
+        return hashlib.sha256(self.head).digest()[:SOURCES_HASH]
 
     def canvas_picture(self) -> np.ndarray | None:
         """The decoded canvas, uint8 [H, W, 3], at its coded size."""
@@ -86,7 +87,11 @@ class SourceSet:
             result.append(values.astype(">u2").tobytes() + coded)
         return result if self.missing else [*result, self.canvas or b""]
 
-    def _make_head(self) -> bytes:
+    @cached_property
+    def head(self) -> bytes:
+        """What comes before the sections."""
+        if self._head:
+            return self._head
         out = bytearray(MAGIC + bytes([VERSION]) + self.model_hash)
         out += struct.pack(">BBHH", self.profile, len(self.coded), *self.canvas_size)
         for section in self.sections():
@@ -94,7 +99,7 @@ class SourceSet:
         return bytes(out + struct.pack(">I", zlib.crc32(out)))
 
     def __bytes__(self) -> bytes:
-        return (self._head or self._make_head()) + b"".join(self.sections())
+        return self.head + b"".join(self.sections())
 
     @classmethod
     def parse(cls, data: bytes, partial: bool = False) -> SourceSet:

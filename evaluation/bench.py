@@ -31,7 +31,6 @@ from fvc.capture import sample_clip
 from fvc.codec.bitstream import Packet
 from fvc.codec.container import StreamReader
 from fvc.codec.crop import SIDE
-from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
@@ -49,7 +48,7 @@ from fvc.evaluation.pictures import read_pictures
 from fvc.evaluation.roofline import bytes_moved, distance, machine_peak, multiply_adds
 from fvc.files import Note, PathLike, Progress, silent
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import MotionRuntime, compile_like_ours, draw_graph
+from fvc.models.runtime import compile_like_ours, draw_graph, motion_network
 
 _FRAMES, _QUICK = 150, 40
 _PEER_FRAMES, _DENSE_FRAMES = 60, 4
@@ -215,7 +214,7 @@ def _stages(
     with open(folder / "talk.fvc", "rb") as file:
         header = StreamReader(file).header
     source_set = SourceSet.parse((folder / "talk.fvs").read_bytes())
-    network = MotionRuntime(DEFAULT) if kind.is_learned else None
+    network = motion_network(DEFAULT, kind)
     if network is not None:
         stages["network"] = Stage()
     with VideoReader(path) as video:
@@ -224,7 +223,7 @@ def _stages(
         tracker.track(frames[0].rgb)
         faces = [stages["track"](tracker.track, frame.rgb) for frame in frames]
     timed = None if network is None else lambda picture: stages["network"](network, picture)
-    encoder, sent = Encoder(header, timed, plan=ConstantQuality(DEFAULT_QUALITY)), []
+    encoder, sent = Encoder(header, timed, plan=ConstantQuality()), []
     for frame, face in zip(frames, faces, strict=True):
         sup = None if face is None else face.sup
         sent.append(stages["code"](encoder.encode_tracked, frame, sup))

@@ -13,18 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.bitstream import Header
 from fvc.codec.container import StreamWriter
-from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.quantizer import DEFAULT as QUANTIZERS
 from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
-from fvc.encoding import TrackedClip, choose_sources
+from fvc.encoding import TrackedClip, choose_sources, stream_header
 from fvc.evaluation.clips import Clip
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
@@ -123,17 +120,14 @@ class Call:
     sources: SourceSet = field(init=False)
 
     def __post_init__(self) -> None:
-        clip, system, network = self.clip, self.system, _motion(self.system.weights)
+        clip, system = self.clip, self.system
+        network = _motion(system.weights) if system.profile.is_learned else None
         tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
         self.sources, _ = choose_sources(clip.video, tracked, system.profile, network, system.weights, canvas=False)
         self._sup = clip.seen.sup_of()
-        header = Header(
-            system.profile, {part: QUANTIZERS[part] for part in system.profile.parts}, clip.rate,
-            round(KEYFRAME_SECONDS * clip.rate), clip.crop, self.sources.model_hash, self.sources.sources_hash,
-            self.sources.pixels_hash,
-        )  # fmt: skip
+        header = stream_header(self.sources, tracked, round(KEYFRAME_SECONDS * clip.rate))
         self._writer = StreamWriter(BytesIO(), header)
-        self._encoder = Encoder(header, network, plan=ConstantQuality(DEFAULT_QUALITY))
+        self._encoder = Encoder(header, network, plan=ConstantQuality())
         draw = draw_network(system.weights, self.sources, system.profile)
         self._decoder = Decoder(header, draw, self.sources.samples[0])
 

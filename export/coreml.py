@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.errors import FvcError, UsageError
-from fvc.export.shipped import Graph, run_module, shipped_graphs
+from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
-from fvc.models.runtime import points
+from fvc.models.runtime import driving_inputs, source_inputs
 
 logging.getLogger("coremltools").setLevel(logging.CRITICAL)  # it warns of every part that only a Mac has
 with contextlib.redirect_stderr(io.StringIO()):
@@ -287,18 +287,16 @@ class MilDraw:
         self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
     ) -> None:
         self._draw = mil.Program.read(folder / "draw.mlpackage")
-        joined = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
-        given = dict(zip(("position", "jacobian", "presence"), map(torch.from_numpy, joined), strict=True))
-        images = {f"source{n}": _planes(torch.from_numpy(p)[None]) * 255 for n, p in enumerate(pictures)}
+        stacked, *joined = map(torch.from_numpy, source_inputs(pictures, samples))
+        given = dict(zip(POINTS, joined, strict=True))
+        images = {f"source{n}": _planes(p[None]) * 255 for n, p in enumerate(stacked)}
         kept = mil.run(mil.Program.read(folder / "embed.mlpackage"), {**images, **given}, half=True).outputs
         missing = [name for name in self._draw.inputs if name.startswith("embedding") and name not in kept]
         self._embedding = kept | dict(zip(missing, (given["position"], given["jacobian"]), strict=False))
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
         """The parts of a driving sample -> uint8 [256, 256, 3]."""
-        driving = dict(zip(("position", "jacobian", "presence"), map(torch.from_numpy, points(sample)), strict=True))
-        expression = np.asarray(sample.get("expr", np.full(16, 0.5)), np.float32)[None]
-        given = self._embedding | driving | {"expression": torch.from_numpy(expression)}
+        given = self._embedding | dict(zip(DRIVING, map(torch.from_numpy, driving_inputs(sample)), strict=True))
         picture = mil.run(self._draw, given, half=True).outputs["picture"]
         return np.asarray(picture[0].permute(1, 2, 0).round().to(torch.uint8).numpy())
 

@@ -18,8 +18,9 @@ import onnxruntime
 import torch
 
 from fvc.codec.errors import FvcError
-from fvc.export.shipped import Graph, digest, run_module, shipped_graphs
-from fvc.models.runtime import points
+from fvc.codec.provenance import file_hash
+from fvc.export.shipped import DRIVING, Graph, run_module, shipped_graphs
+from fvc.models.runtime import driving_inputs, source_inputs
 
 OPSET = 17
 TOLERANCE = 1e-3  # largest difference from torch of any output
@@ -41,7 +42,7 @@ def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda 
             path.unlink()
             raise FvcError(f"{path}: differs from torch by {errors}")
         manifest["graphs"][graph.name] = {
-            "sha256": digest(path), "bytes": path.stat().st_size, "inputs": list(graph.inputs),
+            "sha256": file_hash(path), "bytes": path.stat().st_size, "inputs": list(graph.inputs),
             "outputs": list(graph.outputs), "max_error": errors, **graph.metadata,
         }  # fmt: skip
         note(f"{path.name}: {path.stat().st_size} bytes, differs from torch by at most {max(errors.values()):.1e}")
@@ -108,14 +109,12 @@ class OnnxDraw:
         self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
     ) -> None:
         embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
-        inputs = [np.stack(pictures), *(np.concatenate(t) for t in zip(*map(points, samples), strict=True))]
         names = [port.name for port in embed.get_inputs()]
-        kept = embed.run(None, dict(zip(names, inputs, strict=True)))
+        kept = embed.run(None, dict(zip(names, source_inputs(pictures, samples), strict=True)))
         self._embedding = dict(zip((port.name for port in embed.get_outputs()), kept, strict=True))
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
         """The parts of a driving sample -> uint8 [256, 256, 3]."""
-        driving = dict(zip(("position", "jacobian", "presence"), points(sample), strict=True))
-        driving["expression"] = np.asarray(sample.get("expr", np.full(16, 0.5)), np.float32)[None]
+        driving = dict(zip(DRIVING, driving_inputs(sample), strict=True))
         picture = self._draw.run(None, self._embedding | driving)[0][0]
         return np.asarray(np.rint(picture * 255), np.uint8)

@@ -23,7 +23,8 @@ from fvc.models.network import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 
-def _unit(pictures: Tensor) -> Tensor:
+def unit(pictures: Tensor) -> Tensor:
+    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / 255
 
 
@@ -36,7 +37,7 @@ class MotionGraph(nn.Module):
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
-        return self.motion(_unit(crop))
+        return self.motion(unit(crop))
 
 
 class EmbedGraph(nn.Module):
@@ -48,7 +49,7 @@ class EmbedGraph(nn.Module):
 
     def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        return tuple(self.generator.embed(_unit(pictures)[None], Points(position, jacobian, presence)))
+        return tuple(self.generator.embed(unit(pictures)[None], Points(position, jacobian, presence)))
 
 
 class DrawGraph(nn.Module):

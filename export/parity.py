@@ -25,7 +25,7 @@ from fvc.codec.errors import SourcesError
 from fvc.codec.sample import DrivingSample
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
-from fvc.models.runtime import points
+from fvc.models.runtime import driving_inputs, source_inputs
 from fvc.models.weights import preset_of
 
 LEAST, LEAST_HALF = 45.0, 40.0  # dB
@@ -75,14 +75,12 @@ def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Ma
 
 def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
     """What `embed` takes: pictures uint8 [N, 256, 256, 3], position, jacobian, presence."""
-    arrays = [np.concatenate(t) for t in zip(*(points(s.parts) for s in sources.samples), strict=True)]
-    return torch.from_numpy(np.stack(sources.pictures)), *map(torch.from_numpy, arrays)
+    return tuple(map(torch.from_numpy, source_inputs(sources.pictures, [s.parts for s in sources.samples])))
 
 
 def draw_inputs(sample: DrivingSample) -> tuple[Tensor, ...]:
     """What `draw` takes behind the embedding: position, jacobian, presence, expression."""
-    expression = np.asarray(sample.parts.get("expr", np.full(16, 0.5)), np.float32)[None]
-    return *map(torch.from_numpy, points(sample.parts)), torch.from_numpy(expression)
+    return tuple(map(torch.from_numpy, driving_inputs(sample.parts)))
 
 
 def main() -> None:

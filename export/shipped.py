@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc._version import __version__
-from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms
+from fvc.codec.provenance import file_hash
+from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms, unit
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.landmarks import LandmarkNet
-from fvc.models.network import Network, load_network
+from fvc.models.network import Network, load_network, load_weights
 from fvc.models.runtime import SIDE
 from fvc.models.weights import folder_of, require_shipped, verify
 
 LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset
+POINTS = ("position", "jacobian", "presence")
+DRIVING = (*POINTS, "expression")
 LICENCE, AUTHOR = "Apache-2.0", "the fvc project"
 ABOUT = {
     "landmarks": "Sender, per frame: face crop -> the 33 tracked landmarks (x, y) in [-1, 1] of the crop.",
@@ -68,7 +69,7 @@ class LandmarkGraph(nn.Module):
 
     def forward(self, crop: Tensor) -> Tensor:
         """See the class."""
-        return self.network(crop.permute(0, 3, 1, 2).float() / 255)
+        return self.network(unit(crop))
 
 
 class PictureGraph(DrawGraph):
@@ -79,15 +80,10 @@ class PictureGraph(DrawGraph):
         return self.picture(*tensors).clamp(0, 1).permute(0, 2, 3, 1)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def load_landmarks(path: Path) -> LandmarkNet:
     """The trained landmark network in evaluation mode, float32."""
     network = LandmarkNet()
-    network.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()}, strict=False)
+    load_weights(network, path)
     return network.eval()
 
 
@@ -98,7 +94,7 @@ def load_preset(preset: str) -> tuple[Network, str]:
     weights = folder_of(preset) / "weights.safetensors"
     network = load_network(weights, preset)
     fold_batch_norms(network)
-    return network, digest(weights)
+    return network, file_hash(weights)
 
 
 def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -132,19 +128,18 @@ def graphs_of(network: Network, sha256: str, sources: int = 3) -> list[Graph]:
     embed = EmbedGraph(network).eval()
     source, sample = likely_inputs(network, sources)
     embedding = run_module(embed, source)
-    points = ("position", "jacobian", "presence")
     kept = tuple(f"embedding{n}" for n in range(len(embedding)))
     draw = PictureGraph(network).eval()
     crop = (source[0][:1],)
     landmark_graph = []
     if (weights := folder_of(LANDMARKS) / "weights.safetensors").exists():
         landmarks = LandmarkGraph(fold_batch_norms(load_landmarks(weights))).eval()
-        landmark_graph = [Graph("landmarks", landmarks, crop, ("crop",), ("sup",), digest(weights))]
+        landmark_graph = [Graph("landmarks", landmarks, crop, ("crop",), ("sup",), file_hash(weights))]
     return [
         *landmark_graph,
         Graph("motion", MotionGraph(network).eval(), crop, ("crop",), ("unsup", "jac", "expr"), sha256),
-        Graph("embed", embed, source, ("pictures", *points), kept, sha256),
-        Graph("draw", draw, (*embedding, *sample), (*kept, *points, "expression"), ("picture",), sha256),
+        Graph("embed", embed, source, ("pictures", *POINTS), kept, sha256),
+        Graph("draw", draw, (*embedding, *sample), (*kept, *DRIVING), ("picture",), sha256),
     ]
 
 

@@ -87,6 +87,14 @@ def camera_frames(index: int, fps: Fraction, wait: Wait = sleep_until) -> Genera
         camera.release()
 
 
+def renumbered(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The same frames with the first one as frame 0."""
+    first: int | None = None
+    for frame in frames:
+        first = frame.index if first is None else first
+        yield Frame(frame.rgb, frame.index - first)
+
+
 @dataclass(frozen=True)
 class Kept:
     """The first frames, kept: what `fvc.encoding.choose_sources` asks of a video."""

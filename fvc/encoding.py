@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,12 +16,11 @@ from fvc.codec.audio import BITRATES, encode_opus
 from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
 from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
 from fvc.codec.pipeline import ahead
-from fvc.codec.quantizer import QUANTIZERS
+from fvc.codec.quantizer import QUANTIZERS, Quantizer
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_canvas, code_pictures
@@ -30,7 +29,7 @@ from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import MotionRuntime
+from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
@@ -92,17 +91,14 @@ def encode(
     keep_apart([stream, sources], [file_path(source)])
     with VideoReader(source) as video, _both_or_none(stream, sources) as (file, sources_writer):
         clip = _track(video, rate, note, progress)
-        network = MotionRuntime(preset) if kind.is_learned else None
+        network = motion_network(preset, kind)
         progress("sources", 0, None)
         source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
         progress("sources", 1, 1)
         sound = Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
-        header = Header(
-            kind, {part: QUANTIZERS[quantizer][part] for part in kind.parts}, rate, interval, clip.crop,
-            source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, sound.audio,
-        )  # fmt: skip
+        header = stream_header(source_set, clip, interval, QUANTIZERS[quantizer], sound.audio)
         sources_bytes = sources_writer.save(source_set, whole if canvas else None)  # first: no packet is of use without
         writer, encoder = StreamWriter(file, header), Encoder(header, network, refresh=refresh, plan=plan)
         counts = _write_packets(writer, encoder, video, clip, sound, progress)
@@ -144,7 +140,7 @@ def plan_for(quantizer: str, quality: float | None, kbps: float | None, rate: Fr
         return ConstantRate(kbps, float(rate))
     if quantizer == "paper":
         return ConstantQuality(None)
-    return ConstantQuality(DEFAULT_QUALITY if quality is None else quality)
+    return ConstantQuality() if quality is None else ConstantQuality(quality)
 
 
 def _check_sound_and_networks(audio_bitrate: int | None, preset: str) -> None:
@@ -214,6 +210,21 @@ def choose_sources(
     whole = frames[chosen[0]]
     coded_whole, size = code_canvas(whole, CANVAS_CRF) if canvas else (None, (0, 0))
     return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole
+
+
+def stream_header(
+    source_set: SourceSet,
+    clip: TrackedClip,
+    interval: int,
+    quantizers: Mapping[str, Quantizer] = QUANTIZERS["default"],
+    audio: Audio | None = None,
+) -> Header:
+    """What a stream of the clip says of itself; `interval` is in frames, 0: only the first is a keyframe."""
+    kind = source_set.profile
+    return Header(
+        kind, {part: quantizers[part] for part in kind.parts}, clip.rate, interval, clip.crop,
+        source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, audio,
+    )  # fmt: skip
 
 
 class FrameSource(Protocol):

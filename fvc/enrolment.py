@@ -7,16 +7,15 @@ from fractions import Fraction
 from itertools import islice
 
 from fvc.capture import Kept
-from fvc.codec.bitstream import Audio, Header
+from fvc.codec.bitstream import Audio
 from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
-from fvc.codec.quantizer import DEFAULT
 from fvc.codec.sample import Profile
 from fvc.codec.setup import Setup
 from fvc.codec.survey import survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
-from fvc.encoding import TrackedClip, choose_sources
+from fvc.encoding import TrackedClip, choose_sources, stream_header
 from fvc.files import Note
 
 _MOST = 1 << 28  # bytes of pixels that are kept
@@ -43,8 +42,4 @@ def enrol(
         note(f"{name}: more than one face; following the largest")
     clip = TrackedClip(seen, rate, seen.crop(*first.size))
     source_set, _ = choose_sources(first, clip, kind, network, preset, canvas=False)
-    header = Header(
-        kind, {part: DEFAULT[part] for part in kind.parts}, rate, interval, clip.crop, source_set.model_hash,
-        source_set.sources_hash, source_set.pixels_hash, audio,
-    )  # fmt: skip
-    return Setup(header, source_set)
+    return Setup(stream_header(source_set, clip, interval, audio=audio), source_set)

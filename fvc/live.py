@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from fvc._version import __version__
-from fvc.capture import camera_frames, file_frames, paced, sample_clip
+from fvc.capture import camera_frames, file_frames, paced, renumbered, sample_clip
 from fvc.codec.bitstream import Kind, Packet
 from fvc.codec.crop import SIDE
-from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
@@ -35,7 +34,7 @@ from fvc.encoding import keyframe_frames, parse_fps
 from fvc.enrolment import enrol
 from fvc.files import Note, PathLike, Progress, file_path, silent
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import MotionRuntime
+from fvc.models.runtime import motion_network
 from fvc.models.weights import require_shipped
 from fvc.window import Window
 
@@ -81,7 +80,7 @@ def live(
     path = sample_clip() if synthetic else video
     with ExitStack() as stack:
         window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
-        network = MotionRuntime(preset) if kind.is_learned else None
+        network = motion_network(preset, kind)
         interval = keyframe_frames(5.0, rate)
         if path is not None:
             with closing(file_frames(path, rate)) as first:
@@ -99,7 +98,7 @@ def live(
             origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())
             writer = VideoWriter(file_path(out), SIDE, SIDE, rate, metadata={"comment": str(origin)})
             writer = stack.enter_context(writer)
-        encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality(DEFAULT_QUALITY))
+        encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
         meter = _Meter(float(rate), status)
         with closing(ahead(_packets(frames, encoder), _LOOK_AHEAD)) as packets, suppress(KeyboardInterrupt):
             for sent in packets:
@@ -122,18 +121,13 @@ def live(
 
 def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
     """One packet for each number; frames that were left out become ones that hold the picture."""
-    expected: int | None = None
-    first = 0
-    for frame in frames:
+    expected = 0
+    for frame in renumbered(frames):
         captured = time.monotonic()
-        if expected is None:
-            first = frame.index
-            expected = 0
-        number = frame.index - first
-        for missed in range(expected, number):
+        for missed in range(expected, frame.index):
             yield _Sent(Packet(Kind.MOTION, missed, b""), captured)
-        expected = number + 1
-        yield _Sent(encoder.encode(Frame(frame.rgb, number)), captured)
+        expected = frame.index + 1
+        yield _Sent(encoder.encode(frame), captured)
 
 
 class _Meter:

@@ -43,7 +43,7 @@ class UdpPort:
         for packet in packets:
             try:
                 self._socket.sendto(packet, to)
-            except (BlockingIOError, ConnectionError, OSError):
+            except OSError:
                 continue
 
     def receive(self, until: float) -> Iterator[tuple[bytes, Address]]:

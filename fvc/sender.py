@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from fvc.capture import camera_frames, file_frames, paced
+from fvc.capture import camera_frames, file_frames, paced, renumbered
 from fvc.codec.bitstream import Kind, Packet
 from fvc.codec.encoder import Encoder, check_refresh
 from fvc.codec.errors import LinkError, UsageError
@@ -23,7 +23,7 @@ from fvc.encoding import Sound, keyframe_frames, parse_fps, plan_for
 from fvc.enrolment import enrol
 from fvc.files import Note, PathLike, Progress, silent
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import MotionRuntime
+from fvc.models.runtime import motion_network
 from fvc.models.weights import require_shipped
 from fvc.network import Address, UdpPort, parse_address
 
@@ -89,7 +89,7 @@ def send(
     peer = parse_address(address)
     with UdpPort() as port, ExitStack() as stack:
         call = _Call(port, peer, terms, note)
-        network = MotionRuntime(preset) if kind.is_learned else None
+        network = motion_network(preset, kind)
         if video is not None:
             sound = Sound(video, audio_bitrate)
             with closing(file_frames(video, rate)) as first:
@@ -104,17 +104,9 @@ def send(
             sound, live = Sound(None, None), stack.enter_context(closing(camera_frames(camera, rate, call.serve)))
             setup = enrol(f"camera {camera}", live, rate, terms.enrol, kind, network, preset, interval, None, note)
             call.begin(setup, packetizer)
-            frames = _renumbered(live)
+            frames = renumbered(live)
         with FaceTracker() as tracker:
             return call.talk(frames, Encoder(setup.header, network, tracker, refresh, plan), sound, progress)
-
-
-def _renumbered(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The same frames with the first one as frame 0."""
-    first: int | None = None
-    for frame in frames:
-        first = frame.index if first is None else first
-        yield Frame(frame.rgb, frame.index - first)
 
 
 def _until_interrupted(frames: Iterator[Frame]) -> Iterator[Frame]:

@@ -25,7 +25,7 @@ from fvc.codec.sources import MAX_SOURCES, SourceSet, pixels_hash
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import label, read_image, reason
 from fvc.files import Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
-from fvc.models.runtime import MotionRuntime
+from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash
 
 CANVAS = "canvas.png"  # of a folder: the whole first source frame
@@ -179,7 +179,7 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
     canvas = next((path for path in paths if path.name == CANVAS), None)
     paths = [path for path in paths if path.name != CANVAS]
     is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash
-    network, found = MotionRuntime(preset) if header.profile.is_learned else None, []
+    network, found = motion_network(preset, header.profile), []
     with FaceTracker(still=True) as tracker:
         for path in paths:
             rgb = read_image(path)

@@ -62,7 +62,7 @@ class Network(nn.Module):
         return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}
 
 
-def load_weights(network: Network, weights: Path) -> None:
+def load_weights(network: nn.Module, weights: Path) -> None:
     """Fills `network` from a safetensors file, as float32. Raises ValueError if the file does not fit it.
 
     Such a file holds no code, and its header is checked against the file's size before memory is taken.

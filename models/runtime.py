@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from fvc.codec.sample import Profile
 from fvc.models.presets import N_SUP
 from fvc.models.weights import folder_of, verify
 
@@ -66,7 +67,9 @@ def _verified(preset: str) -> Path:
 
 @cache
 def _read(preset: str, graph: str) -> Any:
-    return _core().read_model(_verified(preset) / f"{graph}.xml")
+    folder = _verified(preset)
+    with _ONE_AT_A_TIME:
+        return _core().read_model(folder / f"{graph}.xml")
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:
@@ -83,12 +86,12 @@ def compile_like_ours(model: Any, streams: int = 1) -> Any:
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
         how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
-    return _core().compile_model(model, "CPU", _F32 | how)
+    with _ONE_AT_A_TIME:
+        return _core().compile_model(model, "CPU", _F32 | how)
 
 
 def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
-    with _ONE_AT_A_TIME:
-        return compile_like_ours(_graph(preset, graph, sources), streams)
+    return compile_like_ours(_graph(preset, graph, sources), streams)
 
 
 def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
@@ -111,6 +114,19 @@ def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
     return position, jacobian, presence
 
 
+def source_inputs(
+    pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `embed` takes: pictures uint8 [N, 256, 256, 3]; position, jacobian and presence [N, ...], see `points`."""
+    position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
+    return np.stack(pictures), position, jacobian, presence
+
+
+def driving_inputs(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `draw` takes behind the embedding: position, jacobian, presence, and expression [1, 16]."""
+    return *points(parts), np.asarray(parts.get("expr", np.full(16, 0.5)), np.float32)[None]
+
+
 class MotionRuntime:
     """crop uint8 [256, 256, 3] -> {"unsup": [10, 2], "jac": [10, 2, 2], "expr": [16]}, float32."""
 
@@ -121,6 +137,11 @@ class MotionRuntime:
         """See the class."""
         result = list(self._request.infer([np.ascontiguousarray(crop)[None]]).values())
         return {name: np.array(value[0]) for name, value in zip(("unsup", "jac", "expr"), result, strict=True)}
+
+
+def motion_network(preset: str, profile: Profile) -> MotionRuntime | None:
+    """The sender's networks, if the profile has parts that they compute."""
+    return MotionRuntime(preset) if profile.is_learned else None
 
 
 class DrawRuntime:
@@ -141,9 +162,8 @@ class DrawRuntime:
         streams: int = 1,
     ) -> None:
         count, tensor = len(pictures), _openvino().Tensor
-        position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
         embed = _compile(preset, "embed", count).create_infer_request()
-        found = embed.infer([np.stack(pictures), position, jacobian, presence]).values()
+        found = embed.infer(list(source_inputs(pictures, samples))).values()
         embedding = [tensor(np.array(t)) for t in found]
         compiled = _compile(preset, "draw", count, streams)
         self._first = len(embedding)
@@ -156,8 +176,7 @@ class DrawRuntime:
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
         """The parts of a driving sample -> uint8 [256, 256, 3]."""
-        expression = np.asarray(sample.get("expr", np.full(16, 0.5)), np.float32)[None]
-        inputs = {self._first + n: array for n, array in enumerate((*points(sample), expression))}
+        inputs = {self._first + n: array for n, array in enumerate(driving_inputs(sample))}
         request = self._idle.get()
         try:
             return np.array(next(iter(request.infer(inputs).values()))[0])

@@ -39,7 +39,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Defaults: what the shipped weights were trained with, on two CPU cores.
+    """Defaults for two CPU cores. How the shipped weights were trained is in training/LOG.md.
 
     Attributes:
         preset: name in `models.presets`.
