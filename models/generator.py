@@ -113,9 +113,9 @@ class ComposedGenerator(nn.Module):
         y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
         y = self.join_middle(self.up_middle(y), middle)
         y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))
-        y = F.pixel_shuffle(self.out(y).float(), 2)
-        keep = torch.sigmoid(y[:, 3:])
-        return keep * rgb + (1 - keep) * torch.sigmoid(y[:, :3])
+        y = torch.sigmoid(self.out(y).float())
+        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)
+        return redrawn + keep * (rgb - redrawn)
 
     def _flows(
         self, source: Embedding, points: Points, maps: Tensor, coarse: Tensor, count: int
