@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+SOURCES = 3  # as in the paper (section 3.3), unless more are asked for
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
-_SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
+SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
 _PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
 _CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how near the chosen ones are
 _PASSES = 20
 
 
-def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = 3) -> list[int]:
+def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = SOURCES) -> list[int]:
     """The frames that are least far from all others: k-medoids of the landmarks, the best of them first.
 
     How far the landmarks of a frame are from those of the nearest source says best how well it can be drawn. (The
@@ -25,9 +26,9 @@ def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, 
     Returns:
         `count` indices into the given arrays.
     """
-    usable = np.flatnonzero(contrast >= _SHARP * np.median(contrast))
+    usable = np.flatnonzero(contrast >= SHARP * np.median(contrast))
     candidates, judges = _spread(usable, _CANDIDATES), _spread(usable, _JUDGES)
-    far = _distances(sup[judges], sup[candidates])
+    far = distances(sup[judges], sup[candidates])
     chosen: list[int] = []
     for _ in range(min(count, len(candidates))):
         chosen.append(int(_costs(far, chosen).argmin()))
@@ -48,7 +49,7 @@ def _spread(indices: np.ndarray, count: int) -> np.ndarray:
     return indices if len(indices) <= count else indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks, of centred faces and of their centres."""
     centre_a, centre_b = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
     total = _PLACE * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))

@@ -38,6 +38,8 @@ QUANTIZERS = {
 }
 _DIGEST = 16  # bytes of a section's SHA-256 in the head
 _FIRST_BYTES = 2600  # of the first picture: with head, sample and stream header 2.9 kB, 2.9 s at 8 kbit/s
+_MAX_CRF = 63  # of AV1
+_COARSER = ((0, 0), (0, 20), (0, 40), (0, 63), (8, 63), (16, 63), (33, 63))  # crf, steps of 255 of the first beyond it
 _CANVAS_SIDE = 480
 
 
@@ -181,11 +183,11 @@ def code_pictures(
 ) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
     """Codes crops; returns the AV1 data and what the receiver will see.
 
-    The first is made coarser, down to AV1's coarsest, until it has at most `first_bytes`: a call begins with it.
+    The first is made coarser, then all are, until it has at most `first_bytes`, if that can be: a call begins with it.
     """
     coded: list[bytes] = []
-    for first in (0, 20, 40, 60, 90, 120):
-        coded = encode_series(pictures, crf, first)
+    for coarser, first in _COARSER:
+        coded = encode_series(pictures, min(crf + coarser, _MAX_CRF), first)
         if len(coded[0]) <= first_bytes:
             break
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))

@@ -12,8 +12,8 @@ import numpy as np
 
 from fvc.codec.bitstream import Crop
 from fvc.codec.crop import choose_crop
-from fvc.codec.selection import choose_sources
-from fvc.codec.tracking import FaceTracker
+from fvc.codec.selection import SOURCES, choose_sources
+from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.video import Frame
 
 
@@ -40,13 +40,20 @@ class Survey:
         """frame index -> sup landmarks."""
         return dict(zip(self.index.tolist(), self.sup, strict=True))
 
-    def sources(self, count: int = 3) -> list[int]:
+    def sources(self, count: int = SOURCES) -> list[int]:
         """Frame indices of the source frames, the most useful first."""
         return [int(self.index[i]) for i in choose_sources(self.sup, self.openness, self.contrast, count)]
 
     def crop(self, width: int, height: int) -> Crop:
         """The clip's fixed crop."""
         return choose_crop(self.boxes, width, height)
+
+
+def contrast_of(rgb: np.ndarray, face: Face) -> float:
+    """Standard deviation of the face's pixels: little in a fade or a blur."""
+    left, top, right, bottom = (max(int(edge), 0) for edge in face.box)
+    patch = rgb[top : max(bottom, top + 8) : 4, left : max(right, left + 8) : 4]
+    return float(patch.std()) if patch.size else 0.0
 
 
 def survey(frames: Iterable[Frame], tracker: FaceTracker, each: Callable[[], None] = lambda: None) -> Survey:
@@ -58,9 +65,7 @@ def survey(frames: Iterable[Frame], tracker: FaceTracker, each: Callable[[], Non
         face = tracker.track(frame.rgb)
         if face is not None:
             n_faces = max(n_faces, face.count)
-            left, top, right, bottom = (max(int(edge), 0) for edge in face.box)
-            patch = frame.rgb[top : max(bottom, top + 8) : 4, left : max(right, left + 8) : 4]
-            contrast = float(patch.std()) if patch.size else 0.0
+            contrast = contrast_of(frame.rgb, face)
             rows.append((frame.index, face.sup, face.box, face.pose[0], face.eye_openness, contrast))
         each()
     columns = list(zip(*rows, strict=True)) or [()] * 6

@@ -1,9 +1,9 @@
 """`fvc bench`: speed, delay, memory and start-up of this machine's fvc, stage by stage and end to end, and its peers'.
 
 stages       each by itself, in this process: wall and CPU time per frame, median and p95
-both ends    encode and decode of the whole clip as `fvc encode` and `fvc decode` do it, in processes of their own: frames
-             per second once the first is done, without what is done once for a clip (imports, source pictures), and of
-             the whole process
+both ends    encode and decode of the whole clip as `fvc encode` and `fvc decode` do it, in processes of their own:
+             frames per second once the first is done, without what is done once for a clip (imports, source
+             pictures), and of the whole process
 start-up     from the start of a process to its first decoded frame; the second of two runs counts (files cached)
 roofline     the draw network against a big matmul and a big copy
 peers        x265, SVT-AV1, x264 at 256x256; the dense first-order model's per-frame part
@@ -341,8 +341,8 @@ def lines(report: dict[str, Any]) -> list[str]:
     for name in ("encode", "decode"):
         end = report[name]
         text.append(
-            f"{name}: {end['fps']} fps, {end['whole_process_fps']} as a whole process, {end['cpu_s_per_s']} s of CPU per"
-            " second of video,"
+            f"{name}: {end['fps']} fps, {end['whole_process_fps']} as a whole process,"
+            f" {end['cpu_s_per_s']} s of CPU per second of video,"
             f" {end['peak_rss_mb']} MB, p95 of a frame {end['p95_ms']} ms"
         )
     text += [

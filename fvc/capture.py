@@ -6,14 +6,12 @@ All give `Frame`s whose index says when they were due, so a gap in the indices i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from fvc.codec.errors import InputError
 from fvc.codec.pipeline import ahead
@@ -93,21 +91,3 @@ def renumbered(frames: Iterator[Frame]) -> Iterator[Frame]:
     for frame in frames:
         first = frame.index if first is None else first
         yield Frame(frame.rgb, frame.index - first)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The first frames, kept: what `fvc.encoding.choose_sources` asks of a video."""
-
-    name: str
-    kept: list[Frame]
-
-    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterator[Frame]:
-        """The kept frames, or those with an index in `only`."""
-        return (frame for frame in self.kept if only is None or frame.index in only)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        rgb: np.ndarray = self.kept[0].rgb
-        return rgb.shape[1], rgb.shape[0]

@@ -58,6 +58,9 @@ def encode(
     no_canvas: Annotated[
         bool, typer.Option("--no-canvas", help="Leave out the whole frame that `decode --canvas full` needs.")
     ] = False,
+    source_frames: Annotated[
+        int, typer.Option(help="How many source pictures, 1 to 8: more cost 2 kB each and draw better.")
+    ] = 3,
     as_json: Json = False,
 ) -> None:
     """Encode a video of a talking face into a .fvc stream and its source frames."""
@@ -69,7 +72,7 @@ def encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
             kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
-            note=note_line, progress=bar,
+            source_frames=source_frames, note=note_line, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
     show(

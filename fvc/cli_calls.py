@@ -69,6 +69,9 @@ def send(
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
     setup_kbps: Annotated[float, typer.Option(help="At which rate the source pictures are sent.")] = 128,
+    most_sources: Annotated[
+        int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
+    ] = 6,
     enrol: Enrol = 3.0,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 10,
     seconds: Seconds = None,
@@ -81,7 +84,8 @@ def send(
         report = run(
             address, video, camera=camera, fps=fps, profile=profile, kbps=kbps, keyframe_interval=keyframe_interval,
             refresh=refresh, audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
-            redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps, timeout=timeout,
+            redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps,
+            most_sources=most_sources, timeout=timeout,
             seconds=seconds, note=note_line, progress=bar,
         )  # fmt: skip
     text = (

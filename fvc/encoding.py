@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +23,8 @@ from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import QUANTIZERS, Quantizer
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
-from fvc.codec.sources import SourceSet, code_canvas, code_pictures
+from fvc.codec.selection import SOURCES
+from fvc.codec.sources import MAX_SOURCES, SourceSet, code_canvas, code_pictures
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
@@ -51,6 +52,7 @@ def encode(
     refresh: int = 0,
     audio_bitrate: int | None = 6000,
     canvas: bool = True,
+    source_frames: int = SOURCES,
     preset: str = DEFAULT,
     note: Note = silent,
     progress: Progress = silent,
@@ -72,6 +74,7 @@ def encode(
             and none is large.
         audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
+        source_frames: how many source pictures, 1 to 8: more cost about 2 kB each and draw better.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
 
@@ -85,6 +88,8 @@ def encode(
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
     plan = plan_for(quantizer, quality, kbps, rate)
+    if not 1 <= source_frames <= MAX_SOURCES:
+        raise UsageError(f"--source-frames {source_frames}: must be 1 to {MAX_SOURCES}")
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
@@ -93,7 +98,7 @@ def encode(
         clip = _track(video, rate, note, progress)
         network = motion_network(preset, kind)
         progress("sources", 0, None)
-        source_set, whole = choose_sources(video, clip, kind, network, preset, canvas)
+        source_set, whole = choose_sources(video, clip, kind, network, preset, canvas, source_frames)
         progress("sources", 1, 1)
         sound = Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
@@ -196,20 +201,29 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 
 def choose_sources(
-    video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool
-) -> tuple[SourceSet, np.ndarray]:
+    video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool,
+    count: int = SOURCES,
+) -> tuple[SourceSet, np.ndarray]:  # fmt: skip
     """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
-    chosen, sup_of = clip.seen.sources(), clip.seen.sup_of()
+    chosen, sup_of = clip.seen.sources(count), clip.seen.sup_of()
     frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=set(chosen))}
     if missing := set(chosen) - set(frames):
         raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
-    coded, pictures = code_pictures([cut(frames[i], clip.crop) for i in chosen], SOURCE_CRF)
-    samples = []
-    for index, picture in zip(chosen, pictures, strict=True):
-        samples.append(make_sample(picture, to_crop(sup_of[index], clip.crop), network).only(kind.parts))
     whole = frames[chosen[0]]
-    coded_whole, size = code_canvas(whole, CANVAS_CRF) if canvas else (None, (0, 0))
-    return SourceSet(kind, model_hash(preset), coded, pictures, tuple(samples), coded_whole, size), whole
+    coded = code_pictures([cut(frames[i], clip.crop) for i in chosen], SOURCE_CRF)
+    landmarks = [to_crop(sup_of[i], clip.crop) for i in chosen]
+    return source_set_of(coded, landmarks, kind, network, preset, whole if canvas else None), whole
+
+
+def source_set_of(
+    coded: tuple[tuple[bytes, ...], tuple[np.ndarray, ...]], landmarks: Sequence[np.ndarray], kind: Profile,
+    network: MotionNetwork | None, preset: str, whole: np.ndarray | None = None,
+) -> SourceSet:  # fmt: skip
+    """Pictures as `code_pictures` gives them, with their landmarks ([33, 2] of the crop) and perhaps a canvas."""
+    data, pictures = coded
+    samples = (make_sample(*pair, network).only(kind.parts) for pair in zip(pictures, landmarks, strict=True))
+    canvas, size = code_canvas(whole, CANVAS_CRF) if whole is not None else (None, (0, 0))
+    return SourceSet(kind, model_hash(preset), data, pictures, tuple(samples), canvas, size)
 
 
 def stream_header(

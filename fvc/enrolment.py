@@ -1,30 +1,62 @@
-"""The first seconds of a call: where the face is, which frames become its source pictures, what the header says."""
+"""Source pictures of a call: from its first seconds, and better ones later, when the face shows something new."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 
-from fvc.capture import Kept
+import numpy as np
+
 from fvc.codec.bitstream import Audio
+from fvc.codec.crop import cut, to_crop
 from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
 from fvc.codec.sample import Profile
+from fvc.codec.selection import SHARP, distances
 from fvc.codec.setup import Setup
-from fvc.codec.survey import survey
-from fvc.codec.tracking import FaceTracker
+from fvc.codec.sources import code_pictures
+from fvc.codec.survey import contrast_of, survey
+from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.video import Frame
-from fvc.encoding import TrackedClip, choose_sources, stream_header
+from fvc.encoding import SOURCE_CRF, TrackedClip, source_set_of, stream_header
 from fvc.files import Note
 
+MOST_SOURCES = 6  # to which a call's source set grows
 _MOST = 1 << 28  # bytes of pixels that are kept
+_LOOK, _JUDGED = 0.5, 30.0  # seconds between looks at the face, and of looks that say what the sources are good for
+_EVERY = 10.0  # seconds between two source sets, at least
+_GAIN = 0.15  # share of the mean distance from the nearest source that a new one must take away
+_LEAST = 0.003  # of the crop's half side that it must take away in any case: 0.4 pixels
+_CANDIDATES = 24  # crops that are kept, 5 MB
+
+Pictures = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # see `code_pictures`
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """The set-up of a call, and what its source pictures were made of.
+
+    Attributes:
+        crops: uint8 [256, 256, 3] each, before coding; landmarks: [33, 2] each, of the crop.
+        kind, network, preset: who made the samples.
+    """
+
+    setup: Setup
+    crops: tuple[np.ndarray, ...]
+    landmarks: tuple[np.ndarray, ...]
+    kind: Profile
+    network: MotionNetwork | None
+    preset: str
 
 
 def enrol(
     name: str, frames: Iterable[Frame], rate: Fraction, seconds: float, kind: Profile, network: MotionNetwork | None,
     preset: str, interval: int, audio: Audio | None, note: Note,
-) -> Setup:  # fmt: skip
+) -> Enrolment:  # fmt: skip
     """Looks at the first seconds of `frames` and makes the set-up of a call. Raises InputError."""
     kept: list[Frame] = []
     for frame in islice(frames, max(round(seconds * rate), 1)):
@@ -33,13 +65,96 @@ def enrol(
             break
     if not kept:
         raise InputError(f"{name}: no frames")
-    first = Kept(name, kept)
     with FaceTracker() as tracker:
         seen = survey(kept, tracker)
     if not len(seen.index):
         raise InputError(f"{name}: no face found in its first {len(kept)} frames")
     if seen.n_faces > 1:
         note(f"{name}: more than one face; following the largest")
-    clip = TrackedClip(seen, rate, seen.crop(*first.size))
-    source_set, _ = choose_sources(first, clip, kind, network, preset, canvas=False)
-    return Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
+    height, width = kept[0].rgb.shape[:2]
+    clip = TrackedClip(seen, rate, seen.crop(width, height))
+    chosen, sup_of, pixels = seen.sources(), seen.sup_of(), {frame.index: frame.rgb for frame in kept}
+    crops = tuple(cut(pixels[index], clip.crop) for index in chosen)
+    landmarks = tuple(to_crop(sup_of[index], clip.crop) for index in chosen)
+    source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)
+    setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
+    return Enrolment(setup, crops, landmarks, kind, network, preset)
+
+
+class Lookout:
+    """Watches a call and adds a source picture where the face is often far from all that the receiver has.
+
+    Every half second a look at the landmarks: how far from the nearest source's (`codec.selection`)? The last half
+    minute of these judges; of the crops that were unlike each other, the one that would take most of the mean distance
+    away joins the set, if that is worth it. Pictures are coded in a thread: `found` never waits for them.
+
+    Args:
+        most: how many pictures the set may have in the end.
+    """
+
+    def __init__(self, first: Enrolment, rate: Fraction, most: int = MOST_SOURCES) -> None:
+        self._now, self._rate, self._most = first, rate, most
+        self._judges: deque[np.ndarray] = deque(maxlen=round(_JUDGED / _LOOK))
+        self._seen: list[tuple[np.ndarray, np.ndarray, float]] = []  # landmarks, crop, contrast
+        self._next_look, self._next_set = 0.0, _EVERY
+        self._pool: ThreadPoolExecutor | None = None
+        self._coding: tuple[Future[Pictures], Enrolment] | None = None
+
+    @property
+    def sources(self) -> int:
+        """How many pictures the newest set has."""
+        return len(self._now.crops)
+
+    def __enter__(self) -> Lookout:
+        self._pool = ThreadPoolExecutor(1, "fvc-lookout")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._pool is not None
+        self._pool.shutdown(cancel_futures=True)
+
+    def see(self, frame: Frame, face: Face | None) -> None:
+        """A frame of the call with the face that the tracker found in it."""
+        seconds = float(frame.index / self._rate)
+        if face is None or seconds < self._next_look or self.sources >= self._most:
+            return
+        self._next_look = seconds + _LOOK
+        crop = self._now.setup.header.crop
+        landmarks = to_crop(face.sup, crop)
+        self._judges.append(landmarks)
+        self._keep(landmarks, cut(frame.rgb, crop), contrast_of(frame.rgb, face))
+        if seconds >= self._next_set and self._coding is None:
+            self._look_for_better(seconds)
+
+    def found(self) -> Setup | None:
+        """A set-up with one more source picture, once it is there."""
+        if self._coding is None or not self._coding[0].done():
+            return None
+        (coded, wanted), self._coding = self._coding, None
+        source_set = source_set_of(coded.result(), wanted.landmarks, wanted.kind, wanted.network, wanted.preset)
+        hashes = {"sources_hash": source_set.sources_hash, "pixels_hash": source_set.pixels_hash}
+        self._now = replace(wanted, setup=Setup(replace(wanted.setup.header, **hashes), source_set))
+        return self._now.setup
+
+    def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
+        """Of too many crops, the one that is most like another goes."""
+        self._seen.append((landmarks, crop, contrast))
+        if len(self._seen) > _CANDIDATES:
+            points = np.array([seen[0] for seen in self._seen])
+            apart = distances(points, points)
+            np.fill_diagonal(apart, np.inf)
+            self._seen.pop(int(apart.min(1).argmin()))
+
+    def _look_for_better(self, seconds: float) -> None:
+        judges, contrast = np.array(self._judges), np.array([seen[2] for seen in self._seen])
+        near = distances(judges, np.array(self._now.landmarks)).min(1)
+        far = distances(judges, np.array([seen[0] for seen in self._seen]))
+        saved = np.maximum(near[:, None] - far, 0).mean(0) * (contrast >= SHARP * np.median(contrast))
+        best = int(saved.argmax())
+        if saved[best] < max(_GAIN * near.mean(), _LEAST):
+            return
+        landmarks, crop, _ = self._seen.pop(best)
+        wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
+        assert self._pool is not None
+        self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
+        self._next_set = seconds + _EVERY

@@ -84,14 +84,15 @@ def live(
         interval = keyframe_frames(5.0, rate)
         if path is not None:
             with closing(file_frames(path, rate)) as first:
-                setup = enrol(label(path), first, rate, enrol_seconds, kind, network, preset, interval, None, note)
+                enrolled = enrol(label(path), first, rate, enrol_seconds, kind, network, preset, interval, None, note)
             frames: Iterator[Frame] = paced(stack.enter_context(closing(file_frames(path, rate, synthetic))), rate)
         else:
             assert camera is not None
             frames = stack.enter_context(closing(camera_frames(camera, rate)))
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
-            setup = enrol(f"camera {camera}", frames, rate, enrol_seconds, kind, network, preset, interval, None, note)
-        header = setup.header
+            name = f"camera {camera}"
+            enrolled = enrol(name, frames, rate, enrol_seconds, kind, network, preset, interval, None, note)
+        setup, header = enrolled.setup, enrolled.setup.header
         decoder = Decoder(header, draw_network(preset, setup.source_set, kind), setup.source_set.samples[0])
         writer = None
         if out is not None:

@@ -16,11 +16,12 @@ from fvc.codec.errors import LinkError, UsageError
 from fvc.codec.sample import Profile
 from fvc.codec.sending import SendingSession
 from fvc.codec.setup import Setup
-from fvc.codec.tracking import FaceTracker
+from fvc.codec.sources import MAX_SOURCES
+from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.transport import Packetizer
 from fvc.codec.video import Frame, label
 from fvc.encoding import Sound, keyframe_frames, parse_fps, plan_for
-from fvc.enrolment import enrol
+from fvc.enrolment import MOST_SOURCES, Lookout, enrol
 from fvc.files import Note, PathLike, Progress, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import motion_network
@@ -39,6 +40,7 @@ class Terms:
         enrol: seconds at the start from which the source pictures are taken.
         redundancy, frames_per_packet: see `codec.transport.Packetizer`.
         setup_bitrate: bits per second for the source pictures.
+        most_sources: how many source pictures the receiver may have in the end; see `fvc.enrolment.Lookout`.
         timeout: seconds without a word from the receiver before it is given up.
         seconds: length of the call; None: until the input ends.
     """
@@ -52,6 +54,7 @@ class Terms:
     redundancy: int = 2
     frames_per_packet: int = 1
     setup_bitrate: float = 128_000
+    most_sources: int = MOST_SOURCES
     timeout: float = 10.0
     seconds: float | None = None
     preset: str = DEFAULT
@@ -62,7 +65,8 @@ def send(
     profile: str = "sup", keyframe_interval: float = 5.0, refresh: int = 0,
     kbps: float | None = None, audio_bitrate: int | None = 6000, enrol_seconds: float = 3.0,
     redundancy: int = 2, frames_per_packet: int = 1,
-    setup_kbps: float = 128, timeout: float = 10, seconds: float | None = None, preset: str = DEFAULT,
+    setup_kbps: float = 128, most_sources: int = MOST_SOURCES, timeout: float = 10, seconds: float | None = None,
+    preset: str = DEFAULT,
     note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Sends a video of a talking face at its speed, or what a camera sees, to `fvc receive` at "host:port".
@@ -77,6 +81,8 @@ def send(
         raise UsageError("send: name a video or a camera")
     if not 0 < enrol_seconds <= 60 or not setup_kbps > 0 or not timeout > 0 or (seconds is not None and seconds <= 0):
         raise UsageError("send: times and rates must be above 0, and the enrolment at most a minute")
+    if not 1 <= most_sources <= MAX_SOURCES:
+        raise UsageError(f"send: --most-sources must be 1 to {MAX_SOURCES}")
     rate, kind = parse_fps(fps), Profile.named(profile)
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
@@ -84,7 +90,7 @@ def send(
     require_shipped(preset)
     terms = Terms(
         rate, kind, interval, refresh, audio_bitrate, enrol_seconds, redundancy, frames_per_packet,
-        1000 * setup_kbps, timeout, seconds, preset,
+        1000 * setup_kbps, most_sources, timeout, seconds, preset,
     )  # fmt: skip
     peer = parse_address(address)
     with UdpPort() as port, ExitStack() as stack:
@@ -93,20 +99,21 @@ def send(
         if video is not None:
             sound = Sound(video, audio_bitrate)
             with closing(file_frames(video, rate)) as first:
-                setup = enrol(
+                enrolled = enrol(
                     label(video), first, rate, terms.enrol, kind, network, preset, interval, sound.audio, note
                 )
-            call.begin(setup, packetizer)
+            call.begin(enrolled.setup, packetizer)
             frames = paced(stack.enter_context(closing(file_frames(video, rate))), rate, call.serve)
         else:
             assert camera is not None
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
             sound, live = Sound(None, None), stack.enter_context(closing(camera_frames(camera, rate, call.serve)))
-            setup = enrol(f"camera {camera}", live, rate, terms.enrol, kind, network, preset, interval, None, note)
-            call.begin(setup, packetizer)
+            enrolled = enrol(f"camera {camera}", live, rate, terms.enrol, kind, network, preset, interval, None, note)
+            call.begin(enrolled.setup, packetizer)
             frames = renumbered(live)
-        with FaceTracker() as tracker:
-            return call.talk(frames, Encoder(setup.header, network, tracker, refresh, plan), sound, progress)
+        encoder = Encoder(enrolled.setup.header, network, None, refresh, plan)
+        with FaceTracker() as tracker, Lookout(enrolled, rate, most_sources) as lookout:
+            return call.talk(frames, tracker, encoder, lookout, sound, progress)
 
 
 def _until_interrupted(frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -147,7 +154,10 @@ class _Call:
                 return
         time.sleep(max(until - time.monotonic(), 0))
 
-    def talk(self, frames: Iterator[Frame], encoder: Encoder, sound: Sound, progress: Progress) -> dict[str, Any]:
+    def talk(
+        self, frames: Iterator[Frame], tracker: FaceTracker, encoder: Encoder, lookout: Lookout, sound: Sound,
+        progress: Progress,
+    ) -> dict[str, Any]:  # fmt: skip
         """Sends all frames with their sound; returns the report."""
         assert self._session is not None
         terms, session = self._terms, self._session
@@ -163,9 +173,11 @@ class _Call:
                 encoder.audio_packets += 1
             if session.take_keyframe_request():
                 encoder.restart()
-            packet = encoder.encode(frame)
+            face = tracker.track(frame.rgb)
+            packet = encoder.encode_tracked(frame, None if face is None else face.sup)
             coded += len(packet.payload)
             self._send(packet)
+            self._extend(lookout, frame, face)
             progress("sending", next_index, None)
             if limit is not None and next_index >= limit:
                 break
@@ -178,6 +190,7 @@ class _Call:
             "frames_left_out": left_out,
             "duration_s": round(elapsed, 3),
             "profile": terms.profile.label,
+            "sources": lookout.sources,
             "motion_kbps": round(coded * 8 * float(terms.fps) / max(next_index, 1) / 1000, 3),
             "wire_kbps": round(session.media.size * 8 / elapsed / 1000, 3),
             "packets": session.media.packets,
@@ -185,6 +198,14 @@ class _Call:
             "setup_packets": session.setups.packets,
             "setup_bytes": session.setups.size,
         }
+
+    def _extend(self, lookout: Lookout, frame: Frame, face: Face | None) -> None:
+        """Better source pictures, when they have been found and the receiver has those before."""
+        assert self._session is not None
+        lookout.see(frame, face)
+        if self._session.ready and (setup := lookout.found()) is not None:
+            self._note(f"sending {lookout.sources} source pictures, {len(bytes(setup))} bytes")
+            self._session.extend(setup)
 
     def _send(self, packet: Packet) -> None:
         assert self._session is not None

@@ -1,0 +1,102 @@
+"""Source pictures of a call: the set grows when the face shows something new, and only then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fvc.codec.sample import Profile
+from fvc.codec.setup import Setup
+from fvc.codec.tracking import SUP, Face, FaceTracker
+from fvc.codec.video import Frame
+from fvc.enrolment import Enrolment, Lookout, enrol
+from fvc.files import silent
+from fvc.models.presets import DEFAULT
+
+RATE = Fraction(4)
+
+
+@pytest.fixture(scope="module")
+def enrolled() -> Enrolment:
+    """A made-up face of 33 landmarks in noise: three nearly equal pictures."""
+    draw = np.random.default_rng(0)
+    frames = [Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), n) for n in range(3)]
+    patch = pytest.MonkeyPatch()
+    patch.setattr(FaceTracker, "track", lambda self, rgb: turned(0.0))
+    try:
+        return enrol("noise", frames, RATE, 1, Profile.SUP, None, DEFAULT, 20, None, silent)
+    finally:
+        patch.undo()
+
+
+def turned(yaw: float) -> Face:
+    """A round face, turned: its front half moves to one side."""
+    landmarks = np.zeros((478, 3), np.float32)
+    angles = np.linspace(0, 2 * np.pi, len(SUP), endpoint=False)
+    radius = np.linspace(20, 60, len(SUP))
+    landmarks[:] = (128, 128, 0)
+    landmarks[list(SUP), 0] = 128 + radius * np.cos(angles) + yaw * (60 - radius)
+    landmarks[list(SUP), 1] = 128 + radius * np.sin(angles)
+    return Face(landmarks)
+
+
+def call(lookout: Lookout, faces: Iterator[float]) -> list[tuple[int, Setup]]:
+    """Shows a face per frame, and waits for what is being coded; (frame, set-up) that were found."""
+    draw, got = np.random.default_rng(1), []
+    for index, yaw in enumerate(faces):
+        lookout.see(Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), index), turned(yaw))
+        while lookout._coding is not None and not lookout._coding[0].done():
+            time.sleep(0.005)
+        if (setup := lookout.found()) is not None:
+            got.append((index, setup))
+    return got
+
+
+def test_a_face_that_stays_gets_no_more_pictures(enrolled: Enrolment) -> None:
+    with Lookout(enrolled, RATE) as lookout:
+        assert not call(lookout, iter([0.0] * 200))
+        assert lookout.sources == 3
+        assert len(lookout._seen) <= 24
+
+
+def test_a_face_that_turns_gets_one_that_the_receiver_can_use(enrolled: Enrolment) -> None:
+    with Lookout(enrolled, RATE, most=4) as lookout:
+        got = call(lookout, iter([0.0] * 40 + [0.8] * 80))
+        assert lookout.sources == 4
+    ((index, setup),) = got
+    assert index >= 40
+    assert bytes(Setup.parse(bytes(setup))) == bytes(setup)
+    first = enrolled.setup
+    changed = {"sources_hash": setup.header.sources_hash, "pixels_hash": setup.header.pixels_hash}
+    assert replace(first.header, **changed) == setup.header != first.header
+    assert len(setup.source_set.pictures) == 4
+    assert np.abs(np.array(setup.source_set.pictures[:3], int) - np.array(first.source_set.pictures)).mean() < 3
+    wanted = np.array(turned(0.8).sup)
+    crop = setup.header.crop
+    newest = (setup.source_set.samples[3].parts["sup"] + 1) * crop.side / 2 + [crop.x, crop.y]
+    assert np.abs(newest - wanted).max() < 0.1
+
+
+def test_sets_are_some_time_apart_and_end(enrolled: Enrolment) -> None:
+    with Lookout(enrolled, RATE, most=5) as lookout:
+        got = call(lookout, (0.2 * (n // 40) for n in range(400)))
+    assert [len(setup.source_set.pictures) for _, setup in got] == [4, 5]
+    assert got[1][0] - got[0][0] >= 40
+
+
+def test_the_sample_turns(clip: Path) -> None:
+    """The test clip's own head, from a second in which it hardly moves."""
+    from fvc.capture import file_frames
+
+    frames = list(file_frames(clip, RATE))
+    with pytest.raises(Exception, match="no frames"):
+        enrol("nothing", iter(()), RATE, 1, Profile.SUP, None, DEFAULT, 20, None, silent)
+    first = enrol("clip", iter(frames), RATE, 0.5, Profile.SUP, None, DEFAULT, 20, None, silent)
+    assert len(first.crops) == len(first.landmarks) == 3
+    assert bytes(Setup.parse(bytes(first.setup))) == bytes(first.setup)
