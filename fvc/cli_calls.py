@@ -99,6 +99,9 @@ def receive(
     port: Annotated[str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write.")] = None,
     show: Show = False,
+    virtual_camera: Annotated[
+        bool, typer.Option("--virtual-camera", help="Be a camera for other programs (needs fvc[camera]).")
+    ] = False,
     delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
@@ -112,7 +115,8 @@ def receive(
         raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
     with Bar() as bar:
         report = run(
-            int(number), out, host=host, show=show, delay=delay_ms / 1000, timeout=timeout, wait=wait,
+            int(number), out, host=host, show=show, camera=virtual_camera,
+            delay=delay_ms / 1000, timeout=timeout, wait=wait,
             note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
         )  # fmt: skip
     text = (

@@ -132,8 +132,9 @@ class Lookout:
             return None
         (coded, wanted), self._coding = self._coding, None
         source_set = source_set_of(coded.result(), wanted.landmarks, wanted.kind, wanted.network, wanted.preset)
-        hashes = {"sources_hash": source_set.sources_hash, "pixels_hash": source_set.pixels_hash}
-        self._now = replace(wanted, setup=Setup(replace(wanted.setup.header, **hashes), source_set))
+        names, pixels = source_set.sources_hash, source_set.pixels_hash
+        header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
+        self._now = replace(wanted, setup=Setup(header, source_set))
         return self._now.setup
 
     def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:

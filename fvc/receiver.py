@@ -25,7 +25,7 @@ from fvc.files import Note, PathLike, Progress, file_path, silent
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of
 from fvc.network import Address, UdpPort
-from fvc.window import Window
+from fvc.window import VirtualCamera, Window
 
 _TICK = 0.02  # seconds between looks at the clock when no frame is due
 _LATEST = 1000  # milliseconds that are told apart
@@ -33,13 +33,14 @@ _NOBODY: Address = ("", 0)
 
 
 def receive(
-    port: int, out: PathLike | None = None, *, host: str = "", show: bool = False, delay: float = 0.2,
-    timeout: float = 10, wait: float = 600, note: Note = silent, progress: Progress = silent,
+    port: int, out: PathLike | None = None, *, host: str = "", show: bool = False, camera: bool = False,
+    delay: float = 0.2, timeout: float = 10, wait: float = 600, note: Note = silent, progress: Progress = silent,
     listening: Callable[[int], None] = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Takes one call on a UDP port: writes it as MP4 to `out`, shows it in a window, or both.
+    """Takes one call on a UDP port: writes it as MP4 to `out`, shows it in a window or as a camera, or all of these.
 
     Args:
+        camera: other programs see the call as a virtual camera (needs pyvirtualcam and its driver).
         host: the local address to listen on; empty: all.
         delay: seconds that packets may be late: the jitter buffer.
         timeout: seconds of silence after which the call is over; wait: seconds to wait for one.
@@ -51,8 +52,8 @@ def receive(
     Raises:
         FvcError: see `fvc.codec.errors`; LinkError where no call comes. Nothing is left at `out` then.
     """
-    if out is None and not show:
-        raise UsageError("receive: say --out FILE, --show or both")
+    if out is None and not show and not camera:
+        raise UsageError("receive: say --out FILE, --show, --virtual-camera, or several of them")
     if not 0 <= delay <= 10 or not timeout > 0 or not wait > 0:
         raise UsageError("receive: the delay must be 0 to 10 s, the timeouts above 0")
     target = file_path(out) if out is not None else None
@@ -69,6 +70,10 @@ def receive(
                 origin = str(_origin(header))
                 writer = VideoWriter(target, SIDE, SIDE, header.fps, rate, metadata={"comment": origin})
                 sinks.append(_FileSink(stack.enter_context(writer), header).take)
+            if camera:
+                device = stack.enter_context(VirtualCamera(header.fps))
+                note(f"the call is seen on {device.device}")
+                sinks.append(device.show)
 
         try:
             for shot in loop.shots(begin):

@@ -1,14 +1,17 @@
-"""A window on the screen, of OpenCV."""
+"""Where a call is seen: a window on the screen (OpenCV), or a camera that other programs can choose (pyvirtualcam)."""
 
 from __future__ import annotations
 
 import os
 import sys
+from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
 
-from fvc.codec.errors import OutputError
+from fvc.codec.crop import SIDE
+from fvc.codec.errors import FvcError, OutputError
 from fvc.codec.receiving import Shot
 
 
@@ -45,3 +48,37 @@ class Window:
     def show(self, shot: Shot) -> None:
         """Shows a frame of a call; there is no loudspeaker."""
         self.draw(shot.rgb)
+
+
+class VirtualCamera:
+    """A camera of 256x256 pixels for other programs: v4l2loopback on Linux, OBS or Unity Capture elsewhere.
+
+    Raises:
+        FvcError: pyvirtualcam is not installed. OutputError: there is no such camera on this machine.
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        try:
+            import pyvirtualcam
+        except ModuleNotFoundError:
+            raise FvcError("pyvirtualcam is not installed; pip install 'fvc[camera]'") from None
+        try:
+            self._camera: Any = pyvirtualcam.Camera(width=SIDE, height=SIDE, fps=float(fps))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines() or ["none found"]
+            raise OutputError(f"no virtual camera: {reason[0]}") from None
+
+    @property
+    def device(self) -> str:
+        """What other programs call it."""
+        return str(self._camera.device)
+
+    def __enter__(self) -> VirtualCamera:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._camera.close()
+
+    def show(self, shot: Shot) -> None:
+        """Shows a frame of a call, at once: the receiver keeps time."""
+        self._camera.send(shot.rgb)

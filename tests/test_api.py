@@ -128,6 +128,21 @@ class TestRoundTrip:
         with pytest.raises(SourcesError, match="no-canvas"):
             fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs", canvas="full")
 
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_source_frames(self, count: int, faces: list[np.ndarray], tmp_path: Path) -> None:
+        clip = write_clip(tmp_path / "in.mp4", faces)
+        report = fvc.encode(clip, tmp_path / "x.fvc", fps=5, canvas=False, source_frames=count)
+        assert len(report["source_pictures_bytes"]) == count
+        assert fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs")["frames"] == len(faces)
+
+    def test_pictures_of_noise(self, faces: list[np.ndarray], tmp_path: Path) -> None:
+        """No setting of the encoder makes their first picture small, and that is no fault."""
+        draw = np.random.default_rng(0)
+        noisy = [np.clip(face + draw.normal(0, 60, face.shape), 0, 255).astype(np.uint8) for face in faces[:3]]
+        clip = write_clip(tmp_path / "in.mp4", noisy)
+        report = fvc.encode(clip, tmp_path / "x.fvc", fps=5, canvas=False)
+        assert min(report["source_pictures_bytes"]) > 100
+
 
 class TestFaces:
     def test_face_lost(self, faces: list[np.ndarray], notes: list[str], tmp_path: Path) -> None:

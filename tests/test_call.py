@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -19,7 +21,7 @@ from conftest import Encoded
 
 from fvc.capture import paced
 from fvc.codec.bitstream import Kind, Packet
-from fvc.codec.errors import LinkError, StreamError, UsageError
+from fvc.codec.errors import FvcError, LinkError, OutputError, StreamError, UsageError
 from fvc.codec.playout import PlayoutClock
 from fvc.codec.receiving import ReceivingSession, RtpStatistics, Shot
 from fvc.codec.rtp import App, Bye, Pli, Rtp, is_control, parse_control
@@ -34,6 +36,7 @@ from fvc.evaluation.channel import Channel, Link
 from fvc.network import parse_address
 from fvc.receiver import receive
 from fvc.sender import send
+from fvc.window import VirtualCamera
 
 
 class TestRtp:
@@ -451,6 +454,42 @@ def test_a_call_over_loopback(clip: Path, tmp_path: Path) -> None:
         assert seconds == pytest.approx(report["frames"] / 10, abs=0.1)
 
 
+class FakeCamera(ModuleType):
+    """As pyvirtualcam; keeps what it is sent."""
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__("pyvirtualcam")
+        self.fault, self.sent, self.is_open, self.device = fault, list[np.ndarray](), False, "/dev/video9"
+
+    def Camera(self, width: int, height: int, fps: float) -> FakeCamera:  # noqa: N802 (its name there)
+        if self.fault:
+            raise RuntimeError(self.fault)
+        self.size, self.fps, self.is_open = (width, height), fps, True
+        return self
+
+    def send(self, rgb: np.ndarray) -> None:
+        self.sent.append(rgb)
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def test_a_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, picture = FakeCamera(), np.zeros((256, 256, 3), np.uint8)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", fake)
+    with VirtualCamera(Fraction(15)) as camera:
+        assert fake.is_open
+        camera.show(Shot(0, picture, [], 0.0))
+    assert (fake.size, fake.fps, fake.is_open, camera.device) == ((256, 256), 15.0, False, "/dev/video9")
+    assert fake.sent[0] is picture
+    fake.fault = "v4l2loopback: no device\nand more lines"
+    with pytest.raises(OutputError, match=r"^no virtual camera: v4l2loopback: no device$"):
+        VirtualCamera(Fraction(15))
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    with pytest.raises(FvcError, match=r"pip install 'fvc\[camera\]'"):
+        VirtualCamera(Fraction(15))
+
+
 def test_nobody_answers(clip: Path) -> None:
     with pytest.raises(LinkError, match=r"127\.0\.0\.1:9: no answer within 0\.3 s"):
         send("127.0.0.1:9", clip, profile="sup", enrol_seconds=0.3, timeout=0.3)
@@ -472,6 +511,7 @@ def test_no_call_comes(tmp_path: Path) -> None:
         lambda: send("127.0.0.1:9", "x.mp4", camera=1),
         lambda: send("127.0.0.1:9", "x.mp4", redundancy=9),
         lambda: send("127.0.0.1:9", "x.mp4", enrol_seconds=0),
+        lambda: send("127.0.0.1:9", "x.mp4", most_sources=9),
     ],
 )
 def test_absurd_arguments(call: Callable[[], object]) -> None:

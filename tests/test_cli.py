@@ -118,6 +118,7 @@ class TestEncodeRefuses:
             *[("--profile", value) for value in ("nonsense", "", "SUP")],
             *[("--audio-bitrate", value) for value in ("1k", "0", "nan", "inf", "-6k", "abc", "k", "1e12")],
             *[("--keyframe-interval", value) for value in ("nan", "inf", "-1", "1e9")],
+            *[("--source-frames", value) for value in ("0", "9", "-1")],
         ],
     )
     def test_options(self, options: tuple[str, str], box: Path, run: Run) -> None:
