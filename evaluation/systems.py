@@ -19,6 +19,7 @@ from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import Profile
+from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, stream_header
@@ -117,13 +118,16 @@ class Call:
 
     clip: Clip
     system: System
+    source_frames: int = SOURCES
     sources: SourceSet = field(init=False)
 
     def __post_init__(self) -> None:
         clip, system = self.clip, self.system
         network = _motion(system.weights) if system.profile.is_learned else None
         tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
-        self.sources, _ = choose_sources(clip.video, tracked, system.profile, network, system.weights, canvas=False)
+        self.sources, _ = choose_sources(
+            clip.video, tracked, system.profile, network, system.weights, canvas=False, count=self.source_frames
+        )
         self._sup = clip.seen.sup_of()
         header = stream_header(self.sources, tracked, round(KEYFRAME_SECONDS * clip.rate))
         self._writer = StreamWriter(BytesIO(), header)
