@@ -39,6 +39,7 @@ from fvc.codec.errors import FvcError
 from fvc.codec.output import VideoWriter
 from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import VideoReader, label, reason
@@ -95,8 +96,8 @@ class Stage:
 
 
 def bench(
-    video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", quick: bool = False, note: Note = silent,
-    progress: Progress = silent,
+    video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", source_frames: int = SOURCES,
+    quick: bool = False, note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Measures everything; a minute, or a quarter of that with `quick`, on an idle machine. Raises FvcError."""
     path, rate, kind = Path(sample_clip() if video is None else video), parse_fps(fps), Profile.named(profile)
@@ -109,7 +110,7 @@ def bench(
     with TemporaryDirectory() as name:
         folder = Path(name)
         step("both ends")
-        report = {"machine": _machine(), "clip": label(path), **_both_ends(path, rate, kind, folder)}
+        report = {"machine": _machine(), "clip": label(path), **_both_ends(path, rate, kind, source_frames, folder)}
         step("start-up")
         report["startup_s"] = min(_start_up(folder) for _ in range(2 if quick else 3))
         step("stages")
@@ -191,15 +192,16 @@ def first(stage, done, total):
 api.decode(*sys.argv[1:], progress=first)"""
 
 
-def _both_ends(path: Path, rate: Fraction, kind: Profile, folder: Path) -> dict[str, Any]:
+def _both_ends(path: Path, rate: Fraction, kind: Profile, source_frames: int, folder: Path) -> dict[str, Any]:
     stream, out = str(folder / "talk.fvc"), str(folder / "talk.mp4")
-    calls: dict[str, tuple[list[str], dict[str, str]]] = {
-        "encode": ([str(path), stream], {"fps": str(rate), "profile": kind.label}),
+    named = {"fps": str(rate), "profile": kind.label, "source_frames": source_frames}
+    calls: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "encode": ([str(path), stream], named),
         "decode": ([stream, str(folder / "talk.fvs"), out], {}),
     }
     report: dict[str, Any] = {}
-    for name, (given, named) in calls.items():
-        start, text, usage = _child(_BOTH, name, json.dumps(given), json.dumps(named))
+    for name, given in calls.items():
+        start, text, usage = _child(_BOTH, name, *map(json.dumps, given))
         seconds = time.monotonic() - start
         said, marks = json.loads(text)
         each = sum((ticks[-1] - ticks[0]) / max(len(ticks) - 1, 1) for stage, ticks in marks.items() if stage != _ONCE)

@@ -130,6 +130,7 @@ def bench(
     video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A face clip. Default: the sample.")] = None,
     fps: Fps = "15",
     profile: Profile = "sup",
+    source_frames: Annotated[int, typer.Option(help="How many source pictures, 1 to 8.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -138,5 +139,7 @@ def bench(
     from fvc.evaluation.bench import lines
 
     with Bar() as bar:
-        report = run(video, fps=fps, profile=profile, quick=quick, note=note_line, progress=bar)
+        report = run(
+            video, fps=fps, profile=profile, source_frames=source_frames, quick=quick, note=note_line, progress=bar
+        )
     show_report(report, as_json, lines(report))
