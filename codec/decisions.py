@@ -57,7 +57,7 @@ def unpack_influence(data: bytes) -> np.ndarray:
 
 @cache
 def _influence(part: str, step: float) -> tuple[np.ndarray, list[float]]:
-    """float64 [n, n] in coding order, square pixels of the drawn face for a product of two errors in steps; diagonal."""
+    """[n, n] in coding order: square pixels of the drawn face for a product of two errors in steps; diagonal."""
     order = coding_order(part)
     if part == "sup":
         matrix = unpack_influence(Path(__file__).with_name("influence.bin").read_bytes())

@@ -42,7 +42,7 @@ from fvc.codec.sources import SourceSet
 from fvc.codec.video import Frame
 from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, keyframe_frames, plan_for, stream_header
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened
+from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.metrics import Metrics
 from fvc.models.presets import DEFAULT
 
@@ -158,8 +158,7 @@ def main() -> None:
     rows, chosen = list[dict[str, Any]](), points(args.quality, args.kbps)
     metrics, cache = Metrics(args.metric_weights, every=3, instruments=False), Cache(args.cache)
     metrics.networks.load()
-    files = find_clips(args.folder.parent, args.folder.name)
-    for file in files[:: max(len(files) // args.limit, 1)][: args.limit] if args.limit else files:
+    for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):
         try:
             with opened(file, FPS, cache) as clip:
                 rows += measure(clip, chosen, metrics, round(args.seconds * FPS), args.every)

@@ -33,7 +33,7 @@ from fvc.codec.sources import SourceSet, code_pictures
 from fvc.codec.still import decode_still, encode_still
 from fvc.decoding import draw_network
 from fvc.encoding import SOURCE_CRF, TrackedClip, stream_header
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened
+from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.networks import Networks
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import model_hash
@@ -102,13 +102,13 @@ def main() -> None:
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--way", nargs="+", default=["40kB", "fvc", "first"], help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=8, help="drawn of each clip; default: %(default)s")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--limit", type=int, help="only so many clips, evenly spaced over the folder")
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     networks, cache, rows = Networks(args.metric_weights, instruments=False), Cache(args.cache), list[dict[str, Any]]()
     networks.load()
-    for file in find_clips(args.folder.parent, args.folder.name, args.limit):
+    for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):
         try:
             with opened(file, _FPS, cache) as clip:
                 rows.append({"clip": clip.name, "ways": measure(clip, args.way, args.frames, networks)})
