@@ -24,7 +24,7 @@ from fvc.codec.crop import SIDE
 from fvc.codec.errors import StreamError
 from fvc.codec.quantizer import Quantizer, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
-from fvc.codec.still import MAX_BYTES, MAX_PIXELS, decode_series, decode_still, encode_series, encode_still
+from fvc.codec.still import MAX_BYTES, MAX_PIXELS, MOST_OFFSET, decode_series, decode_still, encode_series, encode_still
 
 MAGIC = b"\xabFVS"
 VERSION = 2  # of source sets
@@ -181,13 +181,14 @@ def code_pictures(
 ) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
     """Codes crops; returns the AV1 data and what the receiver will see.
 
-    The first is made coarser, down to AV1's coarsest, until it has at most `first_bytes`: a call begins with it.
+    The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone as far as AV1's encoder
+    allows, then all of them.
     """
-    coded: list[bytes] = []
-    for first in (0, 20, 40, 60, 90, 120):
-        coded = encode_series(pictures, crf, first)
+    for coarser, first in (*((crf, first) for first in (0, 20, 40)), *((n, MOST_OFFSET) for n in range(crf, 60, 4))):
+        coded = encode_series(pictures[:1], coarser, first)
         if len(coded[0]) <= first_bytes:
             break
+    coded = encode_series(pictures, coarser, first)
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
 
 
