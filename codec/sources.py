@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -181,13 +182,15 @@ def code_pictures(
 ) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
     """Codes crops; returns the AV1 data and what the receiver will see.
 
-    The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone as far as AV1's encoder
-    allows, then all of them.
+    The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone, as far as AV1's
+    encoder allows, then all of them.
     """
-    for coarser, first in (*((crf, first) for first in (0, 20, 40)), *((n, MOST_OFFSET) for n in range(crf, 60, 4))):
-        coded = encode_series(pictures[:1], coarser, first)
-        if len(coded[0]) <= first_bytes:
-            break
+
+    def fits(way: tuple[int, int]) -> bool:
+        return len(encode_series(pictures[:1], *way)[0]) <= first_bytes
+
+    ways = [*((crf, first) for first in range(0, MOST_OFFSET, 5)), *((n, MOST_OFFSET) for n in range(crf, 60, 2))]
+    coarser, first = ways[bisect_left(ways, True, 0, len(ways) - 1, key=fits)]
     coded = encode_series(pictures, coarser, first)
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
 
