@@ -7,6 +7,7 @@ frame is so far. Where the last value itself has been the better prediction late
 predicted from the mean face and the components before.
 
 `code` runs the same for encoder and decoder: a RangeWriter codes the given value, a RangeReader returns the coded one.
+`finer` then says, finer than a step, what a receiver draws (`codec.refinement`); nothing is predicted from that.
 
 Sizes: integers have at most 16 bits, weights are below 8, parts have at most 66 components. So predictions stay below
 66 * 8 * (1 + 1 + 1) * 2^16 steps, 2^39 in 1/4096; with the eight bits that running means have more, below 2^48.
@@ -20,6 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fvc.codec import refinement
 from fvc.codec.errors import StreamError
 from fvc.codec.priors import FINE, OCTAVE, PartPriors, load
 from fvc.codec.quantizer import PAPER
@@ -60,6 +62,10 @@ class MotionState:
             for name, part in self._parts.items()
         }
 
+    def finer(self) -> dict[str, np.ndarray]:
+        """Part -> int64 [n] in 1/4096 of a step: the values to be drawn of the frame that was coded last."""
+        return {name: part.finer() for name, part in self._parts.items()}
+
     def copy(self) -> MotionState:
         """Another state that is equal so far: for coding a frame on trial."""
         twin = copy(self)  # arrays are replaced, never changed, so that parts can share them
@@ -96,6 +102,7 @@ class _PartState:
         self._order = priors.order.tolist()
         self._frames = 0  # since the keyframe
         self._last = self._change = self._usual = self._error = self._hold_error = self._quick = self._start
+        self._predictions: np.ndarray | None = None  # of `_last`; None after a keyframe
 
     def code(self, coder: Coder, given: list[int] | None, key: bool) -> list[int]:
         """See `MotionState.code`."""
@@ -106,15 +113,25 @@ class _PartState:
             out[place] = value
         return out
 
+    def finer(self) -> np.ndarray:
+        """See `MotionState.finer`."""
+        values = self._last << FINE
+        if self._name == refinement.PART and self._predictions is not None:
+            values = refinement.refine(self._last, self._predictions, self._top)
+        out = np.empty_like(values)
+        out[self._order] = values
+        return out
+
     def _code_key(self, coder: Coder, given: list[int] | None) -> np.ndarray:
         expected = self._key_error.tolist()
         constant = int(self._priors.mix[0]) - 128
         spreads = [constant + log2(error) - _ONE for error in expected]
         origin = self._mean_face
         hold = [False] * len(origin)
-        self._last = self._run(
+        self._last, _ = self._run(
             coder, given, origin, origin << FINE, self._key, hold, expected, spreads, int(self._priors.mix[4])
         )
+        self._predictions = None
         self._change = np.zeros_like(self._last)
         self._usual = self._last << _MEAN
         self._error, self._hold_error, self._quick = self._start, 2 * self._start, self._start
@@ -131,7 +148,9 @@ class _PartState:
         usual, exponent = expected.tolist(), int(priors.mix[1])
         own = [exponent * (log2(error) - self._fine) for error in usual]
         spreads = [c + (e + lively >> 6) + self._fine - _ONE for c, e in zip(priors.spread.tolist(), own, strict=True)]
-        values = self._run(coder, given, last, learned, self._now, hold.tolist(), usual, spreads, int(priors.mix[3]))
+        values, self._predictions = self._run(
+            coder, given, last, learned, self._now, hold.tolist(), usual, spreads, int(priors.mix[3])
+        )
         self._usual = self._usual + (5 * apart >> 5)
         self._change, self._last = values - last, values
         error = np.abs((values << FINE) - np.clip(learned, 0, self._top << FINE))
@@ -146,9 +165,12 @@ class _PartState:
     def _run(
         self, coder: Coder, given: list[int] | None, origin: np.ndarray, learned: np.ndarray, weights: np.ndarray,
         hold: list[bool], expected: list[int], spreads: list[int], exponent: int,
-    ) -> np.ndarray:  # fmt: skip
-        """Codes all components. Adds to the predictions `learned` what each change from `origin` says of the rest."""
-        name, top, values = self._name, self._top, []
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Codes all components; returns values and predictions (1/4096 of a step).
+
+        Adds to the predictions `learned` what each change from `origin` says of the rest.
+        """
+        name, top, values, predictions = self._name, self._top, [], []
         usual = actual = 4 * sum(expected) // len(expected)  # a prior: the frame is as lively as expected
         for i, (start, error) in enumerate(zip(origin.tolist(), expected, strict=True)):
             prediction = start << FINE if hold[i] else min(max(int(learned[i]), 0), top << FINE)
@@ -161,4 +183,5 @@ class _PartState:
             actual += abs((value << FINE) - prediction)
             usual += error
             values.append(value)
-        return np.array(values, np.int64)
+            predictions.append(prediction)
+        return np.array(values, np.int64), np.array(predictions, np.int64)

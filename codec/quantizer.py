@@ -47,7 +47,7 @@ class Quantizer:
         return np.rint(self.steps(values)).astype(np.int32)
 
     def dequantize(self, integers: np.ndarray) -> np.ndarray:
-        """int [...] -> float32 [...]."""
+        """int [...], or fractions of a step, -> float32 [...]."""
         return (np.asarray(integers, np.float64) * ((self.high - self.low) / self.top) + self.low).astype(np.float32)
 
 
@@ -58,9 +58,9 @@ PAPER: dict[str, Quantizer] = {
     "expr": Quantizer(9, 0.0, 1.0),
 }
 # What `fvc encode` uses: steps that the generator's output does not tell from finer ones (training/LOG.md). The
-# landmarks keep their pixel: deciding which integers to send (`codec.decisions`) saves more than a coarser step.
+# landmarks' is a pixel and a half: `codec.decisions` sees to it that their errors contradict each other.
 DEFAULT: dict[str, Quantizer] = {
-    "sup": Quantizer(8, -1.0, 1.0),
+    "sup": Quantizer(8, -1.5, 1.5),
     "unsup": Quantizer(9, -1.0, 1.0),
     "jac": Quantizer(12, -15.0, 15.0),
     "expr": Quantizer(6, 0.0, 1.0),

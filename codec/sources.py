@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from fvc.codec.crop import SIDE
 from fvc.codec.errors import StreamError
 from fvc.codec.quantizer import Quantizer, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
-from fvc.codec.still import MAX_BYTES, MAX_PIXELS, decode_series, decode_still, encode_series, encode_still
+from fvc.codec.still import MAX_BYTES, MAX_PIXELS, MOST_OFFSET, decode_series, decode_still, encode_series, encode_still
 
 MAGIC = b"\xabFVS"
 VERSION = 2  # of source sets
@@ -38,8 +39,6 @@ QUANTIZERS = {
 }
 _DIGEST = 16  # bytes of a section's SHA-256 in the head
 _FIRST_BYTES = 2600  # of the first picture: with head, sample and stream header 2.9 kB, 2.9 s at 8 kbit/s
-_MAX_CRF = 63  # of AV1
-_COARSER = ((0, 0), (0, 20), (0, 40), (0, 63), (8, 63), (16, 63), (33, 63))  # crf, steps of 255 of the first beyond it
 _CANVAS_SIDE = 480
 
 
@@ -183,13 +182,16 @@ def code_pictures(
 ) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
     """Codes crops; returns the AV1 data and what the receiver will see.
 
-    The first is made coarser, then all are, until it has at most `first_bytes`, if that can be: a call begins with it.
+    The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone, as far as AV1's
+    encoder allows, then all of them.
     """
-    coded: list[bytes] = []
-    for coarser, first in _COARSER:
-        coded = encode_series(pictures, min(crf + coarser, _MAX_CRF), first)
-        if len(coded[0]) <= first_bytes:
-            break
+
+    def fits(way: tuple[int, int]) -> bool:
+        return len(encode_series(pictures[:1], *way)[0]) <= first_bytes
+
+    ways = [*((crf, first) for first in range(0, MOST_OFFSET, 5)), *((n, MOST_OFFSET) for n in range(crf, 60, 2))]
+    coarser, first = ways[bisect_left(ways, True, 0, len(ways) - 1, key=fits)]
+    coded = encode_series(pictures, coarser, first)
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
 
 

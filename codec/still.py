@@ -21,6 +21,7 @@ from fvc.codec.scheduling import leave_real_time
 os.environ.setdefault("SVT_LOG", "0")  # the encoder would print its settings
 MAX_PIXELS = 1 << 22
 MAX_BYTES = 1 << 20
+MOST_OFFSET = 63  # steps of AV1's 255 by which SVT-AV1 makes one picture coarser than the others
 _FRAME_HEADERS = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME
 
 
@@ -30,8 +31,7 @@ def encode_still(rgb: np.ndarray, crf: int) -> bytes:
 
 
 def encode_series(pictures: Sequence[np.ndarray], crf: int, first: int = 0) -> list[bytes]:
-    """Pictures as above, all of one size -> the OBUs of each; `first` steps (-64 to 63) of AV1's 255 make
-    the first coarser."""
+    """Pictures as above, all of one size -> the OBUs of each; `first` (0 to MOST_OFFSET) makes the first coarser."""
     fixed = "rc=0:enable-tf=0:scd=0:keyint=-1:lookahead=0:pred-struct=1"
     offsets = f"use-fixed-qindex-offsets=1:key-frame-qindex-offset={first}:key-frame-chroma-qindex-offset={first}"
     return _encode(pictures, "2", crf, f"lp=1:tune=0:{fixed}:{offsets}")

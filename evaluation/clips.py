@@ -61,6 +61,11 @@ def find_clips(data: Path, split: str, limit: int | None = None) -> list[ClipFil
     return [ClipFile(path, marks.get(path.name)) for path in paths[:limit]]
 
 
+def spaced(files: list[ClipFile], limit: int | None) -> list[ClipFile]:
+    """At most `limit` of them, evenly spaced; None: all."""
+    return files[:: max(len(files) // limit, 1)][:limit] if limit else files
+
+
 @dataclass(frozen=True)
 class Clip:
     """A clip that was looked at once.

@@ -61,6 +61,7 @@ class Metrics:
     Args:
         weights: a folder of networks (see `networks`); None: only what needs none.
         every: LPIPS, SSIM and the networks look at every n-th frame; everything else at all frames.
+        instruments: whether networks other than LPIPS are asked.
 
     Attributes:
         missing: metric -> why it cannot be had here.
@@ -70,11 +71,11 @@ class Metrics:
         InputError: `weights` is no folder. FvcError: a network in it is damaged (on first use).
     """
 
-    def __init__(self, weights: Path | None, every: int = 1) -> None:
+    def __init__(self, weights: Path | None, every: int = 1, instruments: bool = True) -> None:
         if every < 1:
             raise ValueError(f"every={every}")
         self.every = every
-        self.networks = Networks(weights)
+        self.networks = Networks(weights, instruments)
         self.missing = dict(self.networks.missing)
         if importlib.util.find_spec("skimage") is None:
             self.missing["ssim"] = "scikit-image is not installed; pip install 'fvc[measure]'"

@@ -84,6 +84,7 @@ class Networks:
 
     Args:
         folder: holds `lpips_squeeze`, `mobilefacenet_y1` ...; None: no networks.
+        instruments: whether others than LPIPS are wanted.
 
     Attributes:
         missing: metric -> why it cannot be had.
@@ -92,7 +93,7 @@ class Networks:
         InputError: `folder` is no folder.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, instruments: bool = True) -> None:
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder}: no such folder of networks")
         self._folder = folder
@@ -102,10 +103,11 @@ class Networks:
             self.missing["lpips"] = self._why("lpips_squeeze")
         self.instruments: list[Any] = []
         for kind in (Identity, CasiaIdentity, Landmarker, ActionUnits):
-            if self._has(kind.network):
+            if instruments and self._has(kind.network):
                 self.instruments.append(kind(self._folder / kind.network))  # type: ignore[operator]
             else:
-                self.missing.update(dict.fromkeys(kind.metrics, self._why(kind.network)))
+                why = self._why(kind.network) if instruments else "not asked for"
+                self.missing.update(dict.fromkeys(kind.metrics, why))
 
     def load(self) -> None:
         """Loads all networks now. Raises FvcError where one is damaged."""

@@ -34,7 +34,7 @@ from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
-SOURCE_CRF, CANVAS_CRF = 30, 36
+SOURCE_CRF, CANVAS_CRF = 22, 36
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
@@ -67,7 +67,7 @@ def encode(
         fps: frames per second of the stream, 0.1 to 240.
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
         quantizer: "default", or "paper": that of Oquab et al., and the nearest integers, whatever they cost.
-        quality: constant quality, 0 (smallest) to 100 (best); None: 62.
+        quality: constant quality, 0 (smallest) to 100 (best); None: 67.
         kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
         refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: so many packets carry one each,

@@ -372,17 +372,41 @@ class Part:
         return [q for _, q in sorted(zip(self.p["order"], self.last, strict=True))]
 
 
+REFINE_BYTES = (Path(__file__).parent.parent / "codec" / "refine.bin").read_bytes()  # A.3
+REFINE = [int.from_bytes(REFINE_BYTES[at : at + 2], "big", signed=True) for at in range(0, len(REFINE_BYTES), 2)]
+
+
+def finer(part: Part, is_key: bool) -> list[int]:  # 8.2, of the frame that was decoded last; in row-major order
+    n, out = part.n, [0] * part.n
+    q = [step["q"] for step in part.trace]
+    apart = [step["prediction"] - step["q"] * 4096 for step in part.trace]
+    near = [a if abs(a) <= 2048 else 0 for a in apart]
+    far = [0 if abs(a) <= 2048 else 1 if a > 0 else -1 for a in apart]
+    for i in range(n):
+        offset = 0
+        if part.name == "sup" and not is_key:
+            fractions, signs = REFINE[i * n : (i + 1) * n], REFINE[(n + i) * n : (n + i + 1) * n]
+            offset = (sum(w * x for w, x in zip(fractions, near, strict=True)) >> 12) + sum(
+                w * x for w, x in zip(signs, far, strict=True)
+            )
+        moved = min(max(offset, -4096), 4096)
+        out[part.p["order"][i]] = min(max(q[i] * 4096 + moved, 0), part.top * 4096)
+    return out
+
+
 class Motion:
     """The parts of a stream."""
 
     def __init__(self, header: dict[str, Any]) -> None:
         self.parts = [Part(name, header["quantizers"][name]["bits"]) for name in PARTS[header["profile"]]]
         self.decoder = RangeDecoder(b"")  # of the last coded frame
+        self.finer: dict[str, list[int]] = {}  # of the same frame
 
     def key(self, coded: bytes) -> dict[str, list[int]]:
         self.decoder = RangeDecoder(coded)
         for part in self.parts:
             part.key(self.decoder)
+        self.finer = {part.name: finer(part, True) for part in self.parts}
         return {part.name: part.integers() for part in self.parts}
 
     def restart(self) -> None:  # 4.4, with slice 0
@@ -393,6 +417,7 @@ class Motion:
         self.decoder = RangeDecoder(coded)
         for part in self.parts:
             part.motion(self.decoder)
+        self.finer = {part.name: finer(part, False) for part in self.parts}
         return {part.name: part.integers() for part in self.parts}
 
 
@@ -404,6 +429,7 @@ class Frames:
         self.follows: int | None = None
         self.slices: list[dict[str, Any]] = []  # of one keyframe, without a gap, the newest last
         self.found: list[tuple[int, dict[str, list[int]] | None]] = []
+        self.finer: dict[int, dict[str, list[int]]] = {}  # by frame
 
     def take(self, kind: int, number: int, payload: bytes) -> None:
         refresh = parse_refresh(payload) if kind == REFRESH else None
@@ -428,6 +454,8 @@ class Frames:
             return
         self.follows = number + 1
         self.found.append((number, integers))
+        if integers is not None:
+            self.finer[number] = self.motion.finer
 
     def collect(self, refresh: dict[str, Any] | None) -> None:
         if refresh is None:
@@ -477,6 +505,7 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
     return {
         "header": header,
         "frames": frames.found,
+        "finer": frames.finer,
         "audio": audio,
         "end": end,
         "coder": coder,

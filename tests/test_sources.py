@@ -195,6 +195,14 @@ def test_stills_are_small_and_checked() -> None:
         decode_still(data + data, SIDE, SIDE)
 
 
+def test_pictures_that_are_noise_can_be_coded() -> None:
+    """The first is as coarse as AV1's encoder lets it be, and the others with it."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), np.uint8)
+    coded, pictures = code_pictures(noise, 22)
+    assert (len(coded), len(pictures)) == (3, 3)
+    assert len(coded[0]) < 2600
+
+
 def test_pose_of_a_frontal_model() -> None:
     points = np.zeros((478, 3), np.float32)
     points[454], points[234], points[152], points[10] = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)
