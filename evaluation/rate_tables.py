@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,8 @@ def wire_table(results: dict[str, Any]) -> Table | None:
     if anchor is None or metric is None or not clips:
         return None
     name, rival = w.metric_name(metric), w.CODECS.get(anchor, "anchor")
-    columns, formats = ["clip", f"our {name}"], [partial(w.metric_value, metric)]
+    columns = ["clip", f"our {name}"]
+    formats: list[Callable[..., str]] = [partial(w.metric_value, metric)]
     notes = ["Headers of packets count on both sides; the picture that an anchor begins with is always in its rate."]
     near = {kind: [_entry(clip["equal_rate"], anchor, kind=kind) or {} for clip in clips] for kind in _ON_WIRE}
     numbers = [[our_points(clip)[0]["metrics"].get(metric)] for clip in clips]
