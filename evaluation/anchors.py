@@ -22,7 +22,7 @@ import numpy as np
 
 from fvc.codec.crop import SIDE
 from fvc.codec.scheduling import leave_real_time
-from fvc.evaluation.pictures import to_yuv
+from fvc.evaluation.pictures import Originals, to_yuv
 from fvc.evaluation.rates import Knob
 
 LIBRARIES = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
@@ -39,6 +39,7 @@ class Anchor:
         between: options for a value between whole steps, beside the next coarser whole step.
         floor: options that replace `options` for the lowest rate that it can reach; empty: the end of the knob.
         note: what a reader of the settings should know.
+        may_hang: whether it has been seen to wait for itself for ever.
     """
 
     system: str
@@ -49,6 +50,7 @@ class Anchor:
     note: str
     floor: dict[str, str] = field(default_factory=dict)
     between: dict[str, str] = field(default_factory=dict)
+    may_hang: bool = False
 
     def at(self, value: float | None) -> dict[str, str]:
         """The encoder's options for a value of the knob; None: its floor."""
@@ -114,7 +116,7 @@ def anchors(effort: str = "veryslow") -> dict[str, Anchor]:
         ),
         Anchor(
             "svtav1", "SVT-AV1 low delay", "libsvtav1", {"preset": "4", "svtav1-params": _SVT},
-            Knob("crf", 10, 70, 0.25, 9), "AV1. CRF in quarter steps; 70 is the coarsest.",
+            Knob("crf", 10, 70, 0.25, 9), "AV1. CRF in quarter steps; 70 is the coarsest.", may_hang=True,
         ),
         Anchor(
             "x264", "x264 low delay", "libx264",
@@ -187,6 +189,11 @@ def encode(anchor: Anchor, value: float | None, pictures: Iterable[np.ndarray], 
         return Encoded(path.read_bytes(), np.array(sizes, np.int64))
     finally:
         path.unlink(missing_ok=True)
+
+
+def encode_clip(anchor: Anchor, value: float | None, clip: Originals, folder: Path) -> Encoded:
+    """`encode` of a clip's pictures."""
+    return encode(anchor, value, clip.pictures(), clip.fps, folder)
 
 
 _ANNEX_B = {

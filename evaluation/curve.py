@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from fvc.evaluation import rates
-from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, encode
+from fvc.evaluation.anchors import LIBRARIES, Anchor, Encoded, encode, encode_clip
+from fvc.evaluation.apart import apart
 from fvc.evaluation.clips import Cache
 from fvc.evaluation.pictures import Originals
 from fvc.files import Progress
 
+_PATIENCE, _SLOWEST = 60, 4  # seconds, and frames per second: what takes longer than both hangs
 _APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
 
 
@@ -53,15 +55,23 @@ class Curve:
     def kbps(self, value: float | None) -> float:
         """Rate of a value, coded now or before."""
         if value not in self.frame_bytes:
-            make = partial(encode, self.anchor, value, self._pictures(), self.clip.fps, self.work)
-            encoded = self.cache.get(self.name(value), Encoded.load, make, Encoded.save)
+            encoded = self.cache.get(self.name(value), Encoded.load, partial(self._coded, value), Encoded.save)
             self.file(value).write_bytes(encoded.matroska)
             self.frame_bytes[value] = encoded.frame_bytes
         return self.bits(value) / self.clip.seconds / 1000
 
+    def _coded(self, value: float | None) -> Encoded:
+        if self.anchor.may_hang:
+            seconds = _PATIENCE + self.clip.frames / _SLOWEST
+            return apart(encode_clip, self.anchor, value, self.clip, self.work, seconds=seconds, each=self._tell)
+        return encode(self.anchor, value, self._pictures(), self.clip.fps, self.work)
+
+    def _tell(self) -> None:
+        self.progress(self.anchor.label, len(self.frame_bytes), None)
+
     def _pictures(self) -> Iterator[np.ndarray]:
         for picture in self.clip.pictures():
-            self.progress(self.anchor.label, len(self.frame_bytes), None)
+            self._tell()
             yield picture
 
     def bits(self, value: float | None) -> int:

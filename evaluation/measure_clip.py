@@ -180,9 +180,11 @@ def _chosen(settings: Settings) -> list[Anchor]:
 def _measure_anchor(
     settings: Settings, judge: Judge, ours: dict[str, Any], frames: Path, curve: Curve
 ) -> list[dict[str, Any]]:
-    """All points of an anchor: the asked rates, our rate, and the rate where its quality should be ours."""
+    """All points of an anchor: the asked rates, our rates, and the rate where its quality should be ours."""
     _single_thread()
-    curve.reach({*settings.kbps, round(ours["kbps"]["video"], 3)})
+    headers = rates.wire_bits([0] * curve.clip.frames, settings.frames_per_packet) / curve.clip.seconds / 1000
+    ours_on_wire = (ours["kbps"][kind] - headers for kind in ("wire", "wire_amortised"))
+    curve.reach({*settings.kbps, *(round(rate, 3) for rate in (ours["kbps"]["video"], *ours_on_wire))})
     points = _anchor_points(curve, judge, frames, settings.frames_per_packet)
     metric = next((name for name in COMPARED if ours["metrics"].get(name) is not None), None)
     if metric is not None and curve.anchor.system == settings.codecs[0]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fvc.evaluation import wording as w
 from fvc.evaluation.report_tables import Table, mean_and_error, measured, metrics_present, our_points, over
 
 _COMPARED = ("lpips", "nme")
+_ON_WIRE = {"wire": "", "wire_amortised": " with sources"}
 _OUR_RATES = ("motion", "file", "wire", "wire_amortised")
 
 
@@ -53,9 +56,9 @@ def against_table(results: dict[str, Any], clip: dict[str, Any]) -> Table:
     names = [w.metric_name(name) for name in compared]
     rows = []
     for system, label in {p["system"]: p["label"] for p in clip["points"] if p["system"] != "fvc"}.items():
-        needed = [_needed(_entry(clip["equal_quality"], system, name)) for name in compared]
+        needed = [_needed(_entry(clip["equal_quality"], system, metric=name)) for name in compared]
         near = _at_our_rate(_entry(clip["equal_rate"], system), compared)
-        deltas = [_delta(_entry(clip["bd"], system, name)) for name in compared]
+        deltas = [_delta(_entry(clip["bd"], system, metric=name)) for name in compared]
         rows.append([label, *needed, *near, w.seconds(clip["break_even_s"].get(system)), *deltas])
     columns = [
         "anchor", *(f"kbps for our {name} (times ours)" for name in names), "kbps nearest to ours",
@@ -97,9 +100,51 @@ def clips_table(results: dict[str, Any]) -> Table:
     return Table("Clips", columns, rows, ["Rates in kbps." + note], strong)
 
 
+def wire_table(results: dict[str, Any]) -> Table | None:
+    """Our quality and the first anchor's at our rate on the wire, clip by clip; None: nothing to compare."""
+    clips, anchor = measured(results), first_anchor(results)
+    metric = next(iter(_compared(results)), None)
+    if anchor is None or metric is None or not clips:
+        return None
+    name, rival = w.metric_name(metric), w.CODECS.get(anchor, "anchor")
+    columns = ["clip", f"our {name}"]
+    formats: list[Callable[..., str]] = [partial(w.metric_value, metric)]
+    notes = ["Headers of packets count on both sides; the picture that an anchor begins with is always in its rate."]
+    near = {kind: [_entry(clip["equal_rate"], anchor, kind=kind) or {} for clip in clips] for kind in _ON_WIRE}
+    numbers = [[our_points(clip)[0]["metrics"].get(metric)] for clip in clips]
+    for kind, words in _ON_WIRE.items():
+        columns += [f"our wire{words}", f"nearest of {rival}", f"its {name}", "ours over its"]
+        formats += [w.rate, w.rate, partial(w.metric_value, metric), w.share]
+        for row, entry in zip(numbers, near[kind], strict=True):
+            row += [entry.get("kbps_ours"), entry.get("kbps"), entry.get(metric), _share(entry, metric)]
+        shares = [_share(entry, metric) for entry in near[kind]]
+        half = sum(share is not None and share <= 0.5 for share in shares)
+        floors = sum(entry.get("is_floor", False) for entry in near[kind])
+        lowest = f"it is at its lowest rate in {_of(floors, clips)}"
+        notes.append(f"Our wire{words}: our {name} is at most half of its in {_of(half, clips)}; {lowest}.")
+    rows = [
+        [w.one_line(clip["clip"]), *(show(value) for show, value in zip(formats, row, strict=True))]
+        for clip, row in zip(clips, numbers, strict=True)
+    ]
+    if len(clips) > 1:
+        means = (mean_and_error(column)[:2] for column in zip(*numbers, strict=True))
+        rows.append([f"mean of {len(clips)}", *(show(*mean) for show, mean in zip(formats, means, strict=True))])
+    strong = frozenset([len(clips)]) if len(clips) > 1 else frozenset[int]()
+    return Table(over("At our rate on the wire, kbps", clips), columns, rows, notes, strong)
+
+
+def _share(entry: dict[str, Any], metric: str) -> float | None:
+    ours, its = entry.get(f"{metric}_ours"), entry.get(metric)
+    return None if ours is None or not its else ours / its
+
+
+def _of(count: int, clips: list[dict[str, Any]]) -> str:
+    return f"{count} of {_counted(len(clips), 'clip')}"
+
+
 def _clip_numbers(clip: dict[str, Any], anchor: str | None, compared: list[str]) -> dict[str, float | None]:
     ours, nothing = our_points(clip)[0], dict[str, Any]()
-    quality = _entry(clip["equal_quality"], anchor, compared[0] if compared else None) or nothing
+    quality = (_entry(clip["equal_quality"], anchor, metric=compared[0]) if compared else None) or nothing
     near = _entry(clip["equal_rate"], anchor) or nothing
     return {
         "seconds": clip["seconds"],
@@ -141,9 +186,9 @@ def _mean_cells(numbers: list[dict[str, float | None]], compared: list[str]) -> 
     ]
 
 
-def _entry(entries: list[dict[str, Any]], system: str | None, metric: str | None = None) -> dict[str, Any] | None:
-    found = (e for e in entries if e["system"] == system and (metric is None or e["metric"] == metric))
-    return next(found, None)
+def _entry(entries: list[dict[str, Any]], system: str | None, **wanted: str | None) -> dict[str, Any] | None:
+    """The first entry of the system that says what is `wanted`."""
+    return next((e for e in entries if e["system"] == system and all(e[k] == v for k, v in wanted.items())), None)
 
 
 def _needed(entry: dict[str, Any] | None) -> str:

@@ -141,6 +141,7 @@ def _jpeg(picture: np.ndarray) -> str:
 def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any]:
     """What the templates draw on."""
     overall = [rate_tables.rates_table(results)] if sections else []
+    overall += filter(None, [rate_tables.wire_table(results)])
     plots: list[Markup] = []
     if len(sections) > 1:
         overall += tables.metrics_tables(results, None)

@@ -15,6 +15,7 @@ from fvc.evaluation.metrics import METRICS
 from fvc.evaluation.wording import CODECS
 
 COMPARED = ("lpips", "nme")  # what "the same quality" means; the first one that there is leads
+EQUAL_RATES = ("video", "wire", "wire_amortised")  # what "the same rate" means; the first one leads
 
 
 def curve_of(points: list[dict[str, Any]], metric: str) -> list[rates.Point]:
@@ -43,13 +44,19 @@ def against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], sou
             even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
             delta, note = rates.bd_rate(curve_of(ours, metric), curve, better)
             bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
-        near = min(points, key=lambda p: abs(math.log(p["kbps"]["video"] / kbps)))
-        equal_rate.append({
-            "system": system, "kbps_ours": kbps, "kbps": near["kbps"]["video"], "is_floor": near["is_floor"],
-            **{f"{metric}{suffix}": point["metrics"].get(metric)
-               for metric in COMPARED for suffix, point in (("_ours", first), ("", near))},
-        })  # fmt: skip
+        equal_rate += [_at_our_rate(system, kind, first, points) for kind in EQUAL_RATES]
     return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": even, "bd": bd}
+
+
+def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The point of `points` whose rate is nearest to ours."""
+    kbps = ours["kbps"][kind]
+    near = min(points, key=lambda p: abs(math.log(p["kbps"][kind] / kbps)))
+    return {
+        "system": system, "kind": kind, "kbps_ours": kbps, "kbps": near["kbps"][kind], "is_floor": near["is_floor"],
+        **{f"{metric}{suffix}": point["metrics"].get(metric)
+           for metric in COMPARED for suffix, point in (("_ours", ours), ("", near))},
+    }  # fmt: skip
 
 
 def means(entries: Sequence[dict[str, Any]], asked: Sequence[float]) -> list[dict[str, Any]]:
@@ -121,7 +128,7 @@ def _equal_quality(good: Sequence[dict[str, Any]], system: str, metric: str, nam
 
 def _equal_rate(good: Sequence[dict[str, Any]], system: str, metric: str, start: str) -> list[str]:
     name, digits = _DIGITS[metric]
-    rows = [row for entry in good for row in entry["equal_rate"] if row["system"] == system]
+    rows = [r for e in good for r in e["equal_rate"] if (r["system"], r["kind"]) == (system, EQUAL_RATES[0])]
     rows = [row for row in rows if row[metric] is not None and row[f"{metric}_ours"] is not None]
     if not rows:
         return []

@@ -83,6 +83,11 @@ def times(factor: float | None) -> str:
     return NONE if factor is None else f"{factor:.{int(factor < 99.5)}f}\N{MULTIPLICATION SIGN}"
 
 
+def share(value: float | None, stderr: float | None = None) -> str:
+    """A part of one."""
+    return NONE if value is None else f"{value:.2f}" + ("" if stderr is None else f" ±{_KEEP}{stderr:.2f}")
+
+
 def seconds(value: float | None) -> str:
     """A time with a resolution fit for its size."""
     return NONE if value is None else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

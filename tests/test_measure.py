@@ -99,6 +99,19 @@ class TestNumbers:
                 assert points[target]["kbps"]["video"] == pytest.approx(target, rel=tolerance)
                 assert not points[target]["is_floor"]
 
+    def test_anchors_are_seen_at_our_rates(self, talk: dict[str, Any]) -> None:
+        """Of pictures and on the wire, without and with sources; the lowest rate of an anchor stands for less."""
+        ours = talk["points"][0]["kbps"]
+        for system in CODECS:
+            rows = {row["kind"]: row for row in talk["equal_rate"] if row["system"] == system}
+            assert list(rows) == ["video", "wire", "wire_amortised"]
+            for kind, row in rows.items():
+                assert row["kbps_ours"] == ours[kind]
+                if row["is_floor"]:
+                    assert row["kbps"] > 0.9 * ours[kind]
+                else:
+                    assert row["kbps"] == pytest.approx(ours[kind], rel=0.08)
+
     def test_psnr_from_the_frames(self, talk: dict[str, Any], measured: Measured) -> None:
         originals = list(read_pictures(measured.out / talk["reference"]))
         assert len(originals) == talk["frames"]
@@ -225,7 +238,7 @@ def entry(lpips: float, kbps: float, note: str | None = None) -> dict[str, Any]:
     quality = {"system": "x265", "metric": "lpips", "kbps": kbps, "times": kbps / 5, "note": None}
     if note:
         quality |= {"kbps": None, "times": None, "note": note}
-    rate = {"system": "x265", "kbps": 6.0, "is_floor": True, "lpips": 0.3, "lpips_ours": lpips}
+    rate = {"system": "x265", "kind": "video", "kbps": 6.0, "is_floor": True, "lpips": 0.3, "lpips_ours": lpips}
     points = [{**ours, "metrics": {"lpips": lpips}}, {**theirs, "metrics": {"lpips": 0.3}}]
     return {"error": None, "seconds": 10.0, "points": points, "equal_quality": [quality], "equal_rate": [rate]}
 

@@ -92,14 +92,20 @@ def clip_entry(name: str, ours: float = 4.9) -> dict[str, Any]:
         "equal_rate": [
             {
                 "system": "x265",
-                "kbps_ours": ours,
-                "kbps": 8.7,
-                "is_floor": True,
+                "kind": kind,
+                "kbps_ours": kbps_ours,
+                "kbps": kbps,
+                "is_floor": kbps < 12,
                 "lpips_ours": 0.061,
-                "lpips": 0.237,
+                "lpips": lpips,
                 "nme_ours": 0.0122,
-                "nme": 0.0474,
+                "nme": lpips / 5,
             }
+            for kind, kbps_ours, kbps, lpips in (
+                ("video", ours, 8.7, 0.237),
+                ("wire", ours + 1.6, 10.3, 0.237),
+                ("wire_amortised", 23.5, 21.6, 0.09),
+            )
         ],
         "break_even_s": {"x265": 2.8, "x264": None},
         "bd": [
@@ -458,6 +464,22 @@ def test_panels_without_hevc_or_frames(frames: Path) -> None:
     assert [panel.title for panel in choose_panels(clip, "x265", frames)] == ["input", "fvc"]
     clip["points"][0]["frames"] = "frames/gone.mkv"
     assert [panel.title for panel in choose_panels(clip, "x265", frames)] == ["input"]
+
+
+def test_at_our_rate_on_the_wire(report: Make) -> None:
+    other = clip_entry("b.mp4", ours=6.0)
+    other["equal_rate"][1].update(lpips=0.1, is_floor=False)
+    page = Page(report([clip_entry("a.mp4"), {"clip": "c.mp4", "error": "no face"}, other]) / "report.html")
+    columns, first, second, mean = page.table("At our rate on the wire, kbps, 2 clips")
+    assert columns[2:6] == ["our wire", "nearest of HEVC", "its LPIPS", "ours over its"]
+    assert first == ["a.mp4", "0.061", "6.50", "10.3", "0.237", "0.26", "23.5", "21.6", "0.090", "0.68"]
+    assert second[:6] == ["b.mp4", "0.061", "7.60", "10.3", "0.100", "0.61"]
+    assert (mean[0], mean[5]) == ("mean of 2", "0.43 ± 0.18")
+    assert (
+        "Our wire: our LPIPS is at most half of its in 1 of 2 clips; it is at its lowest rate in 1 of 2 clips."
+        in page.text
+    )
+    assert "Our wire with sources: our LPIPS is at most half of its in 0 of 2 clips" in page.text
 
 
 def test_without_lpips_nme_is_compared(report: Make) -> None:
