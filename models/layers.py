@@ -94,19 +94,19 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 
 @cache
-def _bilinear(given: int, wanted: int) -> Tensor:
-    """[wanted, given]: bilinear resizing of `given` values to `wanted` as a matrix."""
+def _bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
+    """Bilinear resizing of `given` values to `wanted` as a matrix [wanted, given], and its transpose."""
     rows = F.interpolate(torch.eye(given)[None, None], size=(wanted, given), mode="bilinear", align_corners=False)
-    return rows[0, 0]
+    return rows[0, 0], rows[0, 0].T.contiguous()
 
 
 def resize(x: Tensor, side: int) -> Tensor:
     """[B, C, H, H] -> [B, C, side, side], bilinear, as two matrix products: runtimes do these ten times faster."""
     if x.shape[-1] == side:
         return x
+    down, across = (matrix.to(x.device) for matrix in _bilinear(x.shape[-1], side))
     with torch.autocast(x.device.type, enabled=False):  # it may be a flow
-        matrix = _bilinear(x.shape[-1], side).to(x.device)
-        return matrix @ (x.float() @ matrix.T)
+        return down @ (x.float() @ across)
 
 
 def resize_flow(flow: Tensor, side: int) -> Tensor:
