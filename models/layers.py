@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,16 +96,20 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 @cache
 def _bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
-    """Bilinear resizing of `given` values to `wanted` as a matrix [wanted, given], and its transpose."""
-    rows = F.interpolate(torch.eye(given)[None, None], size=(wanted, given), mode="bilinear", align_corners=False)
-    return rows[0, 0], rows[0, 0].T.contiguous()
+    """Bilinear resizing of `given` values to `wanted` as a matrix [wanted, given], and its transpose.
+
+    Made without torch: what torch computed while a network is traced would become a part of the network.
+    """
+    places = np.clip((np.arange(wanted) + 0.5) * given / wanted - 0.5, 0, given - 1)
+    matrix = np.maximum(1 - np.abs(places[:, None] - np.arange(given)), 0).astype(np.float32)
+    return torch.from_numpy(matrix), torch.from_numpy(matrix.T.copy())
 
 
 def resize(x: Tensor, side: int) -> Tensor:
     """[B, C, H, H] -> [B, C, side, side], bilinear, as two matrix products: runtimes do these ten times faster."""
     if x.shape[-1] == side:
         return x
-    down, across = (matrix.to(x.device) for matrix in _bilinear(x.shape[-1], side))
+    down, across = (matrix.to(x.device) for matrix in _bilinear(int(x.shape[-1]), side))
     with torch.autocast(x.device.type, enabled=False):  # it may be a flow
         return down @ (x.float() @ across)
 

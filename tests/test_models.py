@@ -11,7 +11,7 @@ import torch
 
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.keypoints import MotionNet
-from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, warp
+from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
 from fvc.models.network import load_network
 from fvc.models.presets import DEFAULT, N_SUP, PRESETS
 from fvc.models.runtime import DrawRuntime, MotionRuntime, points
@@ -129,6 +129,14 @@ def test_gradients_reach_every_parameter(preset: str) -> None:
         out["picture"].square().mean().backward()
     dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not dead
+
+
+@pytest.mark.parametrize("sides", [(64, 256), (32, 64), (64, 32), (5, 7)])
+def test_resizing_is_torchs(sides: tuple[int, int]) -> None:
+    given, wanted = sides
+    x = torch.rand(2, 3, given, given, generator=torch.Generator().manual_seed(0))
+    theirs = torch.nn.functional.interpolate(x, size=(wanted, wanted), mode="bilinear", align_corners=False)
+    assert torch.allclose(resize(x, wanted), theirs, atol=1e-6)
 
 
 def test_shipped_weights_are_whole_and_small() -> None:
