@@ -1,6 +1,6 @@
 """The landmark network against the tracker whose student it is: error, bits, pictures.
 
-    python -m fvc.evaluation.student DIR [--limit N] [--every 5] [--metric-weights DIR] [--smooth CALM QUICKNESS]
+    python -m fvc.evaluation.student DIR [--limit N] [--seconds S] [--every 5] [--metric-weights DIR]
 
 Each clip goes twice through `fvc encode` and `fvc decode` as they ship (sources chosen and coded, integers decided,
 real packets): with the tracker's landmarks and with the student's. NME is the mean landmark distance between the two
@@ -62,10 +62,13 @@ def seen_by(student: Landmarks, clip: Clip) -> Clip:
     return replace(clip, seen=replace(clip.seen, sup=np.array(sup, np.float32)))
 
 
-def judge(clip: Clip, every: int, networks: Networks) -> tuple[float, float]:
-    """Motion bits per frame and LPIPS-squeeze (not a number without its network) of the clip, encoded and decoded."""
+def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = None) -> tuple[float, float]:
+    """Motion bits per frame and LPIPS-squeeze (not a number without its network) of the clip, encoded and decoded.
+
+    Sources are chosen from all of the clip, `seconds` of it are coded, the first of `every` frames is drawn.
+    """
     call = Call(clip, System(DEFAULT, DEFAULT, DEFAULT_PROFILE))
-    pairs = [pair for n, pair in enumerate(call.pairs()) if n % every == 0]
+    pairs = list(call.pairs(every, seconds))
     lpips = networks.lpips.get("squeeze")
     score = float(np.mean(lpips(*zip(*pairs, strict=True)).tolist())) if lpips else float("nan")
     return call.rates()["bits_per_frame"], score
@@ -77,6 +80,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, default=folder_of(LANDMARKS) / "weights.safetensors")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--seconds", type=float, help="of each clip to code and draw; default: all")
     parser.add_argument("--every", type=int, default=5, help="frames per frame that LPIPS sees; default: %(default)s")
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--smooth", type=float, nargs=2, metavar=("CALM", "QUICKNESS"))
@@ -89,7 +93,9 @@ def main() -> None:
         with opened(file, FPS, Cache()) as clip:
             other = seen_by(load_student(args.weights, args.smooth), clip)
             errors = 100 * nme(to_crop(other.seen.sup, clip.crop), to_crop(clip.seen.sup, clip.crop))
-            (bits, lpips), (bits_student, lpips_student) = (judge(c, args.every, networks) for c in (clip, other))
+            (bits, lpips), (bits_student, lpips_student) = (
+                judge(c, args.every, networks, args.seconds) for c in (clip, other)
+            )
         rows.append([float(errors.mean()), float(errors.max()), bits, bits_student, lpips, lpips_student])
         print(f"| {file.path.stem} | {' | '.join(f'{x:.4g}' for x in rows[-1])} |", flush=True)
     mean = np.mean(rows, 0)
