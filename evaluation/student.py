@@ -2,11 +2,12 @@
 
     python -m fvc.evaluation.student DIR [--limit N] [--seconds S] [--every 5] [--metric-weights DIR]
 
-Each clip goes twice through `fvc encode` and `fvc decode` as they ship (sources chosen and coded, integers decided,
-real packets): with the tracker's landmarks and with the student's. NME is the mean landmark distance between the two
-over the distance of the outer eye corners, of every frame with a face; bits are those of motion per frame;
-LPIPS-squeeze is that of every so many decoded frames against the input's crop. The student sees each frame by itself
-(`--smooth`: then through a One Euro filter). The crop and what else is known of the face are the tracker's.
+Each clip is encoded and decoded twice as `fvc encode` and `fvc decode` do it (sources chosen from the landmarks but
+left uncoded, integers decided, real packets): with the tracker's landmarks and with the student's. NME is the mean
+landmark distance between the two over the distance of the outer eye corners, of every frame with a face of the whole
+clip; bits are those of motion per frame; LPIPS-squeeze is that of every so many decoded frames against the input's
+crop. The student sees each frame by itself (`--smooth`: then through a One Euro filter). The crop and what else is
+known of the face are the tracker's.
 """
 
 from __future__ import annotations
@@ -20,15 +21,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fvc.codec.bitstream import Header
 from fvc.codec.crop import cut, to_crop
+from fvc.codec.decoder import Decoder
+from fvc.codec.encoder import Encoder
+from fvc.codec.quantizer import DEFAULT as QUANTIZERS
+from fvc.codec.ratecontrol import ConstantQuality
+from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.smoothing import OneEuro
 from fvc.codec.video import Frame
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.evaluation.networks import Networks
-from fvc.evaluation.systems import DEFAULT_PROFILE, Call, System
+from fvc.evaluation.systems import KEYFRAME_SECONDS
 from fvc.export.shipped import LANDMARKS, load_landmarks
 from fvc.models.presets import DEFAULT
-from fvc.models.weights import folder_of
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import folder_of, model_hash
 from fvc.training.student import nme
 
 FPS = Fraction(15)
@@ -67,11 +75,25 @@ def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = No
 
     Sources are chosen from all of the clip, `seconds` of it are coded, the first of `every` frames is drawn.
     """
-    call = Call(clip, System(DEFAULT, DEFAULT, DEFAULT_PROFILE))
-    pairs = list(call.pairs(every, seconds))
+    sup, crop, chosen = clip.seen.sup_of(), clip.crop, clip.seen.sources()
+    pictures = {frame.index: cut(frame.rgb, crop) for frame in clip.video.frames(clip.rate, only=set(chosen))}
+    samples = [DrivingSample({"sup": to_crop(sup[n], crop)}) for n in chosen]
+    draw = DrawRuntime(DEFAULT, [pictures[n] for n in chosen], [sample.parts for sample in samples])
+    quantizers, interval = {"sup": QUANTIZERS["sup"]}, round(KEYFRAME_SECONDS * clip.rate)
+    header = Header(Profile.SUP, quantizers, clip.rate, interval, crop, model_hash(DEFAULT), bytes(16), bytes(16))
+    encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, draw, samples[0])
+    count, motion, pairs = 0, 0, list[tuple[np.ndarray, np.ndarray]]()
+    for frame, picture in clip.frames():
+        if seconds is not None and frame.index >= seconds * clip.rate:
+            break
+        packet = encoder.encode_tracked(frame, sup.get(frame.index))
+        decoder.put(packet)
+        count, motion = count + 1, motion + len(packet.payload)
+        if frame.index % every == 0:
+            pairs.append((picture, decoder.show(frame.index).rgb))
     lpips = networks.lpips.get("squeeze")
     score = float(np.mean(lpips(*zip(*pairs, strict=True)).tolist())) if lpips else float("nan")
-    return call.rates()["bits_per_frame"], score
+    return 8 * motion / count, score
 
 
 def main() -> None:
@@ -86,7 +108,6 @@ def main() -> None:
     parser.add_argument("--smooth", type=float, nargs=2, metavar=("CALM", "QUICKNESS"))
     args = parser.parse_args()
     networks, rows = Networks(args.metric_weights), list[list[float]]()
-    networks.load()
     print(f"| clip | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}")
     folder = args.folder.resolve()
     for file in find_clips(folder.parent, folder.name, args.limit):

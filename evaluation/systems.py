@@ -131,21 +131,12 @@ class Call:
         draw = draw_network(system.weights, self.sources, system.profile)
         self._decoder = Decoder(header, draw, self.sources.samples[0])
 
-    def pairs(self, every: int = 1, seconds: float | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(original crop, drawn picture), uint8 [256, 256, 3].
-
-        Args:
-            every: all frames are coded, the first of so many is drawn.
-            seconds: how much of the clip; None: all.
-        """
+    def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(original crop, drawn picture) of every frame, uint8 [256, 256, 3]."""
         for frame, original in self.clip.frames():
-            if seconds is not None and frame.index >= seconds * self.clip.rate:
-                break
             packet = self._encoder.encode_tracked(frame, self._sup.get(frame.index))
             self._writer.write(packet)
-            self._decoder.put(packet)
-            if frame.index % every == 0:
-                yield original, self._decoder.show(frame.index).rgb
+            yield original, self._decoder.decode(packet).rgb
         self._writer.end()
 
     def rates(self) -> dict[str, float]:

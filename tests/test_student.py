@@ -119,7 +119,7 @@ def seen(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple
 
 def test_the_shipped_student_finds_what_the_tracker_finds(seen: tuple[Clip, Clip]) -> None:
     tracker, found = (to_crop(clip.seen.sup, clip.crop) for clip in seen)
-    assert len(found) == 30
+    assert len(found) == 31
     errors = 100 * student.nme(found, tracker)
     assert errors.mean() < WORST_NME
     steps, wanted = (np.linalg.norm(np.diff(points, axis=0), axis=-1).mean() for points in (found, tracker))
