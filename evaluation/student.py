@@ -1,97 +1,102 @@
 """The landmark network against the tracker whose student it is: error, bits, pictures.
 
-    python -m fvc.evaluation.student DIR [--seconds 4] [--limit N] [--metric-weights DIR] [--smooth CALM QUICKNESS]
+    python -m fvc.evaluation.student DIR [--limit N] [--seconds S] [--every 5] [--metric-weights DIR]
 
-For each clip (square face tubes, fixed crop), at 15 fps: NME (mean landmark distance over the distance of the outer
-eye corners), bits per frame of profile `sup+unsup+expr` with the paper's quantizers, and LPIPS-squeeze of every 5th
-drawn picture; each with the tracker's and with the student's landmarks. The student sees each frame by itself; its
-landmarks go through a One Euro filter (`--smooth`), as the learned keypoints do.
+Each clip is encoded and decoded twice as `fvc encode` and `fvc decode` do it (sources chosen from the landmarks and
+coded, integers decided, real packets): with the tracker's landmarks and with the student's. NME is the mean
+landmark distance between the two over the distance of the outer eye corners, of every frame with a face of the whole
+clip; bits are those of motion per frame; LPIPS-squeeze is that of every so many decoded frames against the input's
+crop. The student sees each frame by itself (`--smooth`: then through a One Euro filter). The crop and what else is
+known of the face are the tracker's.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fvc.codec.bitstream import Crop
+from fvc.codec.bitstream import Header
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.encoder import make_sample
-from fvc.codec.quantizer import PAPER, to_integers, to_sample
+from fvc.codec.decoder import Decoder
+from fvc.codec.encoder import Encoder
+from fvc.codec.quantizer import DEFAULT as QUANTIZERS
+from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import DrivingSample, Profile
-from fvc.codec.smoothing import OneEuro, SampleSmoother
-from fvc.codec.tracking import FaceTracker
-from fvc.codec.video import VideoReader
-from fvc.evaluation.bits import ours
+from fvc.codec.smoothing import OneEuro
+from fvc.codec.sources import code_pictures
+from fvc.codec.video import Frame
+from fvc.encoding import SOURCE_CRF
+from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.evaluation.networks import Networks
+from fvc.evaluation.systems import KEYFRAME_SECONDS
 from fvc.export.shipped import LANDMARKS, load_landmarks
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, MotionRuntime
-from fvc.models.weights import folder_of
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import folder_of, model_hash
 from fvc.training.student import nme
-from fvc.training.tracks import Track
 
 FPS = Fraction(15)
-PROFILE = Profile.SUP_UNSUP_EXPR
+COLUMNS = ("NME, %", "NME of the worst frame, %", "bits: tracker", "bits: student", "LPIPS: tracker", "LPIPS: student")
+
+Landmarks = Callable[[np.ndarray], np.ndarray]
 
 
-class Student:
-    """Landmarks of crops, uint8 [256, 256, 3] -> float32 [33, 2] in [-1, 1]; filtered over time."""
-
-    def __init__(self, weights: Path, calm: float, quickness: float) -> None:
-        self._network = load_landmarks(weights)
-        self._filter = OneEuro(float(FPS), calm, quickness)
+def load_student(weights: Path, smooth: tuple[float, float] | None = None) -> Landmarks:
+    """Crops in order, uint8 [256, 256, 3] -> float32 [33, 2] in [-1, 1]."""
+    network = load_landmarks(weights)
+    steady = OneEuro(float(FPS), *smooth) if smooth else None
 
     @torch.no_grad()
-    def __call__(self, crop: np.ndarray) -> np.ndarray:
-        """See the class."""
+    def find(crop: np.ndarray) -> np.ndarray:
         picture = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float() / 255
-        return self._filter(self._network(picture)[0].numpy())
+        points = network(picture)[0].numpy()
+        return steady(points) if steady else points
+
+    return find
 
 
-def look(clip: Path, seconds: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """Crops [256, 256, 3] of the frames in which the tracker finds a face, and its landmarks [T, 33, 2]."""
-    crops, landmarks = [], []
-    with VideoReader(clip) as video, FaceTracker() as tracker:
-        for frame in video.frames(FPS):
-            if frame.index >= seconds * FPS:
-                break
-            face = tracker.track(frame.rgb)
-            if face is not None:
-                height, width = frame.rgb.shape[:2]
-                side = min(height, width)
-                crop = Crop(width, height, (width - side) // 2, (height - side) // 2, side)
-                crops.append(cut(frame.rgb, crop))
-                landmarks.append(to_crop(face.sup, crop))
-    return crops, np.array(landmarks)
+def seen_by(student: Landmarks, clip: Clip) -> Clip:
+    """The clip with the student's landmarks in the frames in which the tracker finds a face."""
+    crop, faces = clip.crop, set(clip.seen.index.tolist())
+
+    def look(frame: Frame) -> np.ndarray:
+        return (student(cut(frame.rgb, crop)) + 1) * (crop.side / 2) + [crop.x, crop.y]
+
+    sup = [look(frame) for frame in clip.video.frames(clip.rate) if frame.index in faces]
+    return replace(clip, seen=replace(clip.seen, sup=np.array(sup, np.float32)))
 
 
-def samples_of(crops: Sequence[np.ndarray], landmarks: np.ndarray, network: MotionRuntime) -> list[DrivingSample]:
-    """What an encoder would code."""
-    smooth = SampleSmoother(float(FPS))
-    return [smooth(make_sample(crop, sup, network)) for crop, sup in zip(crops, landmarks, strict=True)]
+def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = None) -> tuple[float, float]:
+    """Motion bits per frame and LPIPS-squeeze (not a number without its network) of the clip, encoded and decoded.
 
-
-def bits_of(samples: Sequence[DrivingSample]) -> float:
-    """Bits per frame of real payloads."""
-    rows = [to_integers(sample, PROFILE.parts, PAPER) for sample in samples]
-    return ours(Track("", "", {part: np.array([row[part] for row in rows]) for part in PROFILE.parts}), PROFILE.parts)[
-        "total"
-    ]
-
-
-def draw(crops: Sequence[np.ndarray], samples: Sequence[DrivingSample], shown: Sequence[int]) -> list[np.ndarray]:
-    """The frames `shown`, drawn from three sources: the widest apart in the nose's place and the middle one."""
-    order = np.argsort([float(sample.parts["sup"][2, 0]) for sample in samples])
-    picked = [int(order[len(order) // 2]), int(order[0]), int(order[-1])]
-    parts = [samples[n].only(PROFILE.parts).parts for n in picked]
-    runtime = DrawRuntime(DEFAULT, [crops[n] for n in picked], parts)
-    wire = [to_sample(to_integers(samples[n], PROFILE.parts, PAPER), PAPER) for n in shown]
-    return [runtime(sample.parts) for sample in wire]
+    Sources are chosen from all of the clip, `seconds` of it are coded, the first of `every` frames is drawn.
+    """
+    sup, crop, chosen = clip.seen.sup_of(), clip.crop, clip.seen.sources()
+    crops = {frame.index: cut(frame.rgb, crop) for frame in clip.video.frames(clip.rate, only=set(chosen))}
+    _, pictures = code_pictures([crops[n] for n in chosen], SOURCE_CRF)
+    samples = [DrivingSample({"sup": to_crop(sup[n], crop)}) for n in chosen]
+    draw = DrawRuntime(DEFAULT, pictures, [sample.parts for sample in samples])
+    quantizers, interval = {"sup": QUANTIZERS["sup"]}, round(KEYFRAME_SECONDS * clip.rate)
+    header = Header(Profile.SUP, quantizers, clip.rate, interval, crop, model_hash(DEFAULT), bytes(16), bytes(16))
+    encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, draw, samples[0])
+    count, motion, pairs = 0, 0, list[tuple[np.ndarray, np.ndarray]]()
+    for frame, picture in clip.frames():
+        if seconds is not None and frame.index >= seconds * clip.rate:
+            break
+        packet = encoder.encode_tracked(frame, sup.get(frame.index))
+        decoder.put(packet)
+        count, motion = count + 1, motion + len(packet.payload)
+        if frame.index % every == 0:
+            pairs.append((picture, decoder.show(frame.index).rgb))
+    lpips = networks.lpips.get("squeeze")
+    score = float(np.mean(lpips(*zip(*pairs, strict=True)).tolist())) if lpips else float("nan")
+    return 8 * motion / count, score
 
 
 def main() -> None:
@@ -99,31 +104,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", type=Path, default=folder_of(LANDMARKS) / "weights.safetensors")
-    parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--seconds", type=float, help="of each clip to code and draw; default: all")
+    parser.add_argument("--every", type=int, default=5, help="frames per frame that LPIPS sees; default: %(default)s")
     parser.add_argument("--metric-weights", type=Path)
-    parser.add_argument("--smooth", type=float, nargs=2, default=(1.5, 4.0), metavar=("CALM", "QUICKNESS"))
+    parser.add_argument("--smooth", type=float, nargs=2, metavar=("CALM", "QUICKNESS"))
     args = parser.parse_args()
-    lpips = Networks(args.metric_weights).lpips.get("squeeze") if args.metric_weights else None
-    network, rows = MotionRuntime(DEFAULT), []
+    networks, rows = Networks(args.metric_weights), list[list[float]]()
+    print(f"| clip | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}")
+    folder = args.folder.resolve()
+    for file in find_clips(folder.parent, folder.name, args.limit):
+        with opened(file, FPS, Cache()) as clip:
+            other = seen_by(load_student(args.weights, args.smooth), clip)
+            errors = 100 * nme(to_crop(other.seen.sup, clip.crop), to_crop(clip.seen.sup, clip.crop))
+            (bits, lpips), (bits_student, lpips_student) = (
+                judge(c, args.every, networks, args.seconds) for c in (clip, other)
+            )
+        rows.append([float(errors.mean()), float(errors.max()), bits, bits_student, lpips, lpips_student])
+        print(f"| {file.path.stem} | {' | '.join(f'{x:.4g}' for x in rows[-1])} |", flush=True)
+    mean = np.mean(rows, 0)
+    print(f"| **mean of {len(rows)}** | {' | '.join(f'{x:.4g}' for x in mean)} |")
     print(
-        "| clip | NME, % | bits: tracker | bits: student | LPIPS: tracker | LPIPS: student |\n|---|---|---|---|---|---|"
+        f"\nWith the student {100 * (mean[3] / mean[2] - 1):+.1f} % bits, {100 * (mean[5] / mean[4] - 1):+.1f} % LPIPS."
     )
-    for clip in sorted(args.folder.glob("*.mp4"))[: args.limit]:
-        crops, teacher = look(clip, args.seconds)
-        if len(crops) < 8:
-            continue
-        student = Student(args.weights, *args.smooth)
-        found = np.array([student(crop) for crop in crops])
-        row = [100 * float(nme(found, teacher).mean())]
-        both = [samples_of(crops, landmarks, network) for landmarks in (teacher, found)]
-        row += [bits_of(samples) for samples in both]
-        if lpips is not None:
-            shown = range(0, len(crops), 5)
-            row += [float(np.mean(lpips([crops[n] for n in shown], draw(crops, s, shown)))) for s in both]
-        rows.append(row)
-        print(f"| {clip.stem} | " + " | ".join(f"{x:.3f}" for x in row) + " |", flush=True)
-    print("| **mean** | " + " | ".join(f"{x:.3f}" for x in np.mean(rows, 0)) + " |")
 
 
 if __name__ == "__main__":

@@ -38,9 +38,8 @@ def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def core_ml(graphs: dict[str, Graph], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The packages, without the landmarks'."""
     folder = tmp_path_factory.mktemp("coreml")
-    paths = {name: folder / f"{name}.mlpackage" for name in ("motion", "embed", "draw")}
+    paths = {name: folder / f"{name}.mlpackage" for name in graphs}
     for name, path in paths.items():
         coreml.convert(coreml.PhoneGraph.of(graphs[name]), path)
     return paths
@@ -53,9 +52,8 @@ def real(encoded: Encoded, graphs: dict[str, Graph]) -> dict[str, tuple[torch.Te
     embed = parity.embed_inputs(sources)
     kept = run_module(graphs["embed"].module, embed)
     crop = (embed[0][2:],)
-    return {"motion": crop, "embed": embed, "draw": (*kept, *parity.draw_inputs(sources.samples[2]))} | (
-        {"landmarks": crop} if "landmarks" in graphs else {}
-    )
+    draw = *kept, *parity.draw_inputs(sources.samples[2])
+    return {"landmarks": crop, "motion": crop, "embed": embed, "draw": draw}
 
 
 def test_onnx_on_real_frames(
@@ -94,23 +92,23 @@ def test_onnx_says_what_it_is(onnx_folder: Path, graphs: dict[str, Graph]) -> No
     assert [port.name for port in model.graph.input] == list(graphs["draw"].inputs)
 
 
-@pytest.mark.parametrize("name", ["motion", "draw"])
+@pytest.mark.parametrize("name", ["landmarks", "motion", "draw"])
 def test_core_ml_packages_are_what_was_asked_for(core_ml: dict[str, Path], graphs: dict[str, Graph], name: str) -> None:
     phone = coreml.PhoneGraph.of(graphs[name])
     said = coreml.check_specification(core_ml[name], phone, "iOS15")
     assert said["opset"] == "CoreML5"
-    assert said["ports"]["crop" if name == "motion" else "picture"] == "imageType"
+    assert said["ports"]["picture" if name == "draw" else "crop"] == "imageType"
     with pytest.raises(FvcError, match="opset CoreML5"):
         coreml.check_specification(core_ml[name], phone, "iOS16")
 
 
-@pytest.mark.parametrize("name", ["motion", "draw"])
+@pytest.mark.parametrize("name", ["landmarks", "motion", "draw"])
 def test_core_ml_programs_compute_what_torch_does(
     core_ml: dict[str, Path], graphs: dict[str, Graph], real: dict[str, tuple[torch.Tensor, ...]], name: str
 ) -> None:
     phone = coreml.PhoneGraph.of(graphs[name])
     inputs = dict(zip(phone.inputs, real[name], strict=True))
-    if name == "motion":
+    if name != "draw":
         inputs["crop"] = inputs["crop"].permute(0, 3, 1, 2).float() / 255
     report = coreml.check_parity(core_ml[name], phone, inputs)
     assert min(report["psnr"].values()) >= coreml.MIN_PSNR
@@ -134,8 +132,9 @@ def test_parity_notices_another_program(core_ml: dict[str, Path], graphs: dict[s
         weight.mul_(2)
 
 
-def test_coordinates_stay_in_float32_and_convolutions_do_not(core_ml: dict[str, Path]) -> None:
-    operations = mil.Program.read(core_ml["draw"]).operations
+@pytest.mark.parametrize("name", ["landmarks", "draw"])
+def test_coordinates_stay_in_float32_and_convolutions_do_not(core_ml: dict[str, Path], name: str) -> None:
+    operations = mil.Program.read(core_ml[name]).operations
     samplings = [op for op in operations if op.op_type == "resample"]
     assert samplings
     assert all(op.coordinates.dtype == mil.types.fp32 and op.coordinates.op.op_type != "cast" for op in samplings)
