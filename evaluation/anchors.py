@@ -54,19 +54,25 @@ class Anchor:
 
     def at(self, value: float | None) -> dict[str, str]:
         """The encoder's options for a value of the knob; None: its floor."""
-        if value is None and self.floor:
-            return self.floor
+        if (constant := self._constant(value)) is not None:
+            return self.floor | {"qp": str(constant)}
         quality, strength = self._split(self.knob.worst if value is None else value)
         options = self.options | (self.between if self._is_between(value) else {})
         return {n: o.replace("{q}", f"{quality:g}").replace("{aq}", f"{strength:g}") for n, o in options.items()}
 
     def setting(self, value: float | None) -> str:
         """What distinguishes this point, e.g. "crf 37.25"."""
-        if value is None and self.floor:
-            return "qp 51"
+        if (constant := self._constant(value)) is not None:
+            return f"qp {constant}"
         quality, strength = self._split(self.knob.worst if value is None else value)
         more = "".join(f" {n} {o}" for n, o in self.between.items()) if self._is_between(value) else ""
         return f"{self.knob.name} {quality:g}" + (f" aq-strength {strength:g}" if strength < 1 else "") + more
+
+    def _constant(self, value: float | None) -> int | None:
+        """The QP of all pictures, at x265's floor and in the steps before it."""
+        if not self.floor or (value is not None and value <= _LAST_CRF):
+            return None
+        return _MAX_QP if value is None else _MAX_QP - math.floor(self.knob.worst - value)
 
     def _is_between(self, value: float | None) -> bool:
         return bool(self.between) and value is not None and value % self.knob.step > 0
@@ -77,7 +83,7 @@ class Anchor:
             return float(math.ceil(value)), 1
         if "{aq}" not in "".join(self.options.values()):
             return value, 1
-        return min(value, 51), round(min(52 - value, 1), 6)
+        return min(value, 51), round(min(max(_LAST_CRF - value, 0), 1), 6)
 
     def described(self) -> dict[str, str]:
         """A row of the table of settings."""
@@ -94,7 +100,8 @@ class Anchor:
 
 _X265 = "keyint=-1:min-keyint=1:scenecut=0:aq-strength={aq}:info=0:log-level=none:pools=none:frame-threads=1"
 _X265_LOW = f"{_X265}:bframes=0:ref=4:aq-mode=1"
-_HEVC_KNOB = Knob("crf", 8, 52, 0.05, 6.5)
+_LAST_CRF, _MAX_QP = 52, 51  # x265: beyond this value of the knob come constant QPs, the last of which is the floor
+_HEVC_KNOB = Knob("crf", 8, 54.95, 0.05, 6.5)
 _X264 = "keyint=infinite:scenecut=0:bframes=0:sliced-threads=0:threads=1"
 _SVT = "pred-struct=1:keyint=-1:lookahead=0:scd=0:lp=1:crf={q}"
 
@@ -106,7 +113,7 @@ def anchors(effort: str = "veryslow") -> dict[str, Anchor]:
     known = [
         Anchor(
             "x265", "x265 low delay", "libx265", {**low, "crf": "{q}"}, _HEVC_KNOB,
-            "HEVC. Past CRF 51 aq-strength goes from 1 to 0; the floor is QP 51, the coarsest that HEVC has.",
+            "HEVC. Past CRF 51 aq-strength goes from 1 to 0, then QP is 49, 50, and 51 at the floor, HEVC's coarsest.",
             {**low, "x265-params": _X265_LOW.format(aq=1), "qp": "51"},
         ),
         Anchor(

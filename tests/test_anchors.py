@@ -139,9 +139,15 @@ class TestEncode:
 
 
 def test_between_crf_51_and_the_floor(pictures: list[np.ndarray], tmp_path: Path) -> None:
-    """x265's adaptive quantization is taken back there."""
+    """x265's adaptive quantization is taken back there, then come constant QPs."""
     anchor = ANCHORS["x265"]
     assert anchor.setting(51.75) == "crf 51 aq-strength 0.25"
+    assert [anchor.setting(value) for value in (52, 52.05, 53, 54, None)] == [
+        "crf 51 aq-strength 0", "qp 49", "qp 50", "qp 51", "qp 51"
+    ]  # fmt: skip
+    rates = [encode(anchor, value, pictures, FPS, tmp_path).bits for value in (52.05, 53, None)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < rates[0]
     floor, last, coarser = (encode(anchor, value, pictures, FPS, tmp_path).bits for value in (None, 51, 51.75))
     assert floor < coarser < last
 
