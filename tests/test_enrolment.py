@@ -90,8 +90,7 @@ def test_sets_are_some_time_apart_and_end(enrolled: Enrolment) -> None:
     assert got[1][0] - got[0][0] >= 40
 
 
-def test_the_sample_turns(clip: Path) -> None:
-    """The test clip's own head, from a second in which it hardly moves."""
+def test_a_real_face_is_enrolled(clip: Path) -> None:
     from fvc.capture import file_frames
 
     frames = list(file_frames(clip, RATE))
