@@ -34,7 +34,7 @@ def encode_series(pictures: Sequence[np.ndarray], crf: int, first: int = 0) -> l
     """Pictures as above, all of one size -> the OBUs of each; `first` (0 to MOST_OFFSET) makes the first coarser."""
     fixed = "rc=0:enable-tf=0:scd=0:keyint=-1:lookahead=0:pred-struct=1"
     offsets = f"use-fixed-qindex-offsets=1:key-frame-qindex-offset={first}:key-frame-chroma-qindex-offset={first}"
-    return _encode(pictures, "2", crf, f"lp=1:tune=0:{fixed}:{offsets}")
+    return _encode(pictures, "1", crf, f"lp=1:tune=0:{fixed}:{offsets}")
 
 
 def _encode(pictures: Sequence[np.ndarray], preset: str, crf: int, parameters: str) -> list[bytes]:

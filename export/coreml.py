@@ -100,11 +100,11 @@ class _Embed(nn.Module):
 
     def __init__(self, graph: Graph, count: int) -> None:
         super().__init__()
-        self.generator, self.count = graph.module.generator, count
+        self.network, self.count = graph.module.network, count
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         pictures, points = torch.cat(tensors[: self.count])[None], Points(*tensors[self.count :])
-        found = self.generator.embed(pictures, points)
+        found = self.network.embed(pictures, points)
         return tuple(tensor for tensor in found if not any(tensor is point for point in points))
 
 

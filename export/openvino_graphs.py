@@ -45,11 +45,11 @@ class EmbedGraph(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.generator: Any = network.generator
+        self.network = network
 
     def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        return tuple(self.generator.embed(unit(pictures)[None], Points(position, jacobian, presence)))
+        return tuple(self.network.embed(unit(pictures)[None], Points(position, jacobian, presence)))
 
 
 class DrawGraph(nn.Module):

@@ -1,6 +1,6 @@
 """Does an export draw a stream as fvc does?   python -m fvc.export.parity DIR STREAM.fvc SOURCES.fvs [--every N]
 
-Decodes the stream twice, with the shipped OpenVINO graphs and with what lies in DIR, and prints the PSNR of the second
+Decodes the stream twice, with the shipped OpenVINO graphs in float32 and with what lies in DIR, and prints the PSNR of the second
 against the first: mean and worst frame. DIR has ONNX files, which must reach 45 dB in each frame, or Core ML packages,
 of which embed and draw are run in float16 by `fvc.export.mil` (some seconds a frame) and must reach 40 dB. Exit code 1
 if they do not.
@@ -24,8 +24,7 @@ from fvc.codec.decoder import Decoder, DrawNetwork
 from fvc.codec.errors import SourcesError
 from fvc.codec.sample import DrivingSample
 from fvc.codec.sources import SourceSet
-from fvc.decoding import draw_network
-from fvc.models.runtime import driving_inputs, source_inputs
+from fvc.models.runtime import DrawRuntime, driving_inputs, source_inputs
 from fvc.models.weights import preset_of
 
 LEAST, LEAST_HALF = 45.0, 40.0  # dB
@@ -57,7 +56,7 @@ def stream_parity(folder: Path, stream: Path, source_set: Path, every: int = 1) 
     if preset is None:
         raise SourcesError(f"{stream}: made for weights that are not installed")
     samples = [sample.only(header.profile.parts).parts for sample in sources.samples]
-    native = draw_network(preset, sources, header.profile)
+    native = DrawRuntime(preset, sources.pictures, samples, exact=True)
     exported = _exported(folder, sources.pictures, samples)
     pairs = zip(_frames(stream, sources, native, every), _frames(stream, sources, exported, every), strict=True)
     return [psnr(a, b) for a, b in pairs]

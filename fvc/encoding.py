@@ -34,7 +34,7 @@ from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
-SOURCE_CRF, CANVAS_CRF = 22, 36
+SOURCE_CRF, CANVAS_CRF = 21, 36
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 

@@ -53,8 +53,9 @@ class Size(NamedTuple):
 class ComposedGenerator(nn.Module):
     """Composed flows with local blending. Embedding: see `Embedding`."""
 
-    def __init__(self, mean_sup: Tensor, n_unsup: int, size: Size = Size()) -> None:  # noqa: B008 (immutable)
+    def __init__(self, mean_sup: Tensor, n_unsup: int, **channels: int) -> None:
         super().__init__()
+        size = Size(**channels)
         points = len(mean_sup), n_unsup
         self.reference = Reference(mean_sup, n_unsup)
         # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 2 occlusions

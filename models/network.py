@@ -15,18 +15,31 @@ from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator
 from fvc.models.keypoints import N_UNSUP, MotionNet
 from fvc.models.presets import PRESETS
+from fvc.models.restorer import Restorer
+
+
+def _without_restorer(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Weights from before there was a restorer: pictures stay as they are."""
+    for name, tensor in network.restorer.state_dict().items():
+        state.setdefault(f"{prefix}restorer.{name}", tensor)
+
 
 _GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator, "first-order": FirstOrderGenerator}
 
 
 class Network(nn.Module):
-    """Sender (`motion`) and receiver (`generator`)."""
+    """Sender (`motion`) and receiver (`restorer`, `generator`).
 
-    def __init__(self, generator: str, mean_sup: Tensor) -> None:
+    The restorer is trained by itself (`fvc.training.restoration`): training of the others sees pictures that need none.
+    """
+
+    def __init__(self, generator: str, mean_sup: Tensor, **size: int) -> None:
         super().__init__()
         self.n_sup = len(mean_sup)
         self.motion = MotionNet()
-        self.generator: Any = _GENERATORS[generator](mean_sup, N_UNSUP)
+        self.restorer = Restorer().requires_grad_(False)
+        self.register_load_state_dict_pre_hook(_without_restorer)
+        self.generator: Any = _GENERATORS[generator](mean_sup, N_UNSUP, **size)
 
     def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
         """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2], hiding what `parts` does not name."""
@@ -40,6 +53,11 @@ class Network(nn.Module):
             torch.cat([eye.expand(batch, self.n_sup, 2, 2), jacobians], 1),
             torch.tensor(shown, device=device).expand(batch, -1),
         )
+
+    def embed(self, sources: Tensor, points: Points) -> Any:
+        """What a receiver does once: decoded source pictures [B, N, 3, 256, 256], their points [B * N, ...]."""
+        restored = self.restorer(sources.flatten(0, 1)).unflatten(0, (len(sources), -1))
+        return self.generator.embed(restored, points)
 
     def forward(
         self,

@@ -23,6 +23,7 @@ class Preset:
         generator: "composed" (see `models.generator`), "fused" or "first-order" (see `models.baselines`).
         profiles: profile -> share of the training steps that see only this profile's parts.
         max_sources: how many source frames a training sample has at most.
+        size: channels that differ from `models.generator.Size`, of "composed" only.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Preset:
         default_factory=lambda: {"sup": 0.8, "sup+unsup": 0.03, "sup+unsup+expr": 0.1, "unsup+jac": 0.07}
     )
     max_sources: int = 3
+    size: dict[str, int] = field(default_factory=dict)
 
     def build(self, mean_sup: Tensor | None = None) -> Network:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
@@ -38,13 +40,15 @@ class Preset:
 
         from fvc.models.network import Network
 
-        return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup)
+        return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup, **self.size)
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("composed", "composed"),
+        # two thirds of its multiply-adds; pruned from it (`fvc.training.pruning`)
+        Preset("tiny", "composed", size=dict(deep_kept=24, middle_kept=8, deep=48, blocks=2, middle=32, fine=12)),
         Preset("frontalizer-mobile", "fused"),
         # the first-order model is trained with one source; with more at inference it is the paper's FOM-Mult
         Preset("fom-mobile", "first-order", {"unsup+jac": 1.0}, max_sources=1),

@@ -1,4 +1,7 @@
-"""Inference without torch: the shipped networks on a CPU through OpenVINO, in float32.
+"""Inference without torch: the shipped networks on a CPU through OpenVINO.
+
+What the sender computes is float32 everywhere; what the receiver draws is bfloat16 on a CPU that computes in it (by a
+third faster, and no worse to look at: training/LOG.md), float32 elsewhere. Pictures are not normative.
 
 `MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression), `DrawRuntime` the receiver's. What depends
 on the source set only is computed once, in the constructor.
@@ -80,18 +83,18 @@ def _graph(preset: str, graph: str, sources: int | None) -> Any:
     return model
 
 
-def compile_like_ours(model: Any, streams: int = 1) -> Any:
-    """An OpenVINO model, compiled in float32. `streams` > 1: so many inferences at a time of one thread each; else one
-    on all cores."""
+def compile_like_ours(model: Any, streams: int = 1, exact: bool = False) -> Any:
+    """An OpenVINO model, compiled as the receiver's. `streams` > 1: so many inferences at a time of one thread each;
+    else one on all cores. `exact`: in float32 in any case, else in what OpenVINO takes for the CPU's best."""
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
         how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
     with _ONE_AT_A_TIME:
-        return _core().compile_model(model, "CPU", _F32 | how)
+        return _core().compile_model(model, "CPU", how | (_F32 if exact else {}))
 
 
-def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1) -> Any:
-    return compile_like_ours(_graph(preset, graph, sources), streams)
+def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1, exact: bool = False) -> Any:
+    return compile_like_ours(_graph(preset, graph, sources), streams, exact)
 
 
 def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
@@ -131,7 +134,7 @@ class MotionRuntime:
     """crop uint8 [256, 256, 3] -> {"unsup": [10, 2], "jac": [10, 2, 2], "expr": [16]}, float32."""
 
     def __init__(self, preset: str) -> None:
-        self._request = _compile(preset, "motion").create_infer_request()
+        self._request = _compile(preset, "motion", exact=True).create_infer_request()
 
     def __call__(self, crop: np.ndarray) -> dict[str, np.ndarray]:
         """See the class."""
@@ -152,6 +155,7 @@ class DrawRuntime:
         samples: the parts of each source's sample (float32 arrays, see `codec.sample`).
         streams: how many pictures are drawn at a time, each by one core. 1, where a picture shall be there soon: all
             cores work on one; 2 draws a fifth more per second of two cores' time.
+        exact: in float32 on any CPU.
     """
 
     def __init__(
@@ -160,12 +164,13 @@ class DrawRuntime:
         pictures: Sequence[np.ndarray],
         samples: Sequence[Mapping[str, np.ndarray]],
         streams: int = 1,
+        exact: bool = False,
     ) -> None:
         count, tensor = len(pictures), _openvino().Tensor
-        embed = _compile(preset, "embed", count).create_infer_request()
+        embed = _compile(preset, "embed", count, exact=exact).create_infer_request()
         found = embed.infer(list(source_inputs(pictures, samples))).values()
         embedding = [tensor(np.array(t)) for t in found]
-        compiled = _compile(preset, "draw", count, streams)
+        compiled = _compile(preset, "draw", count, streams, exact)
         self._first = len(embedding)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from fvc.codec.quantizer import PAPER
 from fvc.codec.tracking import SUP, SUP_MIRROR, FaceTracker
+from fvc.models.generator import Size
 from fvc.models.presets import DEFAULT, PRESETS
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, write_portable
 from fvc.training.data import Batch, DeviceFrames, FileFrames, Prefetch
@@ -36,6 +37,7 @@ from fvc.training.losses import (
     temporal_loss,
 )
 from fvc.training.pack import Pack
+from fvc.training.pruning import prune
 from fvc.training.recipe import paper_recipe
 from fvc.training.sampling import Sampler
 from fvc.training.session import rate_at
@@ -369,13 +371,15 @@ def test_training_goes_on_where_it_stopped(pack_path: Path, judge: Path, tmp_pat
 
 
 def test_checkpoints_of_the_first_version_go_on(pack_path: Path, judge: Path, tmp_path: Path) -> None:
-    """AdamW without `fused`, no discriminator: what the first runs wrote."""
+    """AdamW without `fused`, no discriminator, no restorer: what the first runs wrote."""
     network = PRESETS[DEFAULT].build(torch.zeros(33, 2))
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, (0.5, 0.99), weight_decay=1e-3)
-    for parameter in network.parameters():
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, 1e-3, (0.5, 0.99), weight_decay=1e-3)
+    for parameter in trained:
         parameter.grad = torch.full_like(parameter, 0.1)
     optimizer.step()
-    state = {"network": network.state_dict(), "average": network.state_dict(), "optimizer": optimizer.state_dict()}
+    weights = {name: t for name, t in network.state_dict().items() if not name.startswith("restorer.")}
+    state = {"network": weights, "average": weights, "optimizer": optimizer.state_dict()}
     torch.save({**state, "step": 41, "seconds": 120.0}, tmp_path / "last.pt")
     run = Run(
         Recipe(DEFAULT, 90, batch=1, adversarial_after=0.0),
@@ -385,18 +389,19 @@ def test_checkpoints_of_the_first_version_go_on(pack_path: Path, judge: Path, tm
         (load_perceptual(judge, "cpu"), None),
     )
     assert (run.step, run.seconds) == (41, 120.0)
-    before = [p.detach().clone() for p in run.network.parameters()]
+    changing = [parameter for parameter in run.network.parameters() if parameter.requires_grad]
+    before = [parameter.detach().clone() for parameter in changing]
     moments = next(iter(run.optimizer.state.values()))
     assert float(moments["step"]) == 1
-    for parameter in run.network.parameters():
+    for parameter in changing:
         parameter.grad = torch.full_like(parameter, float("nan"))
     run._update(run.optimizer, run.network, 1e-3)
-    assert all(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, changing, strict=True))
     assert float(moments["step"]) == 1
-    for parameter in run.network.parameters():
+    for parameter in changing:
         parameter.grad = torch.full_like(parameter, 0.1)
     run._update(run.optimizer, run.network, 1e-3)
-    assert not any(torch.equal(a, b) for a, b in zip(before, run.network.parameters(), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(before, changing, strict=True))
     run.batches.close()
 
 
@@ -539,3 +544,24 @@ def test_command_line(run: Command, pack_path: Path, judge: Path, tmp_path: Path
     shown = run("train", "--help")
     assert shown.code == 0
     assert "--adversarial-after" in shown.out
+
+
+def test_pruning_keeps_what_carries_most() -> None:
+    torch.manual_seed(0)
+    full = Size()
+    large, same = (PRESETS[DEFAULT].build().generator.eval() for _ in range(2))
+    small = PRESETS["tiny"].build().generator.eval()
+    same.load_state_dict(large.state_dict())
+    for layer in (same.deep, same.up_middle, same.join_middle, same.up_fine, same.join_fine, same.out):
+        layer.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)
+    prune(large, same, full)
+    assert all(torch.equal(a, b) for a, b in zip(large.parameters(), same.parameters(), strict=True))
+
+    # channels that carry nothing are those that go: the drawing stays
+    with torch.no_grad():
+        for layer in (large.up_fine.project[1], large.join_fine.project[1]):
+            layer.weight[4:8] = layer.bias[4:8] = 0
+        prune(large, small, Size(**PRESETS["tiny"].size))
+    kept = [n for n in range(full.fine) if not 4 <= n < 8]
+    assert torch.equal(small.out.weight, large.out.weight[:, kept])
+    assert torch.equal(small.join_fine.project[1].running_var, large.join_fine.project[1].running_var[kept])
