@@ -23,6 +23,7 @@ from fvc.codec.video import Frame
 _ROOM = RATE * 9 // 5  # samples that are kept: under the 31 packets by which sound may be late on the wire
 _SLOWEST = 2  # frames per second, below which that would be too little
 _MARGIN = 0.05  # seconds from a picture to its sound, for drawing and for PortAudio's blocks
+_MOST_LAG, _SLEW = 1.0, 0.02  # seconds; seconds per second by which a lag that was too long gets shorter
 # How sounddevice calls the stream of a device, its samples, and the moment of the first; what to raise without it.
 _STREAMS: dict[str, tuple[str, str, str, type[FvcError]]] = {
     "microphone": ("InputStream", "int16", "inputBufferAdcTime", InputError),
@@ -121,6 +122,9 @@ class Microphone:
 class Loudspeaker:
     """Plays samples when they are due; what is not there in time is silence. Leaving it closes the device.
 
+    Attributes:
+        lag: seconds by which all sound is late, so that it is there when PortAudio wants it; more on a slow machine.
+
     Raises:
         FvcError: sounddevice or PortAudio is not installed. OutputError: there is no such loudspeaker.
     """
@@ -128,6 +132,7 @@ class Loudspeaker:
     def __init__(self, device: str) -> None:
         self._line, self._at = SoundLine(np.float32), 0
         self._stream = _open("loudspeaker", device, self._fill)
+        self.lag = self._least = _MARGIN + float(self._stream.latency)
 
     def __enter__(self) -> Loudspeaker:
         return self
@@ -135,13 +140,10 @@ class Loudspeaker:
     def __exit__(self, *exc: object) -> None:
         self._stream.close()
 
-    @property
-    def lag(self) -> float:
-        """Seconds by which all sound is late, so that it is there when PortAudio wants it."""
-        return _MARGIN + float(self._stream.latency)
-
     def play(self, pcm: np.ndarray, due: float) -> None:
         """Takes float32 [n] in [-1, 1] whose first sample is due at that moment (time.monotonic)."""
+        needed = min(self._at / RATE - due, _MOST_LAG)  # _at: what is before it has been played
+        self.lag = max(self._least, needed, self.lag - _SLEW * len(pcm) / RATE)
         self._line.write(due + self.lag, pcm)
 
     def _fill(self, out: np.ndarray, ahead: float) -> None:
