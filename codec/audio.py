@@ -77,44 +77,58 @@ def encode_opus(
         UsageError: an argument is out of range.
         InputError: the file is not a video.
     """
-    if not BITRATES[0] <= bitrate <= BITRATES[1]:
-        raise UsageError(f"an audio rate of {bitrate} bit/s; it must be {BITRATES[0]} to {BITRATES[1]}")
-    OpusParams(frame_ms=frame_ms)  # raises
+    encoder = OpusEncoder(bitrate, frame_ms)
     reader = VideoReader(path)
     if not reader.has_audio:
         return None
-    encoder: Any = av.CodecContext.create("libopus", "w")
-    encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
-    encoder.time_base, encoder.bit_rate = Fraction(1, RATE), bitrate
-    encoder.options = {"application": "voip", "vbr": "on", "frame_duration": str(frame_ms)}
-    encoder.open()
-    (pre_skip,) = struct.unpack_from("<H", encoder.extradata, 10)  # RFC 7845, 5.1
-    params = OpusParams(frame_ms=frame_ms, pre_skip=pre_skip)
-    return params, _packets(encoder, params, _sound(reader))
+    return encoder.params, _packets(encoder, _sound(reader))
 
 
-def _packets(encoder: Any, params: OpusParams, sound: Iterator[np.ndarray]) -> Iterator[bytes]:
+class OpusEncoder:
+    """Samples to packets, each at once; arguments as in `encode_opus`.
+
+    Attributes:
+        params: what a decoder must know.
+
+    Raises:
+        UsageError: an argument is out of range.
+    """
+
+    def __init__(self, bitrate: int, frame_ms: int = 60) -> None:
+        if not BITRATES[0] <= bitrate <= BITRATES[1]:
+            raise UsageError(f"an audio rate of {bitrate} bit/s; it must be {BITRATES[0]} to {BITRATES[1]}")
+        OpusParams(frame_ms=frame_ms)  # raises
+        encoder: Any = av.CodecContext.create("libopus", "w")
+        encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
+        encoder.time_base, encoder.bit_rate = Fraction(1, RATE), bitrate
+        encoder.options = {"application": "voip", "vbr": "on", "frame_duration": str(frame_ms)}
+        encoder.open()
+        (pre_skip,) = struct.unpack_from("<H", encoder.extradata, 10)  # RFC 7845, 5.1
+        self.params, self._encoder, self._sent = OpusParams(frame_ms=frame_ms, pre_skip=pre_skip), encoder, 0
+
+    def encode(self, pcm: np.ndarray) -> bytes:
+        """One frame, int16 `[params.frame_size]`, to one packet."""
+        frame = av.AudioFrame.from_ndarray(pcm[None], "s16", "mono")
+        frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), self._sent
+        self._sent += len(pcm)
+        (packet,) = self._encoder.encode(frame)
+        return bytes(packet)
+
+
+def _packets(encoder: OpusEncoder, sound: Iterator[np.ndarray]) -> Iterator[bytes]:
     """Cuts the sound into frames and codes each; the last ones carry silence until the decoder has all samples."""
-    size, rest, sent = params.frame_size, np.zeros(0, np.int16), 0
-    silence = np.zeros(params.pre_skip, np.int16)
+    size, rest, total = encoder.params.frame_size, np.zeros(0, np.int16), 0
+    silence = np.zeros(encoder.params.pre_skip, np.int16)
     for piece in sound:
-        rest = np.concatenate((rest, piece))
+        rest, total = np.concatenate((rest, piece)), total + len(piece)
         while len(rest) >= size:
-            yield _encode(encoder, rest[:size], sent)
-            rest, sent = rest[size:], sent + size
-    if sent or len(rest):
+            yield encoder.encode(rest[:size])
+            rest = rest[size:]
+    if total:
         rest = np.concatenate((rest, silence))
         for start in range(0, len(rest), size):
             block = rest[start : start + size]
-            yield _encode(encoder, np.pad(block, (0, size - len(block))), sent + start)
-
-
-def _encode(encoder: Any, block: np.ndarray, pts: int) -> bytes:
-    """One frame of samples to one packet: libopus returns each at once."""
-    frame = av.AudioFrame.from_ndarray(block[None], "s16", "mono")
-    frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), pts
-    (packet,) = encoder.encode(frame)
-    return bytes(packet)
+            yield encoder.encode(np.pad(block, (0, size - len(block))))
 
 
 def _sound(reader: VideoReader) -> Iterator[np.ndarray]:

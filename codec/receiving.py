@@ -23,7 +23,7 @@ from fvc.codec.rtp import CLOCK, App, Bye, Pli, Rtp, is_control, parse_control
 from fvc.codec.sample import DrivingSample
 from fvc.codec.sending import Traffic
 from fvc.codec.setup import ACK, PIECE, Piece, Setup, SetupReceiver
-from fvc.codec.transport import Depacketizer, audio_due
+from fvc.codec.transport import Depacketizer, audio_begun
 
 SILENCE = 2.0  # seconds without a packet after which playout stands still
 _PLI_EVERY, _PLI_AFTER = 0.5, 0.2  # seconds between requests, and without a decoded frame before one
@@ -37,14 +37,15 @@ class Shot:
 
     Attributes:
         rgb: uint8 [256, 256, 3], the array of the frame before where the picture is that one's.
-        sound: the Opus packets that begin with it, None for lost ones.
-        late: seconds since it fell due.
+        sound: the Opus packets that begin with it, None for lost ones; first_sound: number of the first.
+        due: when it fell due.
     """
 
     index: int
     rgb: np.ndarray
     sound: list[bytes | None]
-    late: float
+    first_sound: int
+    due: float
 
 
 @dataclass
@@ -209,7 +210,7 @@ class ReceivingSession:
         assert self.header is not None
         if newest - self._position > _CATCH_UP * self.header.fps:  # the sender's clock jumped, or all was silent
             self._skip(newest)
-        shots = [self._shot(index, index == newest, now) for index in range(self._position, newest + 1)]
+        shots = [self._shot(index, index == newest) for index in range(self._position, newest + 1)]
         self._position = max(self._position, newest + 1)
         return shots
 
@@ -225,7 +226,7 @@ class ReceivingSession:
             self._sound = {n: payload for n, payload in self._sound.items() if n >= self._next_sound}
         self._position = frame
 
-    def _shot(self, index: int, is_newest: bool, now: float) -> Shot:
+    def _shot(self, index: int, is_newest: bool) -> Shot:
         assert self.decoder is not None
         sample = self.decoder.due(index)
         self._outage = self._outage + 1 if self.decoder.shown == Shown.HELD else 0
@@ -234,13 +235,16 @@ class ReceivingSession:
         if self._pending is not None and (is_newest or self._picture is None):
             self._picture, self._pending = self._draw(self._pending.parts), None
         self.count.undrawn += not is_newest and sample is not None
+        due = self._clock.time_of(index)
         assert self._picture is not None
-        return Shot(index, self._picture, self._sounds(index), now - (self._clock.time_of(index) or now))
+        assert due is not None
+        first_sound = self._next_sound
+        return Shot(index, self._picture, self._sounds(index), first_sound, due)
 
     def _sounds(self, index: int) -> list[bytes | None]:
         """The sound packets that begin before the frame after `index`."""
         assert self.header is not None
-        due = [self._sound.pop(n, None) for n in range(self._next_sound, audio_due(index + 1, self.header))]
+        due = [self._sound.pop(n, None) for n in range(self._next_sound, audio_begun(index + 1, self.header))]
         self._next_sound += len(due)
         self.count.sound_lost += due.count(None)
         return due

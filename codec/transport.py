@@ -78,10 +78,15 @@ class Datagram:
 
 
 def audio_due(frame: int, header: Header) -> int:
-    """How many AUDIO packets begin before frame `frame`; 0 without sound."""
+    """How many AUDIO packets end up to frame `frame`; 0 without sound."""
     if header.audio is None:
         return 0
     return 1000 * frame * header.fps.denominator // (header.fps.numerator * header.audio.frame_ms)
+
+
+def audio_begun(frame: int, header: Header) -> int:
+    """How many AUDIO packets begin before frame `frame`; 0 without sound."""
+    return -audio_due(-frame, header)
 
 
 def _read_entry(head: int, payload: bytes, frame: int, header: Header) -> Packet:

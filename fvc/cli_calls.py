@@ -26,6 +26,7 @@ Camera = Annotated[int | None, typer.Option(help="Number of a camera, 0 for the 
 Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
 Enrol = Annotated[float, typer.Option(help="Seconds at the start from which the source pictures are chosen.")]
 Show = Annotated[bool, typer.Option("--show", help="Show a window.")]
+_DEVICE = "number or name of a device, or default (needs fvc[sound])"
 
 
 def live(
@@ -59,6 +60,7 @@ def send(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where `fvc receive` listens.")],
     video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A video, played at its speed.")] = None,
     camera: Camera = None,
+    microphone: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"The camera's sound: {_DEVICE}.")] = None,
     fps: Fps = "15",
     profile: Profile = "sup",
     kbps: Annotated[float | None, typer.Option(help="Motion bits at most, from 0.5 up, of one copy.")] = None,
@@ -82,8 +84,9 @@ def send(
 
     with Bar() as bar:
         report = run(
-            address, video, camera=camera, fps=fps, profile=profile, kbps=kbps, keyframe_interval=keyframe_interval,
-            refresh=refresh, audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
+            address, video, camera=camera, microphone=microphone, fps=fps, profile=profile, kbps=kbps,
+            keyframe_interval=keyframe_interval, refresh=refresh,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
             redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps,
             most_sources=most_sources, timeout=timeout,
             seconds=seconds, note=note_line, progress=bar,
@@ -102,6 +105,7 @@ def receive(
     virtual_camera: Annotated[
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs (needs fvc[camera]).")
     ] = False,
+    loudspeaker: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"Play the sound: {_DEVICE}.")] = None,
     delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
@@ -115,7 +119,7 @@ def receive(
         raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
     with Bar() as bar:
         report = run(
-            int(number), out, host=host, show=show, camera=virtual_camera,
+            int(number), out, host=host, show=show, camera=virtual_camera, loudspeaker=loudspeaker,
             delay=delay_ms / 1000, timeout=timeout, wait=wait,
             note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
         )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.audio import RATE, OpusDecoder, OpusParams
-from fvc.codec.bitstream import Header
+from fvc.codec.bitstream import Audio, Header
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import LinkError, SourcesError, UsageError
 from fvc.codec.output import VideoWriter
@@ -25,6 +25,7 @@ from fvc.files import Note, PathLike, Progress, file_path, silent
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of
 from fvc.network import Address, UdpPort
+from fvc.soundcard import Loudspeaker
 from fvc.window import VirtualCamera, Window
 
 _TICK = 0.02  # seconds between looks at the clock when no frame is due
@@ -34,6 +35,7 @@ _NOBODY: Address = ("", 0)
 
 def receive(
     port: int, out: PathLike | None = None, *, host: str = "", show: bool = False, camera: bool = False,
+    loudspeaker: str | None = None,
     delay: float = 0.2, timeout: float = 10, wait: float = 600, note: Note = silent, progress: Progress = silent,
     listening: Callable[[int], None] = silent,
 ) -> dict[str, Any]:  # fmt: skip
@@ -41,6 +43,7 @@ def receive(
 
     Args:
         camera: other programs see the call as a virtual camera (needs pyvirtualcam and its driver).
+        loudspeaker: plays the sound: a device as in `fvc.soundcard` (needs sounddevice).
         host: the local address to listen on; empty: all.
         delay: seconds that packets may be late: the jitter buffer.
         timeout: seconds of silence after which the call is over; wait: seconds to wait for one.
@@ -52,16 +55,17 @@ def receive(
     Raises:
         FvcError: see `fvc.codec.errors`; LinkError where no call comes. Nothing is left at `out` then.
     """
-    if out is None and not show and not camera:
-        raise UsageError("receive: say --out FILE, --show, --virtual-camera, or several of them")
+    if out is None and not show and not camera and loudspeaker is None:
+        raise UsageError("receive: say --out FILE, --show, --virtual-camera, --loudspeaker, or several of them")
     if not 0 <= delay <= 10 or not timeout > 0 or not wait > 0:
         raise UsageError("receive: the delay must be 0 to 10 s, the timeouts above 0")
     target = file_path(out) if out is not None else None
     with UdpPort(host, port) as udp, ExitStack() as stack:
-        listening(udp.port)
         sinks: list[Callable[[Shot], None]] = []
         if show:
             sinks.append(stack.enter_context(Window("fvc receive")).show)
+        speaker = None if loudspeaker is None else stack.enter_context(Loudspeaker(loudspeaker))
+        listening(udp.port)
         loop = _Loop(udp, delay, timeout, wait, note)
 
         def begin(header: Header) -> None:
@@ -74,6 +78,10 @@ def receive(
                 device = stack.enter_context(VirtualCamera(header.fps))
                 note(f"the call is seen on {device.device}")
                 sinks.append(device.show)
+            if speaker is not None and header.audio is None:
+                note("the call has no sound")
+            elif speaker is not None:
+                sinks.append(_SpeakerSink(speaker, header).take)
 
         try:
             for shot in loop.shots(begin):
@@ -95,14 +103,34 @@ class _FileSink:
     """Writes pictures and sounds."""
 
     def __init__(self, video: VideoWriter, header: Header) -> None:
-        self._video, audio = video, header.audio
-        self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip)) if audio else None
+        self._video = video
+        self._opus = OpusDecoder(_opus(header.audio)) if header.audio else None
 
     def take(self, shot: Shot) -> None:
         self._video.write(shot.rgb)
         for packet in shot.sound if self._opus is not None else ():
             assert self._opus is not None
             self._video.write_audio(self._opus.decode(packet))
+
+
+class _SpeakerSink:
+    """Plays sounds on the pictures' line of time, wherever packets were lost or skipped."""
+
+    def __init__(self, speaker: Loudspeaker, header: Header) -> None:
+        assert header.audio is not None
+        self._speaker, self._fps, self._params = speaker, header.fps, _opus(header.audio)
+        self._opus = OpusDecoder(self._params)
+
+    def take(self, shot: Shot) -> None:
+        start = shot.due - float(shot.index / self._fps)  # of the call
+        for number, packet in enumerate(shot.sound, shot.first_sound):
+            pcm = self._opus.decode(packet)
+            end = (number + 1) * self._params.frame_size - self._params.pre_skip
+            self._speaker.play(pcm, start + (end - len(pcm)) / RATE)
+
+
+def _opus(audio: Audio) -> OpusParams:
+    return OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip)
 
 
 class _Loop:
@@ -127,9 +155,10 @@ class _Loop:
                 if building is not None and building.done():
                     self._accept(building, begin)
                     building = None
-                for shot in session.play(time.monotonic()):
+                now = time.monotonic()
+                for shot in session.play(now):
                     self._frames += 1
-                    self._late[min(max(int(1000 * shot.late), 0), _LATEST)] += 1
+                    self._late[min(max(int(1000 * (now - shot.due)), 0), _LATEST)] += 1
                     yield shot
                 self._udp.send(session.requests(time.monotonic()), self._peer)
         if not self._frames:

@@ -27,6 +27,7 @@ from fvc.models.presets import DEFAULT
 from fvc.models.runtime import motion_network
 from fvc.models.weights import require_shipped
 from fvc.network import Address, UdpPort, parse_address
+from fvc.soundcard import Microphone
 
 _TICK = 0.02  # seconds between looks at what came, while the set-up is under way
 _GOODBYES = 3
@@ -61,8 +62,8 @@ class Terms:
 
 
 def send(
-    address: str, video: PathLike | None = None, *, camera: int | None = None, fps: str = "15",
-    profile: str = "sup", keyframe_interval: float = 5.0, refresh: int = 0,
+    address: str, video: PathLike | None = None, *, camera: int | None = None, microphone: str | None = None,
+    fps: str = "15", profile: str = "sup", keyframe_interval: float = 5.0, refresh: int = 0,
     kbps: float | None = None, audio_bitrate: int | None = 6000, enrol_seconds: float = 3.0,
     redundancy: int = 2, frames_per_packet: int = 1,
     setup_kbps: float = 128, most_sources: int = MOST_SOURCES, timeout: float = 10, seconds: float | None = None,
@@ -70,6 +71,9 @@ def send(
     note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Sends a video of a talking face at its speed, or what a camera sees, to `fvc receive` at "host:port".
+
+    Args:
+        microphone: the sound for a camera: a device as in `fvc.soundcard` (needs sounddevice); None: no sound.
 
     Returns:
         the report that `fvc send --json` prints.
@@ -79,6 +83,8 @@ def send(
     """
     if (video is None) == (camera is None):
         raise UsageError("send: name a video or a camera")
+    if microphone is not None and (camera is None or audio_bitrate is None):
+        raise UsageError("send: --microphone goes with --camera, and not with --no-audio")
     if not 0 < enrol_seconds <= 60 or not setup_kbps > 0 or not timeout > 0 or (seconds is not None and seconds <= 0):
         raise UsageError("send: times and rates must be above 0, and the enrolment at most a minute")
     if not 1 <= most_sources <= MAX_SOURCES:
@@ -97,7 +103,7 @@ def send(
         call = _Call(port, peer, terms, note)
         network = motion_network(preset, kind)
         if video is not None:
-            sound = Sound(video, audio_bitrate)
+            sound: Sound | Microphone = Sound(video, audio_bitrate)
             with closing(file_frames(video, rate)) as first:
                 enrolled = enrol(
                     label(video), first, rate, terms.enrol, kind, network, preset, interval, sound.audio, note
@@ -106,11 +112,17 @@ def send(
             frames = paced(stack.enter_context(closing(file_frames(video, rate))), rate, call.serve)
         else:
             assert camera is not None
+            sound = Sound(None, None)
+            if microphone is not None:
+                assert audio_bitrate is not None
+                sound = stack.enter_context(Microphone(microphone, audio_bitrate, rate))
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
-            sound, live = Sound(None, None), stack.enter_context(closing(camera_frames(camera, rate, call.serve)))
-            enrolled = enrol(f"camera {camera}", live, rate, terms.enrol, kind, network, preset, interval, None, note)
+            live, name = stack.enter_context(closing(camera_frames(camera, rate, call.serve))), f"camera {camera}"
+            enrolled = enrol(name, live, rate, terms.enrol, kind, network, preset, interval, sound.audio, note)
             call.begin(enrolled.setup, packetizer)
             frames = renumbered(live)
+            if isinstance(sound, Microphone):
+                frames = sound.beside(frames)
         encoder = Encoder(enrolled.setup.header, network, None, refresh, plan)
         with FaceTracker() as tracker, Lookout(enrolled, rate, most_sources) as lookout:
             return call.talk(frames, tracker, encoder, lookout, sound, progress)
@@ -155,8 +167,8 @@ class _Call:
         time.sleep(max(until - time.monotonic(), 0))
 
     def talk(
-        self, frames: Iterator[Frame], tracker: FaceTracker, encoder: Encoder, lookout: Lookout, sound: Sound,
-        progress: Progress,
+        self, frames: Iterator[Frame], tracker: FaceTracker, encoder: Encoder, lookout: Lookout,
+        sound: Sound | Microphone, progress: Progress,
     ) -> dict[str, Any]:  # fmt: skip
         """Sends all frames with their sound; returns the report."""
         assert self._session is not None
@@ -170,7 +182,7 @@ class _Call:
             next_index = frame.index + 1
             for packet in sound.due((frame.index + 1) / terms.fps):
                 self._send(packet)
-                encoder.audio_packets += 1
+                encoder.audio_packets = packet.number + 1
             if session.take_keyframe_request():
                 encoder.restart()
             face = tracker.track(frame.rgb)

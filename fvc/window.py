@@ -46,7 +46,7 @@ class Window:
             raise KeyboardInterrupt
 
     def show(self, shot: Shot) -> None:
-        """Shows a frame of a call; there is no loudspeaker."""
+        """Shows a frame of a call."""
         self.draw(shot.rgb)
 
 

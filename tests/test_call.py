@@ -7,20 +7,24 @@ import json
 import random
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from conftest import Encoded
+from conftest import Encoded, Result, Run
+from test_audio import beeps, make, onsets
 
-from fvc.capture import paced
-from fvc.codec.bitstream import Kind, Packet
+from fvc.capture import Wait, file_frames, paced
+from fvc.codec.audio import RATE, OpusDecoder, OpusParams, encode_opus
+from fvc.codec.bitstream import Audio, Kind, Packet
 from fvc.codec.errors import FvcError, LinkError, OutputError, StreamError, UsageError
 from fvc.codec.playout import PlayoutClock
 from fvc.codec.receiving import ReceivingSession, RtpStatistics, Shot
@@ -34,8 +38,9 @@ from fvc.evaluation import long_call
 from fvc.evaluation.call import read_talk
 from fvc.evaluation.channel import Channel, Link
 from fvc.network import parse_address
-from fvc.receiver import receive
+from fvc.receiver import _SpeakerSink, receive
 from fvc.sender import send
+from fvc.soundcard import Loudspeaker, Microphone, SoundLine
 from fvc.window import VirtualCamera
 
 
@@ -214,7 +219,7 @@ class Rehearsal:
         self.there, self.back = Channel(link, 3), Channel(link, 4)
         self.shots: list[Shot] = []
         self.drawn = 0
-        self.now = 10.0
+        self.lateness, self.now = 0.0, 10.0
 
     def draw(self, parts: Any) -> np.ndarray:
         self.drawn += 1
@@ -231,7 +236,9 @@ class Rehearsal:
         if self.receiving.offer is not None:
             for answer in self.receiving.accept(self.draw):
                 self.back.send(self.now, answer)
-        self.shots += self.receiving.play(self.now)
+        shots = self.receiving.play(self.now)
+        self.lateness = max([self.lateness, *(self.now - shot.due for shot in shots)])
+        self.shots += shots
         for request in self.receiving.requests(self.now):
             self.back.send(self.now, request)
         for data in self.back.arrived(self.now):
@@ -268,13 +275,12 @@ class TestSessions:
         sound = [p.payload for p in packets if p.kind == Kind.AUDIO]
         assert [shot.index for shot in call.shots] == [p.number for p in frames]
         heard = [payload for shot in call.shots for payload in shot.sound]
-        assert heard == sound[: len(heard)]
-        assert len(heard) >= len(sound) - 3  # what begins after the last frame is not waited for
+        assert heard == [*sound, None]  # the sound ends 40 ms before the last frame does
         decoder, count = call.receiving.decoder, call.receiving.count
         assert decoder is not None
         assert (decoder.held, call.receiving.rtp.lost, count.refused, count.undrawn) == (0, 0, 0, 0)
         assert count.media == call.sending.media
-        assert max(shot.late for shot in call.shots) <= 0.006
+        assert call.lateness <= 0.006
 
     def test_a_bad_link(self, setup: Setup, packets: list[Packet]) -> None:
         """10 % loss, 50 ms mean jitter, datagrams that overtake each other and come twice."""
@@ -290,7 +296,7 @@ class TestSessions:
             due = (shot.index + 1) / float(setup.header.fps)
             sounds = sum(len(s.sound) for s in call.shots[: shot.index + 1])
             assert setup.header.audio is not None
-            assert 0 <= sounds * setup.header.audio.frame_ms / 1000 - due + 0.06 <= 0.06 + 1e-9
+            assert 0 <= sounds * setup.header.audio.frame_ms / 1000 - due <= 0.06 - 1e-9
 
     def test_a_keyframe_is_asked_for(self, setup: Setup, packets: list[Packet]) -> None:
         call = Rehearsal(setup, CLEAN, redundancy=0)
@@ -479,7 +485,7 @@ def test_a_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvirtualcam", fake)
     with VirtualCamera(Fraction(15)) as camera:
         assert fake.is_open
-        camera.show(Shot(0, picture, [], 0.0))
+        camera.show(Shot(0, picture, [], 0, 0.0))
     assert (fake.size, fake.fps, fake.is_open, camera.device) == ((256, 256), 15.0, False, "/dev/video9")
     assert fake.sent[0] is picture
     fake.fault = "v4l2loopback: no device\nand more lines"
@@ -488,6 +494,285 @@ def test_a_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(FvcError, match=r"pip install 'fvc\[camera\]'"):
         VirtualCamera(Fraction(15))
+
+
+class FakeStream:
+    """A stream of sounddevice whose clock began elsewhere; `hear` and `want` are the sound card's side."""
+
+    latency = 0.02
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options, self.is_open = options, False
+
+    @property
+    def time(self) -> float:
+        return 1000 + time.monotonic()
+
+    def start(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def hear(self, pcm: np.ndarray) -> None:
+        """int16 [n], until now."""
+        when = SimpleNamespace(inputBufferAdcTime=self.time - len(pcm) / RATE)
+        self.options["callback"](pcm[:, None], len(pcm), when, None)
+
+    def want(self, count: int) -> np.ndarray:
+        """float32 [count], heard from now on."""
+        out, when = np.full((count, 1), np.nan, np.float32), SimpleNamespace(outputBufferDacTime=self.time)
+        self.options["callback"](out, count, when, None)
+        return out[:, 0]
+
+
+class FakeSound(ModuleType):
+    """As sounddevice; keeps the streams that were opened."""
+
+    def __init__(self) -> None:
+        super().__init__("sounddevice")
+        self.PortAudioError, self.streams = type("PortAudioError", (Exception,), {}), list[FakeStream]()
+        self.fault: Exception | None = None
+
+    def InputStream(self, **options: Any) -> FakeStream:  # noqa: N802 (its name there)
+        if self.fault is not None:
+            raise self.fault
+        self.streams.append(FakeStream(options))
+        return self.streams[-1]
+
+    OutputStream = InputStream
+
+
+@pytest.fixture
+def sound(monkeypatch: pytest.MonkeyPatch) -> FakeSound:
+    fake = FakeSound()
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    return fake
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [50.0]
+    monkeypatch.setattr("fvc.soundcard.time.monotonic", lambda: now[0])
+    return now
+
+
+PICTURE = np.zeros((1, 1, 3), np.uint8)
+
+
+def observed(clock: list[float], stream: FakeStream, pcm: np.ndarray, indices: Iterable[int]) -> Iterator[Frame]:
+    """Frames of a camera of 10 fps at their times, while the microphone hears `pcm` in blocks of 10 ms."""
+    start, done = clock[0], 0
+    for index in indices:
+        while done < index * RATE // 10:
+            clock[0] = start + (done + 480) / RATE
+            stream.hear(pcm[done : done + 480])
+            done += 480
+        yield Frame(PICTURE, index)
+
+
+class TestSoundLine:
+    def test_gaps_are_silent_and_overlaps_cut(self) -> None:
+        line, ones = SoundLine(np.int16), np.ones(480, np.int16)
+        line.write(5.0, ones)
+        line.write(5.01 + 0.004, 2 * ones)  # a little late: goes on
+        line.write(5.02 - 0.004, 3 * ones)
+        line.write(5.05, 4 * ones)  # 20 ms are missing
+        line.write(5.04, 5 * np.ones(1440, np.int16))  # 20 ms were there before
+        at = 5 * RATE
+        assert line.end == at + 7 * 480
+        assert line.read(at - 480, 9 * 480).tolist() == np.repeat([0, 1, 2, 3, 0, 0, 4, 5, 0], 480).tolist()
+
+    def test_what_is_too_old_is_silent(self) -> None:
+        line = SoundLine(np.int16)
+        for second in range(5):
+            line.write(second, np.full(RATE, second + 1, np.int16))
+        assert set(line.read(0, 5 * RATE)) == {0, 4, 5}
+        line.write(3600.0, np.full(480, 7, np.int16))
+        assert line.read(line.start, line.end - line.start).tolist() == [0] * (-line.start + line.end - 480) + [7] * 480
+
+
+class TestMicrophone:
+    def test_packets_are_those_of_a_file(self, sound: FakeSound, clock: list[float], tmp_path: Path) -> None:
+        expected = encode_opus(make(tmp_path / "a.mkv", [(0, beeps(4))]), 16_000)
+        assert expected is not None
+        params, packets = expected
+        pcm = (beeps(4) * 32767).astype(np.int16)
+        with Microphone("3", 16_000, Fraction(10)) as microphone:
+            (stream,) = sound.streams
+            assert stream.is_open
+            got = []
+            for frame in microphone.beside(observed(clock, stream, pcm, range(40))):
+                due = Fraction(frame.index + 1, 10)
+                got += microphone.due(due)
+                assert got[-1].number == int(due * 1000) // 60  # all that begins before the next frame is there
+        assert microphone.audio == Audio(params.frame_ms, params.pre_skip)
+        assert [packet.number for packet in got] == list(range(len(got)))
+        assert len(got) >= 60
+        assert [packet.payload for packet in got] == list(islice(packets, len(got)))
+        assert (stream.options["samplerate"], stream.options["channels"], stream.options["device"]) == (RATE, 1, 3)
+        assert not stream.is_open
+
+    def test_numbers_keep_time_when_all_stalls(self, sound: FakeSound, clock: list[float]) -> None:
+        """For 5 s nobody takes frames or packets, and 0.3 s of the sound are lost in the sound card."""
+        pcm = (beeps(10, (0.5, 2.0, 7.0, 8.5)) * 32767).astype(np.int16)
+        with Microphone("default", 24_000, Fraction(10)) as microphone:
+            (stream,) = sound.streams
+            assert stream.options["device"] is None
+            frames = observed(clock, stream, pcm, [*range(20), *range(70, 98)])
+            packets = []
+            for frame in microphone.beside(frames):
+                for packet in microphone.due(Fraction(frame.index + 1, 10)):
+                    assert 0 <= (frame.index + 1) / 10 - packet.number * 0.06 < 31 * 0.06
+                    packets.append(packet)
+                if frame.index == 75:  # the sound card skips: its next block is that of 0.3 s later
+                    clock[0] += 0.3
+                    stream.hear(pcm[:0])
+            decoder, by_number = OpusDecoder(OpusParams(frame_ms=60)), {p.number: p.payload for p in packets}
+            heard = np.concatenate([decoder.decode(by_number.get(n)) for n in range(packets[-1].number)])
+        assert len(by_number) == len(packets)
+        assert onsets(heard) == pytest.approx([0.5, 7.0, 8.5], abs=0.02)
+        assert len(heard) > 9 * RATE
+
+    def test_slow_frames_are_refused(self, sound: FakeSound) -> None:
+        with pytest.raises(UsageError, match="2 frames per second or more"):
+            Microphone("default", 6000, Fraction(1))
+
+
+def test_a_loudspeaker_keeps_time(sound: FakeSound, clock: list[float]) -> None:
+    with Loudspeaker("default") as speaker:
+        (stream,) = sound.streams
+        assert not stream.want(480).any()
+        clock[0] += 1
+        tone = np.ones(4800, np.float32)
+        speaker.play(tone, clock[0])
+        speaker.play(tone, clock[0] + 0.3)
+        heard = []
+        for n in range(60):
+            clock[0] = 51 + n / 100 + (n % 3) / 500  # PortAudio calls a little early or late
+            heard.append(stream.want(480))
+    edges = np.flatnonzero(np.diff(np.concatenate(heard))) / RATE
+    assert edges == pytest.approx(np.array([0, 0.1, 0.3, 0.4]) + speaker.lag, abs=1e-3)
+    assert speaker.lag < 0.1
+    assert not stream.is_open
+
+
+def test_a_slow_machine_gets_late_sound(sound: FakeSound, clock: list[float]) -> None:
+    """Sound that is always late by 0.3 s is heard late and whole; later the lag goes away."""
+    with Loudspeaker("default") as speaker:
+        (stream,), least, heard, ramp = sound.streams, speaker.lag, list[np.ndarray](), np.arange(1.0, 10 * RATE + 1)
+        stream.want(480)
+        for n in range(3600):
+            clock[0] = 50 + n / 100
+            if n % 10 == 0 and n < 1000:
+                speaker.play(ramp[480 * n : 480 * (n + 10)], clock[0] - 0.3)
+            elif n % 10 == 0:
+                speaker.play(np.zeros(4800), clock[0])
+            heard.append(stream.want(480))
+            if n == 999:
+                assert speaker.lag == pytest.approx(0.31, abs=0.015)
+        assert speaker.lag == least
+        speaker.play(ramp[:480], clock[0] - 9)  # more than it makes up for
+        assert speaker.lag == 1
+    assert len(np.setdiff1d(ramp, np.concatenate(heard))) <= 480
+
+
+@pytest.mark.parametrize("link", [CLEAN, Link(jitter_ms=30)])
+def test_sound_and_picture_stay_together(
+    setup: Setup, packets: list[Packet], link: Link, sound: FakeSound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Microphone and camera -> a call -> loudspeaker and window, in simulated time."""
+    call, fps = Rehearsal(setup, link, delay=0.2), setup.header.fps
+    monkeypatch.setattr("fvc.soundcard.time.monotonic", lambda: call.now)
+    moments = (1.0, 2.02, 2.93)
+    pcm = (beeps(30, moments) * 32767).astype(np.int16)
+    microphone, speaker = Microphone("default", 24_000, fps), Loudspeaker("default")
+    sink, taken, shown, heard = _SpeakerSink(speaker, setup.header), 0, dict[int, float](), list[np.ndarray]()
+    start: float | None = None
+
+    def step(datagrams: list[bytes]) -> None:  # 5 ms
+        nonlocal taken
+        at = 0 if start is None else max(round((call.now - start) * RATE), 0)
+        call.step(datagrams)
+        sound.streams[0].hear(pcm[at : at + 240] if start is not None else np.zeros(240, np.int16))
+        for shot in call.shots[taken:]:
+            sink.take(shot)
+            shown[shot.index] = call.now
+        taken = len(call.shots)
+        heard.append(sound.streams[1].want(240))
+
+    while not call.sending.ready:
+        step([])
+    start, first = call.now, len(heard)
+
+    def camera() -> Iterator[Frame]:
+        for index in range(40):
+            while call.now < start + index / float(fps) - 1e-9:
+                step([])
+            yield Frame(PICTURE, index)
+
+    frames = [packet for packet in packets if packet.kind != Kind.AUDIO]
+    for frame in microphone.beside(camera()):
+        datagrams = [d for p in microphone.due((frame.index + 1) / fps) for d in call.sending.send(p)]
+        packet = frames[frame.index] if frame.index < len(frames) else Packet(Kind.MOTION, frame.index, b"")
+        step([*datagrams, *call.sending.send(packet)])
+    for _ in range(100):
+        step([])
+    delay = float(np.median([shown[n] - start - n / float(fps) for n in range(10, 36)]))
+    beeped = onsets(np.concatenate(heard[first:]))
+    assert delay < 0.5 + link.jitter_ms / 1000
+    assert np.array(beeped) - moments == pytest.approx([delay + speaker.lag] * 3, abs=0.015)
+    assert None not in [packet for shot in call.shots if shot.index < 36 for packet in shot.sound]
+
+
+def test_a_call_with_microphone_and_loudspeaker(
+    clip: Path, tmp_path: Path, sound: FakeSound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def camera(index: int, fps: Fraction, wait: Wait) -> Iterator[Frame]:
+        yield from paced(file_frames(clip, fps, loop=True), fps, wait)
+
+    monkeypatch.setattr("fvc.sender.camera_frames", camera)
+    over, heard = threading.Event(), list[np.ndarray]()
+    tone = (9000 * np.sin(2 * np.pi * np.arange(480) / 48)).astype(np.int16)
+
+    def sound_card() -> None:
+        while not over.wait(0.01):
+            for stream in [stream for stream in sound.streams if stream.is_open]:
+                if stream.options["dtype"] == "int16":
+                    stream.hear(tone)
+                else:
+                    heard.append(stream.want(480))
+
+    card = threading.Thread(target=sound_card)
+    card.start()
+    thread, port, result = start_receiver(out=tmp_path / "call.mp4", loudspeaker="default", wait=60, timeout=20)
+    try:
+        send(f"127.0.0.1:{port}", camera=0, microphone="default", fps="10", seconds=2, enrol_seconds=1, timeout=60)
+        thread.join(60)
+    finally:
+        over.set()
+        card.join()
+    assert result["report"]["frames"] >= 1
+    assert not any(stream.is_open for stream in sound.streams)
+    spectrum = np.abs(np.fft.rfft(np.concatenate(heard)))
+    assert np.argmax(spectrum) * RATE / len(heard) / 480 == pytest.approx(1000, abs=30)
+    with av.open(str(tmp_path / "call.mp4")) as file:
+        assert sum(np.abs(frame.to_ndarray()).sum() for frame in file.decode(audio=0)) > 0
+
+
+def test_no_sound_card(sound: FakeSound, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speak = ("send", "127.0.0.1:9", "--camera", 0, "--microphone", "usb")
+    listen = ("receive", "127.0.0.1:0", "--loudspeaker", 7, "-o", tmp_path / "x.mp4")
+    sound.fault = sound.PortAudioError("Error querying device 7\nand more")
+    assert run(*listen) == Result(6, "", "fvc: loudspeaker 7: cannot be opened (Error querying device 7)\n")
+    sound.fault = ValueError("No input device matching 'usb'")
+    assert run(*speak) == Result(3, "", "fvc: microphone usb: cannot be opened (No input device matching 'usb')\n")
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert run(*speak) == Result(1, "", "fvc: sounddevice is not installed; pip install 'fvc[sound]'\n")
+    monkeypatch.delitem(sys.modules, "sounddevice")
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run(*speak) == Result(1, "", "fvc: PortAudio is not installed (its package in Debian: libportaudio2)\n")
 
 
 def test_nobody_answers(clip: Path) -> None:
@@ -509,6 +794,8 @@ def test_no_call_comes(tmp_path: Path) -> None:
         lambda: receive(0, "x.mp4", timeout=0),
         lambda: send("127.0.0.1:9"),
         lambda: send("127.0.0.1:9", "x.mp4", camera=1),
+        lambda: send("127.0.0.1:9", "x.mp4", microphone="default"),
+        lambda: send("127.0.0.1:9", camera=0, microphone="default", audio_bitrate=None),
         lambda: send("127.0.0.1:9", "x.mp4", redundancy=9),
         lambda: send("127.0.0.1:9", "x.mp4", enrol_seconds=0),
         lambda: send("127.0.0.1:9", "x.mp4", most_sources=9),
