@@ -97,7 +97,7 @@ class Stage:
 
 def bench(
     video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", source_frames: int = SOURCES,
-    quick: bool = False, note: Note = silent, progress: Progress = silent,
+    preset: str = DEFAULT, quick: bool = False, note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Measures everything; a minute, or a quarter of that with `quick`, on an idle machine. Raises FvcError."""
     path, rate, kind = Path(sample_clip() if video is None else video), parse_fps(fps), Profile.named(profile)
@@ -110,11 +110,16 @@ def bench(
     with TemporaryDirectory() as name:
         folder = Path(name)
         step("both ends")
-        report = {"machine": _machine(), "clip": label(path), **_both_ends(path, rate, kind, source_frames, folder)}
+        report = {
+            "machine": _machine(),
+            "clip": label(path),
+            "preset": preset,
+            **_both_ends(path, rate, kind, source_frames, preset, folder),
+        }
         step("start-up")
         report["startup_s"] = min(_start_up(folder) for _ in range(2 if quick else 3))
         step("stages")
-        stages, pictures, latency = _stages(path, rate, kind, count, folder)
+        stages, pictures, latency = _stages(path, rate, kind, preset, count, folder)
         report["stages"] = {stage: timed.report() for stage, timed in stages.items()}
         encode, decode = (sum(stages[name].wall for name in names) for names in latency)
         report["encode"]["p95_ms"], report["decode"]["p95_ms"] = (
@@ -128,7 +133,10 @@ def bench(
         step("roofline")
         peak = machine_peak(0.5 if quick else 1.5)
         drawn = report["stages"]["draw"]["ms"]
-        report["roofline"] = {**{k: round(v, 1) for k, v in peak.items()}, **_network_limits(folder, drawn, peak)}
+        report["roofline"] = {
+            **{k: round(v, 1) for k, v in peak.items()},
+            **_network_limits(preset, folder, drawn, peak),
+        }
         if not quick:
             step("peers")
             report["peers"] = _peers(pictures, rate, note, folder, drawn)
@@ -192,9 +200,11 @@ def first(stage, done, total):
 api.decode(*sys.argv[1:], progress=first)"""
 
 
-def _both_ends(path: Path, rate: Fraction, kind: Profile, source_frames: int, folder: Path) -> dict[str, Any]:
+def _both_ends(
+    path: Path, rate: Fraction, kind: Profile, source_frames: int, preset: str, folder: Path
+) -> dict[str, Any]:
     stream, out = str(folder / "talk.fvc"), str(folder / "talk.mp4")
-    named = {"fps": str(rate), "profile": kind.label, "source_frames": source_frames}
+    named = {"fps": str(rate), "profile": kind.label, "source_frames": source_frames, "preset": preset}
     calls: dict[str, tuple[list[str], dict[str, Any]]] = {
         "encode": ([str(path), stream], named),
         "decode": ([stream, str(folder / "talk.fvs"), out], {}),
@@ -223,7 +233,7 @@ def _start_up(folder: Path) -> float:
 
 
 def _stages(
-    path: Path, rate: Fraction, kind: Profile, count: int, folder: Path
+    path: Path, rate: Fraction, kind: Profile, preset: str, count: int, folder: Path
 ) -> tuple[dict[str, Stage], list[np.ndarray], tuple[list[str], list[str]]]:
     """The stages' times, the drawn pictures, and which stages a frame passes at the sender and at the receiver.
 
@@ -233,7 +243,7 @@ def _stages(
     with open(folder / "talk.fvc", "rb") as file:
         header = StreamReader(file).header
     source_set = SourceSet.parse((folder / "talk.fvs").read_bytes())
-    network = motion_network(DEFAULT, kind)
+    network = motion_network(preset, kind)
     if network is not None:
         stages["network"] = Stage()
     with VideoReader(path) as video:
@@ -246,7 +256,7 @@ def _stages(
     for frame, face in zip(frames, faces, strict=True):
         sup = None if face is None else face.sup
         sent.append(stages["code"](encoder.encode_tracked, frame, sup))
-    draw = draw_network(DEFAULT, source_set, header.profile)
+    draw = draw_network(preset, source_set, header.profile)
     decoder = Decoder(header, draw, source_set.samples[0])
     samples: list[DrivingSample | None] = []
 
@@ -266,9 +276,9 @@ def _stages(
     return stages, pictures, (["track", "code"], ["decode", "draw"])
 
 
-def _network_limits(folder: Path, drawn: float, peak: dict[str, float]) -> dict[str, float]:
+def _network_limits(preset: str, folder: Path, drawn: float, peak: dict[str, float]) -> dict[str, float]:
     source_set = SourceSet.parse((folder / "talk.fvs").read_bytes())
-    model, compiled = draw_graph(DEFAULT, len(source_set.pictures))
+    model, compiled = draw_graph(preset, len(source_set.pictures))
     return distance(multiply_adds(model), bytes_moved(compiled), drawn, peak)
 
 

@@ -1,9 +1,9 @@
 """Does an export draw a stream as fvc does?   python -m fvc.export.parity DIR STREAM.fvc SOURCES.fvs [--every N]
 
-Decodes the stream twice, with the shipped OpenVINO graphs in float32 and with what lies in DIR, and prints the PSNR of the second
-against the first: mean and worst frame. DIR has ONNX files, which must reach 45 dB in each frame, or Core ML packages,
-of which embed and draw are run in float16 by `fvc.export.mil` (some seconds a frame) and must reach 40 dB. Exit code 1
-if they do not.
+Decodes the stream twice, with the shipped OpenVINO graphs in float32 and with what lies in DIR, and prints the PSNR of
+the second against the first: mean and worst frame. DIR has ONNX files, which must reach 45 dB in each frame, or Core
+ML packages, of which embed and draw are run in float16 by `fvc.export.mil` (some seconds a frame) and must reach 40 dB.
+Exit code 1 if they do not.
 """
 
 from __future__ import annotations

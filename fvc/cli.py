@@ -61,6 +61,7 @@ def encode(
     source_frames: Annotated[
         int, typer.Option(help="How many source pictures, 1 to 8: more cost 2 kB each and draw better.")
     ] = 3,
+    preset: Annotated[str, typer.Option(help="Which networks: composed, or tiny, which draws faster.")] = "composed",
     as_json: Json = False,
 ) -> None:
     """Encode a video of a talking face into a .fvc stream and its source frames."""
@@ -72,7 +73,7 @@ def encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
             kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
-            source_frames=source_frames, note=note_line, progress=bar,
+            source_frames=source_frames, preset=preset, note=note_line, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
     show(

@@ -135,6 +135,7 @@ def bench(
     fps: Fps = "15",
     profile: Profile = "sup",
     source_frames: Annotated[int, typer.Option(help="How many source pictures, 1 to 8.")] = 3,
+    preset: Annotated[str, typer.Option(help="Which networks.")] = "composed",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -144,6 +145,13 @@ def bench(
 
     with Bar() as bar:
         report = run(
-            video, fps=fps, profile=profile, source_frames=source_frames, quick=quick, note=note_line, progress=bar
+            video,
+            fps=fps,
+            profile=profile,
+            source_frames=source_frames,
+            preset=preset,
+            quick=quick,
+            note=note_line,
+            progress=bar,
         )
     show_report(report, as_json, lines(report))

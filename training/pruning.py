@@ -63,7 +63,9 @@ def _block(small: InvertedResidual, large: InvertedResidual, inputs: Tensor, out
 def prune(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> None:
     """Fills the drawing layers of `small`, whose size is `size`, from `large`."""
     full = Size()
-    deep_kept = _most(_energy(large.keep_deep, axis=0) * _energy(large.deep[0], axis=1)[: full.deep_kept], size.deep_kept)
+    deep_kept = _most(
+        _energy(large.keep_deep, axis=0) * _energy(large.deep[0], axis=1)[: full.deep_kept], size.deep_kept
+    )
     kept_columns = slice(full.middle, full.middle + full.middle_kept)
     middle_kept = _most(
         _energy(large.keep_middle, axis=0) * _energy(large.join_middle.expand[0], axis=1, channels=kept_columns),

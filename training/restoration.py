@@ -30,8 +30,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fvc.codec.sources import code_pictures
-from fvc.encoding import SOURCE_CRF
 from fvc.codec.still import MOST_OFFSET, decode_series, encode_series
+from fvc.encoding import SOURCE_CRF
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.models.restorer import Restorer
 from fvc.training.losses import load_perceptual, perceptual_loss
@@ -68,7 +68,7 @@ def collect(data: Path, split: str, others: int, cache: Cache, out: Path) -> np.
 
 
 def batch_of(pairs: np.ndarray, size: int, step: int) -> tuple[Tensor, Tensor]:
-    """Squares of the pictures, mostly about the middle, mirrored and tinted: (original, decoded), [size, 3, 128, 128] in [0, 1]."""
+    """(original, decoded), [size, 3, 128, 128] in [0, 1]: mostly of the middle, some mirrored, some darker."""
     draw = np.random.default_rng([0, step])
     squares = []
     for index in draw.integers(0, len(pairs), size):
@@ -137,7 +137,9 @@ class Training:
         state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
         torch.save(state | {"step": self.step, "seconds": self.seconds}, self.folder / "new.pt")
         (self.folder / "new.pt").replace(self.folder / "last.pt")
-        save_file({n: t.contiguous() for n, t in self.average.state_dict().items()}, self.folder / "restorer.safetensors")
+        save_file(
+            {n: t.contiguous() for n, t in self.average.state_dict().items()}, self.folder / "restorer.safetensors"
+        )
 
 
 @torch.no_grad()
