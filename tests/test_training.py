@@ -518,7 +518,7 @@ def test_a_bare_machine_is_enough(pack_path: Path, judge: Path, tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"last.pt", "weights.safetensors", "log.jsonl", "portable-1of1.pt"} <= names
+    assert {"last.pt", "weights.safetensors", "log.jsonl", "portable-1of2.pt", "portable-2of2.pt"} <= names
     assert all(path.stat().st_size < 16 << 20 for path in (tmp_path / "run").glob("portable*"))
 
 
