@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fvc.models.flow import Points
-from fvc.models.keypoints import N_EXPRESSION
+from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
 from fvc.models.network import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
@@ -86,7 +86,7 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
-    n_points = len(network.generator.reference.position)
+    n_points = network.n_sup + N_UNSUP
     pictures = (rand(3, 256, 256, 3) * 255).to(torch.uint8)
 
     def points(count: int) -> tuple[Tensor, Tensor, Tensor]:

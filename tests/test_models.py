@@ -14,6 +14,7 @@ from conftest import Encoded
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_pictures
 from fvc.encoding import SOURCE_CRF
+from fvc.export.openvino_graphs import graphs
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
@@ -164,6 +165,13 @@ def test_shipped_weights_are_whole_and_small() -> None:
         assert preset_of(model_hash(preset)) == preset
         assert (folder_of(preset) / "weights.safetensors").stat().st_size < 5_000_000
     assert preset_of(b"nobody's") is None
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_every_preset_has_graphs(preset: str) -> None:
+    with torch.no_grad():
+        for module, example in graphs(PRESETS[preset].build().eval()).values():
+            module(*example)
 
 
 @pytest.mark.parametrize("preset", shipped())
