@@ -1,7 +1,7 @@
 """Inference without torch: the shipped networks on a CPU through OpenVINO.
 
 What the sender computes is float32 everywhere; what the receiver draws is bfloat16 on a CPU that computes in it (by a
-third faster, and no worse to look at: training/LOG.md), float32 elsewhere. Pictures are not normative.
+fifth faster, and no worse to look at: training/LOG.md), float32 elsewhere. Pictures are not normative.
 
 `MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression), `DrawRuntime` the receiver's. What depends
 on the source set only is computed once, in the constructor.
