@@ -1,7 +1,8 @@
-"""Files of a run: the checkpoint, the averaged weights, and a checkpoint small enough to travel."""
+"""Files of a run: the log, the checkpoint, the averaged weights, and a checkpoint small enough to travel."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 _PIECE = 15 << 20  # bytes of one file of a portable checkpoint
+
+
+def append_log(folder: Path, line: dict[str, Any]) -> None:
+    """Adds a line to the run's `log.jsonl`."""
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def save_checkpoint(state: dict[str, Any], folder: Path) -> None:

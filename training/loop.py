@@ -5,7 +5,6 @@ Imports torch, numpy, cv2, safetensors and tqdm only, so that it runs on a bare 
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from fvc.training.checkpoint import append_log
 from fvc.training.engine import Engine
 from fvc.training.losses import ExpressionLoss, load_perceptual
 from fvc.training.pack import Pack
@@ -115,5 +115,4 @@ def _writer(run: Run) -> Any:
 def _log(run: Run, **values: object) -> None:
     """Appends one line to the run's log."""
     if run.engine.rank == 0:
-        with (run.setup.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": run.step, "minutes": round(run.seconds / 60, 2), **values}) + "\n")
+        append_log(run.setup.folder, {"step": run.step, "minutes": round(run.seconds / 60, 2), **values})

@@ -20,13 +20,13 @@ from fvc.models.network import load_weights
 from fvc.models.presets import DEFAULT, PRESETS
 
 
-def _energy(*layers: nn.Module, channels: slice = slice(None), axis: int) -> Tensor:
+def _energy(*layers: nn.Module, axis: int) -> Tensor:
     """Of each output (axis 0) or input (1) channel of convolutions, or of each channel of batch norms: summed."""
     total = torch.zeros(())
     for layer in layers:
         weight: Tensor = layer.weight.detach()  # type: ignore[assignment]
         total = total + (weight.square().transpose(0, axis).flatten(1).sum(1) if weight.dim() > 1 else weight.square())
-    return total[channels]
+    return total
 
 
 def _most(energy: Tensor, count: int) -> Tensor:
@@ -68,7 +68,7 @@ def prune(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> Non
     )
     kept_columns = slice(full.middle, full.middle + full.middle_kept)
     middle_kept = _most(
-        _energy(large.keep_middle, axis=0) * _energy(large.join_middle.expand[0], axis=1, channels=kept_columns),
+        _energy(large.keep_middle, axis=0) * _energy(large.join_middle.expand[0], axis=1)[kept_columns],
         size.middle_kept,
     )
     _conv(small.keep_deep, large.keep_deep, deep_kept, None)

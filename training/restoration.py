@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from fvc.codec.still import MOST_OFFSET, decode_series, encode_series
 from fvc.encoding import SOURCE_CRF
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.models.restorer import Restorer
+from fvc.training.checkpoint import append_log, save_checkpoint
 from fvc.training.losses import load_perceptual, perceptual_loss
 
 _SQUARE = 128
@@ -131,12 +131,10 @@ class Training:
     def _note(self, losses: dict[str, float], val: np.ndarray) -> None:
         found = evaluate(self.average, self.perceptual, val)
         line = {"minutes": round(self.seconds / 60, 1), "step": self.step, **losses, "val": found}
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        append_log(self.folder, line)
         print(line, flush=True)
         state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        torch.save(state | {"step": self.step, "seconds": self.seconds}, self.folder / "new.pt")
-        (self.folder / "new.pt").replace(self.folder / "last.pt")
+        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
         save_file(
             {n: t.contiguous() for n, t in self.average.state_dict().items()}, self.folder / "restorer.safetensors"
         )

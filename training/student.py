@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from fvc.codec.tracking import SUP, SUP_MIRROR
 from fvc.models.landmarks import FACE_SIDE, LOOK_SIDE, LandmarkNet
+from fvc.training.checkpoint import append_log, save_checkpoint
 from fvc.training.pack import SIDE, Pack
 
 EYE_CORNERS = SUP.index(33), SUP.index(263)
@@ -244,12 +244,10 @@ class Student:
         self._recalibrate(samples)
         line = {"minutes": round(self.seconds / 60, 1), "step": self.step, "loss": [round(loss, 3) for loss in losses]}
         line |= {"val_nme": evaluate(self.average, val)}
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
+        append_log(self.folder, line)
         print(line, flush=True)
         state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        torch.save(state | {"step": self.step, "seconds": self.seconds}, self.folder / "new.pt")
-        (self.folder / "new.pt").replace(self.folder / "last.pt")
+        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
         half = {n: t.half().contiguous() for n, t in self.average.state_dict().items() if "num_batches" not in n}
         save_file(half, self.folder / "landmarks.safetensors")
 
