@@ -16,11 +16,12 @@ from fractions import Fraction
 from typing import Any
 
 from fvc.codec.errors import StreamError
-from fvc.codec.quantizer import Quantizer
+from fvc.codec.quantizer import Quantizer, coded_parts
 from fvc.codec.sample import Profile
 
 MAGIC = b"\xabFVC"
-VERSION = 1
+VERSION = 2
+SHAPED = 4  # added to the profile: `shape` is coded in place of `sup`
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 MAX_HEADER = 256
 MAX_FPS = 240
@@ -97,7 +98,10 @@ class Crop:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything a receiver must know before the first packet."""
+    """Everything a receiver must know before the first packet.
+
+    `quantizers` is by coded part, in coding order: `shape` or `sup`, then the profile's other parts.
+    """
 
     profile: Profile
     quantizers: Mapping[str, Quantizer]
@@ -110,14 +114,13 @@ class Header:
     audio: Audio | None = None
 
     def __bytes__(self) -> bytes:
-        crop = self.crop
+        crop, profile = self.crop, self.profile + SHAPED * ("shape" in self.quantizers)
         body = struct.pack(
-            ">BBHHHHHhhH", self.audio is not None, self.profile, self.fps.numerator, self.fps.denominator,
+            ">BBHHHHHhhH", self.audio is not None, profile, self.fps.numerator, self.fps.denominator,
             self.keyframe_interval, crop.width, crop.height, crop.x, crop.y, crop.side,
         )  # fmt: skip
         body += self.model_hash + self.sources_hash + self.pixels_hash
-        for part in self.profile.parts:
-            quantizer = self.quantizers[part]
+        for quantizer in self.quantizers.values():
             body += struct.pack(">Bhh", quantizer.bits, round(quantizer.low * 256), round(quantizer.high * 256))
         if self.audio:
             body += struct.pack(">BH", self.audio.frame_ms, self.audio.pre_skip)
@@ -157,7 +160,9 @@ class Header:
             return values
 
         has_audio, profile, num, den, interval, width, height, x, y, side = take(">BBHHHHHhhH")
-        if has_audio > 1 or profile > max(Profile):
+        is_shaped = profile >= SHAPED
+        profile -= SHAPED * is_shaped
+        if has_audio > 1 or profile > max(Profile) or (is_shaped and "sup" not in Profile(profile).parts):
             raise StreamError("E06", "the header has an unknown flag or profile")
         if not num or not den or Fraction(num, den) > MAX_FPS:
             raise StreamError("E07", f"the header's frame rate {num}/{den} is absurd")
@@ -165,7 +170,7 @@ class Header:
             raise StreamError("E07", f"the header's geometry {width}x{height}, crop {side}, is absurd")
         model, sources, pixels = take(f">{MODEL_HASH}s{SOURCES_HASH}s{SOURCES_HASH}s")
         quantizers = {}
-        for part in Profile(profile).parts:
+        for part in coded_parts(Profile(profile).parts, is_shaped):
             bits, low, high = take(">Bhh")
             if not 1 <= bits <= 16 or high <= low:
                 raise StreamError("E08", f"the quantizer of {part} is absurd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.decisions import Targets, ThriftyWriter
+from fvc.codec.decisions import Targets, ThriftyWriter, worth_of
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import UsageError
 from fvc.codec.prediction import MotionState
@@ -22,6 +23,8 @@ from fvc.codec.video import Frame
 
 # State afterwards, motion or keyframe, keyframe in slices; bits and quality.
 Trial = tuple[MotionState, bytes, bytes, tuple[int, float | None]]
+Integers = dict[str, list[int]]
+_TRIALS = (-6.0, 0.0, 6.0)  # of quality, about that of the plan
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -62,8 +65,7 @@ class Encoder:
         self._header, self._tracker = header, tracker
         self._network = network if header.profile.is_learned else None
         self._refresh, self._slices = check_refresh(refresh, header.keyframe_interval), list[bytes]()
-        bits = {part: header.quantizers[part].bits for part in header.profile.parts}
-        self._state = MotionState(header.profile.parts, bits)
+        self._state = MotionState({part: quantizer.bits for part, quantizer in header.quantizers.items()})
         self._last_key: int | None = None
         self._plan: Plan = plan or ConstantQuality(None)
         self._smooth = SampleSmoother(float(header.fps), FILTERS if self._plan.quality is None else LEARNED)
@@ -133,15 +135,16 @@ class Encoder:
             is_first: it must be sent, whether there is room or not.
         """
         header, plan = self._header, self._plan
-        parts, quality, room = header.profile.parts, plan.quality, plan.room if key else plan.motion_room
-        integers = {part: x.tolist() for part, x in to_integers(sample, parts, header.quantizers).items()}
-        targets = None if quality is None else Targets(sample, header.quantizers, parts)
+        quality, room = plan.quality, plan.room if key else plan.motion_room
+        integers = {part: x.tolist() for part, x in to_integers(sample, header.quantizers).items()}
+        targets = None if quality is None else Targets(sample, header.quantizers)
         extra = len(bytes(KeyPayload(index, self.audio_packets, b""))) if key else self._slice_bytes(index)
         while True:
-            state, whole = self._state.copy(), b""
-            writer = RangeWriter() if targets is None or quality is None else ThriftyWriter(targets, quality)
-            taken = state.code(writer, integers, key and not in_slices)
-            coded = writer.finish()
+            whole, is_whole = b"", key and not in_slices
+            state, coded, taken = (
+                self._nearest(integers, is_whole) if targets is None or quality is None
+                else self._thriftiest(integers, targets, quality, is_whole)
+            )  # fmt: skip
             if in_slices:  # it says what the motion says, so that all receivers agree
                 again = RangeWriter()
                 state.code(again, taken, True)
@@ -153,6 +156,30 @@ class Encoder:
             if quality is None or is_last:
                 return None
             quality = max(quality - 15, COARSEST)
+
+    def _nearest(self, integers: Integers, key: bool) -> tuple[MotionState, bytes, Integers]:
+        state, writer = self._state.copy(), RangeWriter()
+        taken = state.code(writer, integers, key)
+        return state, writer.finish(), taken
+
+    def _thriftiest(
+        self, integers: Integers, targets: Targets, quality: float, key: bool
+    ) -> tuple[MotionState, bytes, Integers]:
+        """State afterwards, message and integers, of the best of some trials about a quality.
+
+        A message is a whole number of bytes: on average two bits of the last one would say nothing. One of the trials
+        fills its bytes better.
+        """
+        best, least = None, math.inf
+        for more in _TRIALS:
+            state, writer = self._state.copy(), ThriftyWriter(targets, quality + more)
+            taken = state.code(writer, integers, key)
+            coded = writer.finish()
+            value = 8 * len(coded) + worth_of(quality) * writer.distortion
+            if value < least:
+                best, least = (state, coded, taken), value
+        assert best is not None
+        return best
 
     def _slice_bytes(self, index: int) -> int:
         """How much the slice of a keyframe takes that frame `index` carries, at most."""

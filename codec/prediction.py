@@ -7,7 +7,6 @@ frame is so far. Where the last value itself has been the better prediction late
 predicted from the mean face and the components before.
 
 `code` runs the same for encoder and decoder: a RangeWriter codes the given value, a RangeReader returns the coded one.
-`finer` then says, finer than a step, what a receiver draws (`codec.refinement`); nothing is predicted from that.
 
 Sizes: integers have at most 16 bits, weights are below 8, parts have at most 66 components. So predictions stay below
 66 * 8 * (1 + 1 + 1) * 2^16 steps, 2^39 in 1/4096; with the eight bits that running means have more, below 2^48.
@@ -21,10 +20,9 @@ from typing import Protocol
 
 import numpy as np
 
-from fvc.codec import refinement
 from fvc.codec.errors import StreamError
 from fvc.codec.priors import FINE, OCTAVE, PartPriors, load
-from fvc.codec.quantizer import PAPER
+from fvc.codec.quantizer import USUAL_BITS
 
 _MEAN = 8  # running means are in 1/256 of a step
 _FLOOR = 80  # added to expected errors, 1/4096 of a step
@@ -52,8 +50,9 @@ def coding_order(part: str) -> list[int]:
 class MotionState:
     """What both sides remember between frames. `code(..., key=True)` codes without memory and restarts it."""
 
-    def __init__(self, parts: tuple[str, ...], bits: Mapping[str, int]) -> None:
-        self._parts = {part: _PartState(part, load()[part], bits[part]) for part in parts}
+    def __init__(self, bits: Mapping[str, int]) -> None:
+        """Takes the bits of the coded parts, in coding order."""
+        self._parts = {part: _PartState(part, load()[part], count) for part, count in bits.items()}
 
     def code(self, coder: Coder, integers: Mapping[str, list[int]] | None, key: bool) -> dict[str, list[int]]:
         """Codes one frame; returns its integers. `integers` is None on the decoding side. Raises StreamError."""
@@ -61,10 +60,6 @@ class MotionState:
             name: part.code(coder, integers[name] if integers is not None else None, key)
             for name, part in self._parts.items()
         }
-
-    def finer(self) -> dict[str, np.ndarray]:
-        """Part -> int64 [n] in 1/4096 of a step: the values to be drawn of the frame that was coded last."""
-        return {name: part.finer() for name, part in self._parts.items()}
 
     def copy(self) -> MotionState:
         """Another state that is equal so far: for coding a frame on trial."""
@@ -95,14 +90,13 @@ class _PartState:
     def __init__(self, name: str, priors: PartPriors, bits: int) -> None:
         self._name, self._priors, self._top = name, priors, (1 << bits) - 1
         self._mean_face = priors.mean >> (16 - bits)
-        finer = bits - PAPER[name].bits  # how many times the paper's step is halved
+        finer = bits - USUAL_BITS[name]  # how many times the usual step is halved
         self._fine = OCTAVE * finer
         self._start, self._key_error = (_scaled(error, finer) for error in (priors.error, priors.key_error))
         self._now, self._key = (np.ascontiguousarray(w.T) for w in (priors.now_weights, priors.key_weights))
         self._order = priors.order.tolist()
         self._frames = 0  # since the keyframe
         self._last = self._change = self._usual = self._error = self._hold_error = self._quick = self._start
-        self._predictions: np.ndarray | None = None  # of `_last`; None after a keyframe
 
     def code(self, coder: Coder, given: list[int] | None, key: bool) -> list[int]:
         """See `MotionState.code`."""
@@ -113,25 +107,15 @@ class _PartState:
             out[place] = value
         return out
 
-    def finer(self) -> np.ndarray:
-        """See `MotionState.finer`."""
-        values = self._last << FINE
-        if self._name == refinement.PART and self._predictions is not None:
-            values = refinement.refine(self._last, self._predictions, self._top)
-        out = np.empty_like(values)
-        out[self._order] = values
-        return out
-
     def _code_key(self, coder: Coder, given: list[int] | None) -> np.ndarray:
         expected = self._key_error.tolist()
         constant = int(self._priors.mix[0]) - 128
         spreads = [constant + log2(error) - _ONE for error in expected]
         origin = self._mean_face
         hold = [False] * len(origin)
-        self._last, _ = self._run(
+        self._last = self._run(
             coder, given, origin, origin << FINE, self._key, hold, expected, spreads, int(self._priors.mix[4])
         )
-        self._predictions = None
         self._change = np.zeros_like(self._last)
         self._usual = self._last << _MEAN
         self._error, self._hold_error, self._quick = self._start, 2 * self._start, self._start
@@ -148,9 +132,7 @@ class _PartState:
         usual, exponent = expected.tolist(), int(priors.mix[1])
         own = [exponent * (log2(error) - self._fine) for error in usual]
         spreads = [c + (e + lively >> 6) + self._fine - _ONE for c, e in zip(priors.spread.tolist(), own, strict=True)]
-        values, self._predictions = self._run(
-            coder, given, last, learned, self._now, hold.tolist(), usual, spreads, int(priors.mix[3])
-        )
+        values = self._run(coder, given, last, learned, self._now, hold.tolist(), usual, spreads, int(priors.mix[3]))
         self._usual = self._usual + (5 * apart >> 5)
         self._change, self._last = values - last, values
         error = np.abs((values << FINE) - np.clip(learned, 0, self._top << FINE))
@@ -165,12 +147,9 @@ class _PartState:
     def _run(
         self, coder: Coder, given: list[int] | None, origin: np.ndarray, learned: np.ndarray, weights: np.ndarray,
         hold: list[bool], expected: list[int], spreads: list[int], exponent: int,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Codes all components; returns values and predictions (1/4096 of a step).
-
-        Adds to the predictions `learned` what each change from `origin` says of the rest.
-        """
-        name, top, values, predictions = self._name, self._top, [], []
+    ) -> np.ndarray:  # fmt: skip
+        """Codes all components; adds to the predictions `learned` what each change from `origin` says of the rest."""
+        name, top, values = self._name, self._top, []
         usual = actual = 4 * sum(expected) // len(expected)  # a prior: the frame is as lively as expected
         for i, (start, error) in enumerate(zip(origin.tolist(), expected, strict=True)):
             prediction = start << FINE if hold[i] else min(max(int(learned[i]), 0), top << FINE)
@@ -183,5 +162,4 @@ class _PartState:
             actual += abs((value << FINE) - prediction)
             usual += error
             values.append(value)
-            predictions.append(prediction)
-        return np.array(values, np.int64), np.array(predictions, np.int64)
+        return np.array(values, np.int64)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.quantizer import PAPER
-from fvc.codec.sample import PART_SHAPES
+from fvc.codec.quantizer import COMPONENTS, USUAL_BITS
 
-MAGIC = b"FVCP\1"
+MAGIC = b"FVCP\2"
 FINE = 12  # predictions are in 1/4096 of a step
 OCTAVE = 32  # spreads are in 1/32 octave; 0 is 1/16 of a step
 SHAPE_STEPS = 1024  # of a shape, 1/64 of a spread each
@@ -29,10 +28,10 @@ class PartPriors:
         order: [n], component that is coded first, second ...
         mean: [n], usual value with 16 bits.
         key_weights: [n, n], strictly lower triangular: what a keyframe's component owes to those before it.
-        key_error: [n], expected error of that, 1/4096 of a step of the paper's quantizer.
+        key_error: [n], expected error of that, 1/4096 of a step of usual bits.
         now_weights: [n, n], strictly lower triangular: the same for changes against the last frame.
         last_weights, mean_weights: [n, n], from the last changes, and from the distances to the running mean.
-        error: [n], expected error of these after a keyframe, 1/4096 of a step of the paper's quantizer.
+        error: [n], expected error of these after a keyframe, 1/4096 of a step of usual bits.
         spread: [n], logarithm of spread over expected error, 1/32 octave.
         mix: [6], that of keyframes plus 128; then in 1/64: exponents of expected error, of the last frames' liveliness,
             of this frame's liveliness so far in other frames and in keyframes; how small the last value's error must
@@ -70,16 +69,11 @@ def _layout(n: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def _components(part: str) -> int:
-    return int(np.prod(PART_SHAPES[part]))
-
-
 def pack(priors: dict[str, PartPriors]) -> bytes:
     """The bytes of `priors.bin`."""
     out = bytearray(MAGIC)
-    for part in PART_SHAPES:
-        n = _components(part)
-        out += struct.pack(">BB", n, PAPER[part].bits)
+    for part, n in COMPONENTS.items():
+        out += struct.pack(">BB", n, USUAL_BITS[part])
         for name, (kind, shape) in _layout(n).items():
             array = getattr(priors[part], name)
             out += (
@@ -93,9 +87,8 @@ def unpack(data: bytes) -> dict[str, PartPriors]:
     if not data.startswith(MAGIC):
         raise ValueError("not a priors file")
     at, result = len(MAGIC), {}
-    for part in PART_SHAPES:
-        n = _components(part)
-        if struct.unpack_from(">BB", data, at) != (n, PAPER[part].bits):
+    for part, n in COMPONENTS.items():
+        if struct.unpack_from(">BB", data, at) != (n, USUAL_BITS[part]):
             raise ValueError(f"priors of {part} are for other components")
         at += 2
         arrays = {}

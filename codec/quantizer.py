@@ -4,15 +4,19 @@ The paper (section 4.3) quantizes *deltas*: unsup keypoints to 12 bits and sup t
 bits over [-15, 15], expression codes to 10 bits over [-1, 1]. We quantize *absolute* values with the same step and
 code integer differences, so nothing drifts; codes lie in [0, 1], hence 9 bits for what the paper calls 10 bits over
 [-1, 1].
+
+Quantizers are named by what is coded: `sup` is sent as it is, or as the coefficients `shape` (`codec.shape`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fvc.codec import shape
 from fvc.codec.sample import PART_SHAPES, DrivingSample
 
 
@@ -47,7 +51,7 @@ class Quantizer:
         return np.rint(self.steps(values)).astype(np.int32)
 
     def dequantize(self, integers: np.ndarray) -> np.ndarray:
-        """int [...], or fractions of a step, -> float32 [...]."""
+        """int [...] -> float32 [...]."""
         return (np.asarray(integers, np.float64) * ((self.high - self.low) / self.top) + self.low).astype(np.float32)
 
 
@@ -57,26 +61,45 @@ PAPER: dict[str, Quantizer] = {
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(9, 0.0, 1.0),
 }
-# What `fvc encode` uses: steps that the generator's output does not tell from finer ones (training/LOG.md). The
-# landmarks' is a pixel and a half: `codec.decisions` sees to it that their errors contradict each other.
+# What `fvc encode` uses: steps that the generator's output does not tell from finer ones (training/LOG.md).
 DEFAULT: dict[str, Quantizer] = {
-    "sup": Quantizer(8, -1.5, 1.5),
+    "shape": Quantizer(12, -16.0, 2047 / 128),  # a pixel; 0 is a whole number of steps: most coefficients are nearly 0
     "unsup": Quantizer(9, -1.0, 1.0),
     "jac": Quantizer(12, -15.0, 15.0),
     "expr": Quantizer(6, 0.0, 1.0),
 }
 QUANTIZERS = {"default": DEFAULT, "paper": PAPER}
+# Coded part -> number of its integers, and the bits for which `priors.bin` has its errors.
+COMPONENTS = {part: math.prod(form) for part, form in PART_SHAPES.items()} | {"shape": shape.COUNT}
+USUAL_BITS = {part: quantizer.bits for part, quantizer in PAPER.items()} | {"shape": DEFAULT["shape"].bits}
 
 
-def to_integers(
-    sample: DrivingSample, parts: tuple[str, ...], quantizers: Mapping[str, Quantizer]
-) -> dict[str, np.ndarray]:
-    """The named parts of a sample as flat int32 arrays."""
-    return {name: quantizers[name].quantize(sample.parts[name]).ravel() for name in parts}
+def coded_parts(parts: Sequence[str], is_shaped: bool) -> tuple[str, ...]:
+    """What is coded of a profile's parts."""
+    return tuple("shape" if part == "sup" and is_shaped else part for part in parts)
+
+
+def for_parts(quantizers: Mapping[str, Quantizer], parts: Sequence[str]) -> dict[str, Quantizer]:
+    """The quantizers for a profile's parts."""
+    return {name: quantizers[name] for name in coded_parts(parts, "shape" in quantizers)}
+
+
+def measured(sample: DrivingSample, name: str) -> np.ndarray:
+    """The values of a coded part, float [n]."""
+    return shape.coefficients(sample.parts["sup"]) if name == "shape" else sample.parts[name].ravel()
+
+
+def to_integers(sample: DrivingSample, quantizers: Mapping[str, Quantizer]) -> dict[str, np.ndarray]:
+    """Each quantizer's part of a sample as int32 [n]."""
+    return {name: quantizer.quantize(measured(sample, name)) for name, quantizer in quantizers.items()}
 
 
 def to_sample(integers: Mapping[str, np.ndarray], quantizers: Mapping[str, Quantizer]) -> DrivingSample:
     """The inverse of `to_integers`, up to half a step."""
+    values = {name: quantizers[name].dequantize(part) for name, part in integers.items()}
     return DrivingSample(
-        {name: quantizers[name].dequantize(values).reshape(PART_SHAPES[name]) for name, values in integers.items()}
+        {
+            "sup" if name == "shape" else name: shape.landmarks(v) if name == "shape" else v.reshape(PART_SHAPES[name])
+            for name, v in values.items()
+        }
     )

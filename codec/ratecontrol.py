@@ -21,7 +21,7 @@ from fvc.codec.errors import UsageError
 
 MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
 _RESERVE = 0.1  # of the two seconds' bits are kept for what cannot be foreseen
-COARSEST = 25.0  # quality: below it, errors grow faster than bits fall, and leaving out frames is better
+COARSEST = 18.0  # quality: below it, errors grow faster than bits fall, and leaving out frames is better
 _START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (kbps below this, quality to begin with)
 
 

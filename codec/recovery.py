@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.entropy import RangeReader
 from fvc.codec.errors import StreamError
@@ -28,21 +26,17 @@ class MotionDecoder:
     frame `_expected - 1`, if `_expected` is not None.
 
     Attributes:
-        finer: frame -> part -> int64 [n] in 1/4096 of a step, of the frames that the last `advance` decoded: the same
-            frame's values as they are to be drawn.
         recovered: how often a keyframe restarted the decoding after frames that could not be decoded.
         fault: what was wrong with the last frame that was refused, None if nothing was.
     """
 
     def __init__(self, header: Header) -> None:
-        bits = {part: header.quantizers[part].bits for part in header.profile.parts}
-        self._state = MotionState(header.profile.parts, bits)
+        self._state = MotionState({part: quantizer.bits for part, quantizer in header.quantizers.items()})
         self._expected: int | None = None  # the only frame that may follow; None: wait for a keyframe
         self._waiting: dict[int, Packet | RefreshPayload] = {}
         self._oldest = 0  # frames before it are decoded or given up
         self._newest = -1
         self._started = False
-        self.finer: dict[int, dict[str, np.ndarray]] = {}
         self.recovered = 0
         self.fault: StreamError | None = None
 
@@ -80,7 +74,6 @@ class MotionDecoder:
         whose payload is invalid (E12, E13) is left out and remembered in `fault`; the next keyframe goes on behind it.
         """
         decoded: list[tuple[int, Integers | None]] = []
-        self.finer = {}
         while True:
             expected = self._expected
             if expected is not None and expected <= number and expected in self._waiting:
@@ -137,25 +130,22 @@ class MotionDecoder:
             return
         slices = self._slices(start)
         with self._attempt(start):
-            decoded.append((start, self._code(start, b"".join(part.coded for part in slices), True)))
+            decoded.append((start, self._state.code(RangeReader(b"".join(part.coded for part in slices)), None, True)))
 
     def _decode(self, number: int, decoded: list[tuple[int, Integers | None]]) -> None:
         """Decodes the frame from its packet; the state before it must be right unless it is a KEY."""
         item = self._waiting[number]
         with self._attempt(number):
             if isinstance(item, Packet) and item.kind == Kind.KEY:
-                decoded.append((number, self._code(number, KeyPayload.parse(item.payload).coded, True)))
+                decoded.append(
+                    (number, self._state.code(RangeReader(KeyPayload.parse(item.payload).coded), None, True))
+                )
                 return
             motion = item.motion if isinstance(item, RefreshPayload) else item.payload
-            integers = self._code(number, motion, False) if motion else None
+            integers = self._state.code(RangeReader(motion), None, False) if motion else None
             if integers is not None and isinstance(item, RefreshPayload) and item.slice == 0:
                 self._state.restart(integers)
             decoded.append((number, integers))
-
-    def _code(self, number: int, coded: bytes, key: bool) -> Integers:
-        integers = self._state.code(RangeReader(coded), None, key)
-        self.finer[number] = self._state.finer()
-        return integers
 
     @contextmanager
     def _attempt(self, number: int) -> Iterator[None]:

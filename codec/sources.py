@@ -23,7 +23,7 @@ import numpy as np
 from fvc.codec.bitstream import MODEL_HASH, SOURCES_HASH
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import StreamError
-from fvc.codec.quantizer import Quantizer, to_integers, to_sample
+from fvc.codec.quantizer import Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.still import MAX_BYTES, MAX_PIXELS, MOST_OFFSET, decode_series, decode_still, encode_series, encode_still
 
@@ -83,7 +83,7 @@ class SourceSet:
         """What follows the head: each source, then the canvas (empty if there is none)."""
         result = []
         for coded, sample in zip(self.coded, self.samples, strict=True):
-            integers = to_integers(sample, self.profile.parts, QUANTIZERS)
+            integers = to_integers(sample, for_parts(QUANTIZERS, self.profile.parts))
             values = np.concatenate([integers[part] for part in self.profile.parts])
             result.append(values.astype(">u2").tobytes() + coded)
         return result if self.missing else [*result, self.canvas or b""]

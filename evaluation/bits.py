@@ -53,7 +53,7 @@ class _Meter:
 
 def ours(track: Track, parts: tuple[str, ...]) -> dict[str, float]:
     """Bits per frame: total, of keyframes, of each part in the other frames, and what the packets' ends add."""
-    state, twin = (MotionState(parts, BITS) for _ in range(2))
+    state, twin = (MotionState({part: BITS[part] for part in parts}) for _ in range(2))
     sums = dict.fromkeys(("total", "key", *parts, "ends"), 0.0)
     frames = len(track.parts[parts[0]])
     for t in range(frames):

@@ -64,9 +64,7 @@ class Truth:
         header = talk.header
         self._talk = talk
         self._integers = [
-            None
-            if sample is None
-            else {part: v.tolist() for part, v in to_integers(sample, header.profile.parts, header.quantizers).items()}
+            None if sample is None else {part: v.tolist() for part, v in to_integers(sample, header.quantizers).items()}
             for sample in talk.samples
         ]
 

@@ -26,6 +26,7 @@ from fvc.codec.crop import cut, to_crop
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.quantizer import DEFAULT as QUANTIZERS
+from fvc.codec.quantizer import for_parts
 from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.smoothing import OneEuro
@@ -82,7 +83,7 @@ def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = No
     _, pictures = code_pictures([crops[n] for n in chosen], SOURCE_CRF)
     samples = [DrivingSample({"sup": to_crop(sup[n], crop)}) for n in chosen]
     draw = DrawRuntime(DEFAULT, pictures, [sample.parts for sample in samples])
-    quantizers, interval = {"sup": QUANTIZERS["sup"]}, round(KEYFRAME_SECONDS * clip.rate)
+    quantizers, interval = for_parts(QUANTIZERS, Profile.SUP.parts), round(KEYFRAME_SECONDS * clip.rate)
     header = Header(Profile.SUP, quantizers, clip.rate, interval, crop, model_hash(DEFAULT), bytes(16), bytes(16))
     encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, draw, samples[0])
     count, motion, pairs = 0, 0, list[tuple[np.ndarray, np.ndarray]]()

@@ -45,7 +45,7 @@ def encode(
         float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")
     ] = None,
     quality: Annotated[
-        float | None, typer.Option(help="Constant quality instead, 0 (smallest) to 100 (best). Default: 67.")
+        float | None, typer.Option(help="Constant quality instead, 0 (smallest) to 100 (best). Default: 80.")
     ] = None,
     quantizer: Annotated[str, typer.Option(help="default, or paper: fine steps, nothing left out.")] = "default",
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: only the first.")] = 5.0,

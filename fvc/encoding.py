@@ -20,7 +20,7 @@ from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
 from fvc.codec.pipeline import ahead
-from fvc.codec.quantizer import QUANTIZERS, Quantizer
+from fvc.codec.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SOURCES
@@ -67,7 +67,7 @@ def encode(
         fps: frames per second of the stream, 0.1 to 240.
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
         quantizer: "default", or "paper": that of Oquab et al., and the nearest integers, whatever they cost.
-        quality: constant quality, 0 (smallest) to 100 (best); None: 67.
+        quality: constant quality, 0 (smallest) to 100 (best); None: 80.
         kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
         refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: so many packets carry one each,
@@ -236,7 +236,7 @@ def stream_header(
     """What a stream of the clip says of itself; `interval` is in frames, 0: only the first is a keyframe."""
     kind = source_set.profile
     return Header(
-        kind, {part: quantizers[part] for part in kind.parts}, clip.rate, interval, clip.crop,
+        kind, for_parts(quantizers, kind.parts), clip.rate, interval, clip.crop,
         source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, audio,
     )  # fmt: skip
 

@@ -58,14 +58,18 @@ def _squared_distance(grid: Tensor, position: Tensor) -> Tensor:
     return ((grid[None, :, None] - position[:, None]) ** 2).sum(-1)
 
 
-def _affine(at: Points, to: Points) -> Tensor:
-    """The local motions x -> offset + M x of all keypoints as rows (offset, M - I): [B, K, 6]."""
-    a, b = at.jacobian[..., 0, 0], at.jacobian[..., 0, 1]
-    c, d = at.jacobian[..., 1, 0], at.jacobian[..., 1, 1]
+def inverse(jacobian: Tensor) -> Tensor:
+    """Of matrices [..., 2, 2]; where the determinant is below 0.1 in size, as if it were that."""
+    a, b = jacobian[..., 0, 0], jacobian[..., 0, 1]
+    c, d = jacobian[..., 1, 0], jacobian[..., 1, 1]
     determinant = a * d - b * c
     safe = determinant.sign() * determinant.abs().clamp(min=0.1) + (determinant == 0) * 0.1
-    inverse = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / safe[..., None, None]
-    matrix = to.jacobian @ inverse - torch.eye(2, device=a.device)
+    return torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / safe[..., None, None]
+
+
+def _affine(at: Points, to: Points) -> Tensor:
+    """The local motions x -> offset + M x of all keypoints as rows (offset, M - I): [B, K, 6]."""
+    matrix = to.jacobian @ inverse(at.jacobian) - torch.eye(2, device=at.jacobian.device)
     offset = to.position - at.position - (matrix @ at.position[..., None])[..., 0]
     return torch.cat([offset, matrix.flatten(2)], -1)
 

@@ -96,7 +96,7 @@ def _headers() -> Iterator[tuple[str, str, bytes]]:
     )
     yield "E04_cut_header.fvc", "cut off in the header", STREAM[: _HEADER - 1]
     yield "E06_has_audio.fvc", "has_audio 2", header(7, b"\2")
-    yield "E06_profile.fvc", "profile 4", header(8, b"\4")
+    yield "E06_profile.fvc", "profile 7", header(8, b"\7")
     yield "E07_fps_zero.fvc", "fps.numerator 0", header(9, b"\0\0")
     yield "E07_fps_denominator.fvc", "fps.denominator 0", header(11, b"\0\0")
     yield "E07_fps_high.fvc", "241 frames per second", header(9, b"\0\xf1")

@@ -16,7 +16,6 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +27,11 @@ import numpy as np
 import spec_decoder
 from invalid_vectors import invalid
 
-from fvc.codec.bitstream import Audio, Crop, Header, Kind, Packet, RefreshPayload
+from fvc.codec.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import StreamWriter
 from fvc.codec.encoder import Encoder
-from fvc.codec.quantizer import PAPER, Quantizer, to_integers, to_sample
-from fvc.codec.sample import PART_SHAPES, Profile
+from fvc.codec.quantizer import COMPONENTS, DEFAULT, PAPER, Quantizer, coded_parts, for_parts, to_integers, to_sample
+from fvc.codec.sample import Profile
 from fvc.codec.sources import QUANTIZERS, SourceSet, code_pictures
 from fvc.codec.still import encode_still
 from fvc.codec.transport import Datagram, Packetizer
@@ -49,7 +48,7 @@ def no_network(_: np.ndarray) -> Mapping[str, np.ndarray]:
 
 def header_of(profile: Profile, interval: int = 0, audio: Audio | None = None, **fields: Any) -> Header:
     values = {
-        "quantizers": {part: PAPER[part] for part in profile.parts},
+        "quantizers": for_parts(PAPER, profile.parts),
         "fps": Fraction(15),
         "crop": Crop(640, 480, 200, -12, 300),
         "model_hash": bytes(range(8)),
@@ -59,15 +58,11 @@ def header_of(profile: Profile, interval: int = 0, audio: Audio | None = None, *
     return Header(profile=profile, keyframe_interval=interval, audio=audio, **(values | fields))
 
 
-def size_of(part: str) -> int:
-    return math.prod(PART_SHAPES[part])
-
-
 def usual_face(header: Header, rng: random.Random) -> Integers:
     """The mean of the priors, and a little noise."""
     face: Integers = {}
     for part, quantizer in header.quantizers.items():
-        priors, values = spec_decoder.PRIORS[part], [0] * size_of(part)
+        priors, values = spec_decoder.PRIORS[part], [0] * COMPONENTS[part]
         for place, mean in zip(priors["order"], priors["mean"], strict=True):
             noisy = (mean >> 16 - quantizer.bits) + rng.randint(-3, 3)
             values[place] = min(max(noisy, 0), quantizer.top)
@@ -80,10 +75,10 @@ def walk(header: Header, rng: random.Random, step: float, usual: bool = True) ->
 
     It begins as a usual face, or anywhere.
     """
-    tops = {part: header.quantizers[part].top for part in header.profile.parts}
+    tops = {part: quantizer.top for part, quantizer in header.quantizers.items()}
     now = usual_face(header, rng)
     if not usual:
-        now = {part: [rng.randrange(top + 1) for _ in range(size_of(part))] for part, top in tops.items()}
+        now = {part: [rng.randrange(top + 1) for _ in range(COMPONENTS[part])] for part, top in tops.items()}
     while True:
         yield dict(now)
         drift = [rng.uniform(-step, step) for _ in range(4)]
@@ -94,10 +89,10 @@ def walk(header: Header, rng: random.Random, step: float, usual: bool = True) ->
 
 def jumps(header: Header, rng: random.Random) -> Iterator[Integers]:
     """Ends of the range, alone and mixed: the largest residuals, escapes and shifts there are."""
-    tops = {part: header.quantizers[part].top for part in header.profile.parts}
+    tops = {part: quantizer.top for part, quantizer in header.quantizers.items()}
     while True:
         for choice in ([0], [1], [0], [0, 1], [0, 1], [1], [0, 0, 0, 1]):
-            yield {part: [rng.choice(choice) * top for _ in range(size_of(part))] for part, top in tops.items()}
+            yield {part: [rng.choice(choice) * top for _ in range(COMPONENTS[part])] for part, top in tops.items()}
 
 
 def restored(number: int, lowest: int) -> int:
@@ -168,7 +163,7 @@ class Stream:
             for part, q in header.quantizers.items()
         }
         fields = {
-            "profile": int(header.profile),
+            "profile": header.profile + SHAPED * ("shape" in header.quantizers),
             "fps": [header.fps.numerator, header.fps.denominator],
             "keyframe_interval": header.keyframe_interval,
             "crop": vars(header.crop),
@@ -190,7 +185,7 @@ def code(encoder: Encoder, header: Header, number: int, integers: Integers | Non
         return encoder.encode_tracked(Frame(np.zeros((1, 1, 3), np.uint8), number), None), None
     sample = to_sample({part: np.array(values) for part, values in integers.items()}, header.quantizers)
     packet = encoder.encode_sample(number, sample)
-    arrays = to_integers(sample, header.profile.parts, header.quantizers)
+    arrays = to_integers(sample, header.quantizers)
     return packet, {part: array.tolist() for part, array in arrays.items()}
 
 
@@ -198,8 +193,8 @@ def compact(value: object) -> str:
     return json.dumps(value, separators=(",", ":")) + "\n"
 
 
-def profile_stream(profile: Profile) -> Stream:
-    header = header_of(profile, interval=4)
+def profile_stream(profile: Profile, quantizers: Mapping[str, Quantizer] = PAPER) -> Stream:
+    header = header_of(profile, interval=4, quantizers=for_parts(quantizers, profile.parts))
     stream, rng = Stream(header), random.Random(f"profile {profile.label}")
     for number, integers in zip(range(6), walk(header, rng, 2.5), strict=False):
         stream.frame(number, integers)
@@ -216,12 +211,12 @@ def annex_b() -> Stream:
     return stream
 
 
-def extremes(profile: Profile) -> Stream:
+def extremes(profile: Profile, is_shaped: bool = False) -> Stream:
     header = header_of(
         profile,
         fps=Fraction(65535, 274),
         crop=Crop(16384, 16384, -32768, 32767, 16384),
-        quantizers={part: Quantizer(16, -128.0, 32767 / 256) for part in profile.parts},
+        quantizers={part: Quantizer(16, -128.0, 32767 / 256) for part in coded_parts(profile.parts, is_shaped)},
     )
     stream = Stream(header)
     for number, integers in zip(range(7), jumps(header, random.Random("extremes")), strict=False):
@@ -301,6 +296,10 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "profile_sup_unsup": lambda: profile_stream(Profile.SUP_UNSUP),
     "profile_sup_unsup_expr": lambda: profile_stream(Profile.SUP_UNSUP_EXPR),
     "profile_unsup_jac": lambda: profile_stream(Profile.UNSUP_JAC),
+    "profile_shape": lambda: profile_stream(Profile.SUP, DEFAULT),
+    "profile_shape_unsup": lambda: profile_stream(Profile.SUP_UNSUP, DEFAULT),
+    "profile_shape_unsup_expr": lambda: profile_stream(Profile.SUP_UNSUP_EXPR, DEFAULT),
+    "extremes_shape": lambda: extremes(Profile.SUP, is_shaped=True),
     "extremes": lambda: extremes(Profile.UNSUP_JAC),
     "coarse": coarse,
     "still": still,
@@ -340,7 +339,9 @@ def wire() -> str:
 def source_set(coded: tuple[bytes, ...], pictures: tuple[np.ndarray, ...], canvas: bytes) -> tuple[SourceSet, str]:
     """Two sources of profile sup+unsup+expr, and their JSON."""
     profile, rng = Profile.SUP_UNSUP_EXPR, random.Random("sources")
-    values = [{part: [rng.randrange(1 << 16) for _ in range(size_of(part))] for part in profile.parts} for _ in coded]
+    values = [
+        {part: [rng.randrange(1 << 16) for _ in range(COMPONENTS[part])] for part in profile.parts} for _ in coded
+    ]
     samples = tuple(to_sample({part: np.array(v) for part, v in each.items()}, QUANTIZERS) for each in values)
     result = SourceSet(profile, bytes(range(8)), coded, pictures, samples, canvas, (96, 64))
     sources = [{"integers": i, "coded": c.hex()} for i, c in zip(values, coded, strict=True)]
@@ -388,9 +389,9 @@ def annex_c() -> str:
 
 def random_stream(rng: random.Random) -> Stream:
     """Any valid header, any motion, faces that come and go, sound that is longer or shorter than the picture."""
-    profile = rng.choice(list(Profile))
+    profile, is_shaped = rng.choice(list(Profile)), rng.random() < 0.5
     quantizers = {}
-    for part in profile.parts:
+    for part in coded_parts(profile.parts, is_shaped):
         low = rng.randrange(-32768, 32767)
         quantizers[part] = Quantizer(rng.randint(1, 16), low / 256, rng.randint(low + 1, 32767) / 256)
     fps = Fraction(rng.randint(1, 65535), rng.randint(1, 65535))
@@ -398,7 +399,7 @@ def random_stream(rng: random.Random) -> Stream:
         profile,
         interval=rng.choice((0, 0, 1, 7, 65535)),
         audio=rng.choice((None, Audio(rng.choice((10, 20, 40, 60)), rng.randint(0, 48000)))),
-        quantizers=quantizers if rng.random() < 0.5 else {part: PAPER[part] for part in profile.parts},
+        quantizers=quantizers if rng.random() < 0.5 else for_parts(DEFAULT if is_shaped else PAPER, profile.parts),
         fps=fps if fps <= 240 else 1 / fps,
         crop=Crop(rng.randint(1, 16384), rng.randint(1, 16384), *(rng.randint(-32768, 32767) for _ in "xy"), 256),
         model_hash=rng.getrandbits(64).to_bytes(8, "big"),

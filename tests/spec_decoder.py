@@ -60,7 +60,8 @@ class Bytes:  # 2. Conventions
 
 # 4.1 Header
 PARTS = {0: ("sup",), 1: ("sup", "unsup"), 2: ("sup", "unsup", "expr"), 3: ("unsup", "jac")}  # 5.1
-COMPONENTS = {"sup": 66, "unsup": 20, "jac": 40, "expr": 16}
+PARTS |= {4: ("shape",), 5: ("shape", "unsup"), 6: ("shape", "unsup", "expr")}
+COMPONENTS = {"sup": 66, "unsup": 20, "jac": 40, "expr": 16, "shape": 66}
 
 
 def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
@@ -69,7 +70,7 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
     start = Bytes(data, "E04")
     start.take(4)
     version, header_length = start.u(8), start.u(16)
-    forbid(version != 1, "E02", "version")
+    forbid(version != 2, "E02", "version")
     forbid(header_length > 256, "E03", "header_length")
     body = Bytes(start.take(header_length), "E03")
     forbid(start.u(32) != zlib.crc32(data[: 7 + header_length]), "E03", "header_crc")
@@ -78,7 +79,7 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
     fps = [body.u(16), body.u(16)]
     keyframe_interval = body.u(16)
     crop = {"width": body.u(16), "height": body.u(16), "x": body.i(16), "y": body.i(16), "side": body.u(16)}
-    forbid(has_audio > 1 or profile > 3, "E06", "has_audio or profile")
+    forbid(has_audio > 1 or profile > 6, "E06", "has_audio or profile")
     forbid(0 in fps or fps[0] > 240 * fps[1], "E07", "fps")
     forbid(not all(0 < crop[name] <= 16384 for name in ("width", "height", "side")), "E07", "crop")
     header = {"profile": profile, "fps": fps, "keyframe_interval": keyframe_interval, "crop": crop}
@@ -154,8 +155,8 @@ PRIORS_BYTES = (Path(__file__).parent.parent / "codec" / "priors.bin").read_byte
 def parse_priors(data: bytes) -> dict[str, dict[str, Any]]:
     """Every element by part and name; matrices are lists of rows."""
     file, parts = Bytes(data, "E04"), {}
-    assert file.take(5) == b"FVCP\1"
-    for part in ("sup", "unsup", "jac", "expr"):
+    assert file.take(5) == b"FVCP\2"
+    for part in COMPONENTS:
         n = file.u(8)
         assert n == COMPONENTS[part]
         p: dict[str, Any] = {"usual_bits": file.u(8)}
@@ -372,41 +373,17 @@ class Part:
         return [q for _, q in sorted(zip(self.p["order"], self.last, strict=True))]
 
 
-REFINE_BYTES = (Path(__file__).parent.parent / "codec" / "refine.bin").read_bytes()  # A.3
-REFINE = [int.from_bytes(REFINE_BYTES[at : at + 2], "big", signed=True) for at in range(0, len(REFINE_BYTES), 2)]
-
-
-def finer(part: Part, is_key: bool) -> list[int]:  # 8.2, of the frame that was decoded last; in row-major order
-    n, out = part.n, [0] * part.n
-    q = [step["q"] for step in part.trace]
-    apart = [step["prediction"] - step["q"] * 4096 for step in part.trace]
-    near = [a if abs(a) <= 2048 else 0 for a in apart]
-    far = [0 if abs(a) <= 2048 else 1 if a > 0 else -1 for a in apart]
-    for i in range(n):
-        offset = 0
-        if part.name == "sup" and not is_key:
-            fractions, signs = REFINE[i * n : (i + 1) * n], REFINE[(n + i) * n : (n + i + 1) * n]
-            offset = (sum(w * x for w, x in zip(fractions, near, strict=True)) >> 12) + sum(
-                w * x for w, x in zip(signs, far, strict=True)
-            )
-        moved = min(max(offset, -4096), 4096)
-        out[part.p["order"][i]] = min(max(q[i] * 4096 + moved, 0), part.top * 4096)
-    return out
-
-
 class Motion:
     """The parts of a stream."""
 
     def __init__(self, header: dict[str, Any]) -> None:
         self.parts = [Part(name, header["quantizers"][name]["bits"]) for name in PARTS[header["profile"]]]
         self.decoder = RangeDecoder(b"")  # of the last coded frame
-        self.finer: dict[str, list[int]] = {}  # of the same frame
 
     def key(self, coded: bytes) -> dict[str, list[int]]:
         self.decoder = RangeDecoder(coded)
         for part in self.parts:
             part.key(self.decoder)
-        self.finer = {part.name: finer(part, True) for part in self.parts}
         return {part.name: part.integers() for part in self.parts}
 
     def restart(self) -> None:  # 4.4, with slice 0
@@ -417,7 +394,6 @@ class Motion:
         self.decoder = RangeDecoder(coded)
         for part in self.parts:
             part.motion(self.decoder)
-        self.finer = {part.name: finer(part, False) for part in self.parts}
         return {part.name: part.integers() for part in self.parts}
 
 
@@ -429,7 +405,6 @@ class Frames:
         self.follows: int | None = None
         self.slices: list[dict[str, Any]] = []  # of one keyframe, without a gap, the newest last
         self.found: list[tuple[int, dict[str, list[int]] | None]] = []
-        self.finer: dict[int, dict[str, list[int]]] = {}  # by frame
 
     def take(self, kind: int, number: int, payload: bytes) -> None:
         refresh = parse_refresh(payload) if kind == REFRESH else None
@@ -454,8 +429,6 @@ class Frames:
             return
         self.follows = number + 1
         self.found.append((number, integers))
-        if integers is not None:
-            self.finer[number] = self.motion.finer
 
     def collect(self, refresh: dict[str, Any] | None) -> None:
         if refresh is None:
@@ -505,12 +478,32 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
     return {
         "header": header,
         "frames": frames.found,
-        "finer": frames.finer,
         "audio": audio,
         "end": end,
         "coder": coder,
         "trace": motion.parts[0].trace,
     }
+
+
+# 8.2 From integers to a picture
+SHAPE_BYTES = (Path(__file__).parent.parent / "codec" / "shape.bin").read_bytes()
+
+
+def parse_shape(data: bytes) -> tuple[list[int], list[list[int]]]:  # A.3 shape.bin
+    """mean and basis, in 1/16384."""
+    file, n = Bytes(data, "E04"), COMPONENTS["shape"]
+    mean = [file.i(16) for _ in range(n)]
+    basis = [[file.i(16) for _ in range(n)] for _ in range(n)]
+    assert file.at == len(data)
+    return mean, basis
+
+
+MEAN, BASIS = parse_shape(SHAPE_BYTES)
+
+
+def landmarks(values: list[float]) -> list[float]:
+    """The values of `shape`, which are coefficients -> those of `sup`; both in row-major order."""
+    return [(m + sum(v * row[j] for v, row in zip(values, BASIS, strict=True))) / 16384 for j, m in enumerate(MEAN)]
 
 
 # 10. Datagrams

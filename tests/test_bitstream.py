@@ -24,26 +24,47 @@ from fvc.codec.bitstream import (
 )
 from fvc.codec.container import Damage, StreamReader, StreamWriter, read_index
 from fvc.codec.errors import StreamError
-from fvc.codec.quantizer import PAPER, Quantizer
+from fvc.codec.quantizer import DEFAULT, PAPER, Quantizer, for_parts
 from fvc.codec.sample import Profile
 
 
-def make_header(profile: Profile = Profile.SUP_UNSUP_EXPR, audio: Audio | None = None) -> Header:
-    quantizers = {part: PAPER[part] for part in profile.parts}
+def make_header(
+    profile: Profile = Profile.SUP_UNSUP_EXPR,
+    audio: Audio | None = None,
+    quantizers: dict[str, Quantizer] = PAPER,
+) -> Header:
     crop = Crop(640, 480, -3, 10, 470)
-    return Header(profile, quantizers, Fraction(30000, 1001), 75, crop, b"m" * 8, b"s" * 16, b"p" * 16, audio)
+    return Header(
+        profile,
+        for_parts(quantizers, profile.parts),
+        Fraction(30000, 1001),
+        75,
+        crop,
+        b"m" * 8,
+        b"s" * 16,
+        b"p" * 16,
+        audio,
+    )
 
 
 @pytest.mark.parametrize("profile", list(Profile))
 @pytest.mark.parametrize("audio", [None, Audio(60, 312)])
-def test_header_round_trip(profile: Profile, audio: Audio | None) -> None:
-    header = make_header(profile, audio)
-    assert Header.parse(bytes(header)) == header
+@pytest.mark.parametrize("quantizers", [PAPER, DEFAULT])
+def test_header_round_trip(profile: Profile, audio: Audio | None, quantizers: dict[str, Quantizer]) -> None:
+    header = make_header(profile, audio, quantizers)
+    again = Header.parse(bytes(header))
+    assert again == header
+    assert list(again.quantizers) == list(header.quantizers)  # the order in which parts are coded
+
+
+def test_profiles_of_coefficients_are_four_more() -> None:
+    wire = {profile: bytes(make_header(profile, None, DEFAULT))[8] for profile in Profile}
+    assert wire == {Profile.SUP: 4, Profile.SUP_UNSUP: 5, Profile.SUP_UNSUP_EXPR: 6, Profile.UNSUP_JAC: 3}
 
 
 def test_header_golden() -> None:
     data = bytes(make_header(Profile.SUP, Audio(60, 312)))
-    assert data[:7].hex() == "ab465643" + "01" + "0042"
+    assert data[:7].hex() == "ab465643" + "02" + "0042"
     assert data[7:25].hex() == "0100" + "7530" + "03e9" + "004b" + "0280" + "01e0" + "fffd" + "000a" + "01d6"
     assert data[65:73].hex() == "08ff000100" + "3c0138"
 
@@ -63,7 +84,7 @@ def test_header_truncated_or_flipped_is_refused() -> None:
 
 def test_newer_version_says_so() -> None:
     data = bytearray(bytes(make_header()))
-    data[4] = 2
+    data[4] = 3
     with pytest.raises(StreamError, match="newer fvc") as caught:
         Header.parse(bytes(data))
     assert caught.value.rule == "E02"

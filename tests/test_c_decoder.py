@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PRIORS = ROOT / "codec" / "priors.bin"
 SOURCE = ROOT / "export" / "c" / "fvc_decode.c"
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
-PARTS = ("sup", "unsup", "jac", "expr")
+PARTS = ("sup", "unsup", "jac", "expr", "shape")
 
 pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
 
@@ -118,6 +118,23 @@ def test_golden_streams(program: Path, path: Path) -> None:
     assert (found.frames, found.audio, found.end) == (expected["frames"], expected["audio"], expected["end"])
 
 
+@pytest.mark.parametrize("profile", range(9))
+def test_headers_of_all_profiles(program: Path, profile: int, tmp_path: Path) -> None:
+    fixed = bytearray((VECTORS / "annex_b.fvc").read_bytes()[: 7 + 58])
+    parts, path = spec_decoder.PARTS.get(profile, ("unknown",)), tmp_path / "header.fvc"
+    for count in (len(parts), len(parts) - 1):
+        quantizers = b"".join(struct.pack(">Bhh", 8 + n, -256 - n, 256 + n) for n in range(count))
+        fixed[4:9] = struct.pack(">BHBB", 2, 58 + len(quantizers), 0, profile)
+        data = bytes(fixed) + quantizers
+        path.write_bytes(data + struct.pack(">I", binascii.crc32(data)))
+        found, rule = Run(program, path), "E06" if profile > 6 else "E03" if count < len(parts) else ""
+        assert (found.rule, rule_of(path.read_bytes())) == (rule, rule)
+        if not rule:
+            assert list(found.header["quantizers"]) == list(parts)
+            header = spec_decoder.parse_header(path.read_bytes())[0]
+            assert found.header == json.loads(json.dumps(header, default=bytes.hex))
+
+
 def test_golden_source_set(program: Path) -> None:
     found, expected = Run(program, VECTORS / "sources.fvs"), json.loads((VECTORS / "sources.json").read_text())
     parsed = spec_decoder.parse_sources((VECTORS / "sources.fvs").read_bytes())
@@ -193,6 +210,7 @@ def test_the_order_of_errors_in_source_sets(program: Path, tmp_path: Path) -> No
     assert same_sources(program, path, data[:-1] + b"?", "--so-far") == "E21"
     assert same_sources(program, path, data + b"?", "--so-far") == "E21"
     assert same_sources(program, path, source_set([b""])) == "E21"
+    assert same_sources(program, path, source_set([picture, picture], profile=4)) == "E21"
     assert same_sources(program, path, source_set([picture] * 10), "--so-far") == "E21"
     assert same_sources(program, path, source_set([picture, bytes(2**20 + 1)]), "--so-far") == "E21"
     assert same_sources(program, path, source_set([picture + bytes(2**20 + 1), b""]), "--so-far") == "E21"

@@ -63,8 +63,7 @@ def box(encoded: Encoded, faces: list[np.ndarray], tmp_path: Path) -> Path:
         newer = bytearray((tmp_path / name).read_bytes())
         newer[4] = 9
         (tmp_path / name.replace("talk", "newer")).write_bytes(newer)
-        this = b"\x01" if name == "talk.fvc" else b"\x02"
-        (tmp_path / name.replace("talk", "short")).write_bytes(newer[:20].replace(b"\x09", this))
+        (tmp_path / name.replace("talk", "short")).write_bytes(newer[:20].replace(b"\x09", b"\x02"))
     (tmp_path / "folder").mkdir()
     write_image(tmp_path / "blank.png", np.full((300, 300, 3), 90, np.uint8))
     png = (tmp_path / "blank.png").read_bytes()

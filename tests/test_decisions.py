@@ -17,7 +17,7 @@ from fvc.codec.container import StreamReader
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.priors import load
-from fvc.codec.quantizer import DEFAULT, PAPER, Quantizer, to_integers
+from fvc.codec.quantizer import DEFAULT, PAPER, Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
@@ -34,7 +34,7 @@ def no_network(_: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def header_of(profile: Profile = Profile.SUP, quantizers: dict[str, Quantizer] = DEFAULT, interval: int = 75) -> Header:
-    chosen = {part: quantizers[part] for part in profile.parts}
+    chosen = for_parts(quantizers, profile.parts)
     return Header(profile, chosen, Fraction(FPS), interval, Crop(256, 256, 0, 0, 256), bytes(8), bytes(16), bytes(16))
 
 
@@ -63,8 +63,9 @@ def sent(
     for number, sample in enumerate(walk(pace=pace)):
         packets.append(encoder.encode_sample(number, sample))
         assert decoder.put(packets[-1])
-        if dict(decoder.advance(number))[number] is not None:
-            last = header.quantizers["sup"].dequantize(decoder.finer[number]["sup"] / 4096)
+        if (integers := dict(decoder.advance(number))[number]) is not None:
+            arrays = {part: np.array(values) for part, values in integers.items()}
+            last = to_sample(arrays, header.quantizers).parts["sup"].ravel()
         errors.append(np.square(last - sample.parts["sup"].ravel()).mean())
     return packets, float(np.mean(errors)) * 128**2, encoder
 
@@ -84,7 +85,7 @@ def test_without_a_plan_integers_are_the_nearest() -> None:
     for number, sample in enumerate(walk()):
         assert decoder.put(encoder.encode_sample(number, sample))
         [(_, integers)] = list(decoder.advance(number))
-        nearest = to_integers(sample, header.profile.parts, header.quantizers)
+        nearest = to_integers(sample, header.quantizers)
         assert integers == {part: values.tolist() for part, values in nearest.items()}
 
 

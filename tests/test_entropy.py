@@ -15,10 +15,11 @@ from fvc.codec import priors
 from fvc.codec.entropy import RangeReader, RangeWriter, cost, place
 from fvc.codec.errors import StreamError
 from fvc.codec.prediction import MotionState, log2
-from fvc.codec.sample import PART_SHAPES, Profile
+from fvc.codec.quantizer import COMPONENTS, coded_parts
+from fvc.codec.sample import Profile
 
-BITS = {"sup": 8, "unsup": 12, "jac": 16, "expr": 9}
-PLACES = st.tuples(st.sampled_from(list(PART_SHAPES)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
+BITS = {"sup": 8, "unsup": 12, "jac": 16, "expr": 9, "shape": 12}
+PLACES = st.tuples(st.sampled_from(list(COMPONENTS)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 16), PLACES), max_size=60))
@@ -62,13 +63,13 @@ def test_a_longer_logarithm_is_a_larger_number() -> None:
 def test_priors_are_pinned() -> None:
     """A change of any of them is a change of the format: raise VERSION and write new vectors."""
     packed = Path(priors.__file__).with_name("priors.bin").read_bytes()
-    assert len(packed) < 65536
+    assert len(packed) < 81920
     assert priors.pack(priors.unpack(packed)) == packed
     for broken in (b"", packed[:-1], packed + b"\0", b"?" + packed[1:], packed[:5] + b"\1" + packed[6:]):
         with pytest.raises(ValueError, match=r"priors|buffer"):
             priors.unpack(broken)
     for part, of in priors.load().items():
-        n = math.prod(PART_SHAPES[part])
+        n = COMPONENTS[part]
         assert sorted(of.order) == list(range(n))
         assert of.shape[0] == 0
         assert (np.diff(of.shape) >= 0).all()
@@ -120,11 +121,12 @@ def test_message_ends_are_short() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(list(Profile)), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 30, 5000]))
-def test_motion_survives(profile: Profile, seed: int, step: int) -> None:
+@given(st.sampled_from(list(Profile)), st.booleans(), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 30, 5000]))
+def test_motion_survives(profile: Profile, is_shaped: bool, seed: int, step: int) -> None:
     draw = np.random.default_rng(seed)
-    encoder, decoder = (MotionState(profile.parts, BITS) for _ in range(2))
-    frame = {p: draw.integers(0, 1 << BITS[p], math.prod(PART_SHAPES[p])) for p in profile.parts}
+    parts = coded_parts(profile.parts, is_shaped)
+    encoder, decoder = (MotionState({part: BITS[part] for part in parts}) for _ in range(2))
+    frame = {part: draw.integers(0, 1 << BITS[part], COMPONENTS[part]) for part in parts}
     for index in range(6):
         given_ = {part: array.tolist() for part, array in frame.items()}
         writer = RangeWriter()
@@ -135,9 +137,9 @@ def test_motion_survives(profile: Profile, seed: int, step: int) -> None:
             frame[part] = np.clip(moved, 0, (1 << BITS[part]) - 1)
 
 
-@given(st.binary(max_size=60), st.sampled_from(list(Profile)))
-def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile) -> None:
-    state = MotionState(profile.parts, BITS)
+@given(st.binary(max_size=60), st.sampled_from(list(Profile)), st.booleans())
+def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile, is_shaped: bool) -> None:
+    state = MotionState({part: BITS[part] for part in coded_parts(profile.parts, is_shaped)})
     for key, chunk in ((True, data), (False, data[::-1])):
         try:
             decoded = state.code(RangeReader(chunk), None, key)
@@ -149,8 +151,8 @@ def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile) -> None:
 
 def test_a_still_face_costs_little() -> None:
     """A face that does not move: under 3 bytes per frame for 102 numbers."""
-    state, sizes = MotionState(Profile.SUP_UNSUP_EXPR.parts, BITS), []
-    frame = {p: [100] * math.prod(PART_SHAPES[p]) for p in Profile.SUP_UNSUP_EXPR.parts}
+    state, sizes = MotionState({part: BITS[part] for part in Profile.SUP_UNSUP_EXPR.parts}), []
+    frame = {p: [100] * COMPONENTS[p] for p in Profile.SUP_UNSUP_EXPR.parts}
     for index in range(60):
         writer = RangeWriter()
         state.code(writer, frame, key=index == 0)
@@ -173,7 +175,7 @@ def rigid(frames: int, seed: int) -> np.ndarray:
 
 def bits_of(faces: np.ndarray, key_every: int = 75, bits: int = 8) -> list[int]:
     """Bits of each frame; `faces` are in steps of 8 bits and coded with `bits`."""
-    state, sizes = MotionState(("sup",), {"sup": bits}), []
+    state, sizes = MotionState({"sup": bits}), []
     for index, face in enumerate(np.clip(np.rint(faces * 2.0 ** (bits - 8)), 0, (1 << bits) - 1).astype(int)):
         writer = RangeWriter()
         state.code(writer, {"sup": face.tolist()}, key=index % key_every == 0)
@@ -204,10 +206,10 @@ def test_extremes_stay_in_bounds() -> None:
     """Jumps between the ends of 16-bit ranges, the worst case for the integers' size: 64 bits are enough."""
     parts = Profile.UNSUP_JAC.parts
     for signs in (1, -1):
-        encoder, decoder = (MotionState(parts, dict.fromkeys(parts, 16)) for _ in range(2))
+        encoder, decoder = (MotionState(dict.fromkeys(parts, 16)) for _ in range(2))
         draw = np.random.default_rng(5)
         for index in range(6):
-            frame = {p: (draw.integers(0, 2, math.prod(PART_SHAPES[p])) * 65535)[::signs].tolist() for p in parts}
+            frame = {p: (draw.integers(0, 2, COMPONENTS[p]) * 65535)[::signs].tolist() for p in parts}
             writer = RangeWriter()
             encoder.code(writer, frame, key=index == 0)
             assert decoder.code(RangeReader(writer.finish()), None, key=index == 0) == frame

@@ -28,12 +28,12 @@ from hypothesis import strategies as st
 from make_vectors import CUT_OFF, STREAMS, VECTORS, Stream, header_of
 from spec_decoder import SpecError
 
-from fvc.codec import bitstream, entropy, prediction, priors, sources, still, transport
+from fvc.codec import bitstream, entropy, prediction, priors, shape, sources, still, transport
 from fvc.codec.bitstream import Audio, Header, Kind, Packet, RefreshPayload
 from fvc.codec.container import Damage, StreamReader, read_index
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import StreamError
-from fvc.codec.quantizer import PAPER, Quantizer, to_integers
+from fvc.codec.quantizer import USUAL_BITS, Quantizer, to_integers, to_sample
 from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import PART_SHAPES, Profile
 from fvc.codec.sources import SourceSet
@@ -41,6 +41,7 @@ from fvc.codec.sources import SourceSet
 ROOT = Path(__file__).parent.parent
 SPEC = (ROOT / "bitstream_spec.md").read_text()
 PROFILES = list(Profile)
+CODED_SHAPES = PART_SHAPES | {"shape": (66,)}
 
 
 def section(title: str) -> str:
@@ -73,7 +74,6 @@ class Found:
         reader = StreamReader(io.BytesIO(data))
         motion, self.header = MotionDecoder(reader.header), reader.header
         self.frames: list[Any] = []
-        self.finer: dict[int, dict[str, list[int]]] = {}
         self.audio: list[Any] = []
         self.damage: list[Damage] = []
         self.rules: list[str] = []
@@ -85,8 +85,6 @@ class Found:
             else:
                 try:
                     self.frames.append([item.number, motion.decode(item)])
-                    for number, finer in motion.finer.items():
-                        self.finer[number] = {part: values.tolist() for part, values in finer.items()}
                 except StreamError as error:
                     self.frames.append([item.number, None])
                     self.rules.append(error.rule)
@@ -98,7 +96,7 @@ def same_header(header: Header, expected: Any) -> bool:
         part: {"bits": q.bits, "low": q.low * 256, "high": q.high * 256} for part, q in header.quantizers.items()
     }
     return {
-        "profile": header.profile,
+        "profile": header.profile + 4 * ("shape" in header.quantizers),
         "fps": [header.fps.numerator, header.fps.denominator],
         "keyframe_interval": header.keyframe_interval,
         "crop": dataclasses.asdict(header.crop),
@@ -118,8 +116,6 @@ def agree(data: bytes, expected: Any) -> None:
     found = Found(data)
     assert same_header(found.header, expected["header"])
     assert found.frames == expected["frames"]
-    finer, shown = spec_decoder.decode_stream(data)["finer"], {n for n, integers in found.frames if integers}
-    assert {number: found.finer[number] for number in shown} == finer
     assert found.audio == expected["audio"]
     assert not found.damage
     assert json_of(found.end and dataclasses.asdict(found.end)) == expected["end"]
@@ -177,7 +173,7 @@ def test_golden_source_set() -> None:
     made, made_text = make_vectors.source_set(source_set.coded, source_set.pictures, source_set.canvas)
     assert (bytes(made), made_text) == (data, text)
     for sample, expected in zip(source_set.samples, json.loads(text)["sources"], strict=True):
-        integers = to_integers(sample, source_set.profile.parts, sources.QUANTIZERS)
+        integers = to_integers(sample, {part: sources.QUANTIZERS[part] for part in source_set.profile.parts})
         assert {part: values.tolist() for part, values in integers.items()} == expected["integers"]
     head = 19 + 20 * 3 + 4
     assert source_set.sources_hash == hashlib.sha256(data[:head]).digest()[:16]
@@ -197,11 +193,12 @@ def test_random_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
     profile = draw(st.sampled_from(PROFILES))
-    bits = {part: draw(st.integers(1, 16)) for part in profile.parts}
+    parts = spec_decoder.PARTS[draw(st.sampled_from([n for n in spec_decoder.PARTS if n % 4 == profile]))]
+    bits = {part: draw(st.integers(1, 16)) for part in parts}
     quantizers = {part: Quantizer(count, -2.0, 2.0) for part, count in bits.items()}
     stream = Stream(header_of(profile, draw(st.sampled_from((0, 1, 2))), quantizers=quantizers))
     rng = random.Random(draw(st.integers(0, 1 << 32)))
-    integers = {part: [rng.randrange(1 << bits[part]) for _ in range(make_vectors.size_of(part))] for part in bits}
+    integers = {part: [rng.randrange(1 << bits[part]) for _ in range(spec_decoder.COMPONENTS[part])] for part in bits}
     for number in range(draw(st.integers(1, 4))):
         reach = draw(st.sampled_from((0, 1, 5, 1000, 1 << 16)))
         for part, values in integers.items():
@@ -220,7 +217,7 @@ def test_any_samples_come_back_as_the_integers_that_were_coded(stream: Stream) -
 # --- the range coder ---
 
 
-TABLES = st.tuples(st.sampled_from(list(PART_SHAPES)), st.integers(0, 47), st.integers(0, 7))
+TABLES = st.tuples(st.sampled_from(list(CODED_SHAPES)), st.integers(0, 47), st.integers(0, 7))
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(1, 16) | TABLES, max_size=80))
@@ -243,7 +240,7 @@ def test_the_range_decoder_is_that_of_constriction(data: bytes, models: list[Any
         assert symbol == symbol_of(model)
 
 
-PLACES = st.tuples(st.sampled_from(list(PART_SHAPES)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
+PLACES = st.tuples(st.sampled_from(list(CODED_SHAPES)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 16), PLACES), max_size=30))
@@ -277,7 +274,7 @@ def test_annex_a_is_the_file_and_its_tables() -> None:
     for part, elements in ours.items():
         for name, values in elements.items():
             if name == "usual_bits":
-                assert values == PAPER[part].bits
+                assert values == USUAL_BITS[part]
             elif name in ("key_weights", "now_weights"):
                 full = getattr(theirs[part], name)
                 assert [row[:i].tolist() for i, row in enumerate(full)] == values
@@ -292,10 +289,31 @@ def test_annex_a_is_the_file_and_its_tables() -> None:
     assert make_vectors.annex_a() in SPEC
 
 
-def test_annex_a_is_the_table_of_finer_values() -> None:
-    """Another table draws other pictures from the same stream: a line in Annex D."""
-    assert hashlib.sha256(spec_decoder.REFINE_BYTES).hexdigest() in section("### A.3 refine.bin")
-    assert len(spec_decoder.REFINE_BYTES) == 2 * 2 * 66 * 66
+def test_annex_a_is_the_basis_of_landmarks() -> None:
+    """Another basis draws other pictures from the same stream: a new version, a line in Annex D."""
+    text = section("### A.3 shape.bin")
+    assert hashlib.sha256(spec_decoder.SHAPE_BYTES).hexdigest() in text
+    assert f"{len(spec_decoder.SHAPE_BYTES)} bytes" in text
+    assert len(spec_decoder.SHAPE_BYTES) == 2 * (66 + 66 * 66)
+
+
+def test_landmarks_of_coefficients_are_those_of_the_document() -> None:
+    rng = np.random.default_rng(5)
+    for coefficients in (np.zeros(66), *np.eye(66), *rng.normal(0, 0.2, (20, 66))):
+        ours, theirs = spec_decoder.landmarks(coefficients.tolist()), shape.landmarks(coefficients)
+        assert (theirs.shape, theirs.dtype) == ((33, 2), np.float32)
+        np.testing.assert_allclose(theirs.ravel(), ours, rtol=0, atol=1e-5)
+
+
+def test_a_stream_is_drawn_from_the_landmarks_of_its_coefficients() -> None:
+    found = spec_decoder.decode_stream((VECTORS / "profile_shape.fvc").read_bytes())
+    q = found["header"]["quantizers"]["shape"]
+    quantizers = {"shape": Quantizer(q["bits"], q["low"] / 256, q["high"] / 256)}
+    for _, integers in found["frames"]:
+        step = (q["high"] - q["low"]) / 256 / ((1 << q["bits"]) - 1)
+        ours = spec_decoder.landmarks([q["low"] / 256 + n * step for n in integers["shape"]])
+        theirs = to_sample({"shape": np.array(integers["shape"])}, quantizers).parts["sup"]
+        np.testing.assert_allclose(theirs.ravel(), ours, rtol=0, atol=1e-5)
 
 
 def test_annex_b_is_the_vector() -> None:
@@ -308,13 +326,16 @@ def test_annex_b_is_the_vector() -> None:
 
 
 def test_constants_of_the_document_are_those_of_the_code() -> None:
-    parts = {row[0]: row for row in rows(section("### 5.1 Parts")) if row[0] in PART_SHAPES}
-    assert list(parts) == list(PART_SHAPES)
-    for part, (_, shape, count, bits, _) in parts.items():
-        assert tuple(map(int, shape.split(" x "))) == PART_SHAPES[part]
-        assert (int(count), int(bits)) == (spec_decoder.COMPONENTS[part], PAPER[part].bits)
-    profiles = [row[1] for row in rows(section("### 5.1 Parts")) if row[0].isdigit()]
-    assert profiles == [", ".join(profile.parts) for profile in Profile]
+    parts = {row[0]: row for row in rows(section("### 5.1 Parts")) if row[0] in CODED_SHAPES}
+    assert list(parts) == list(spec_decoder.COMPONENTS) == list(USUAL_BITS) == list(CODED_SHAPES)
+    for part, (_, sizes, count, bits, _) in parts.items():
+        assert tuple(map(int, sizes.split(" x "))) == CODED_SHAPES[part]
+        assert (int(count), int(bits)) == (spec_decoder.COMPONENTS[part], USUAL_BITS[part])
+    profiles = {int(row[0]): tuple(row[1].split(", ")) for row in rows(section("### 5.1 Parts")) if row[0].isdigit()}
+    assert profiles == spec_decoder.PARTS
+    assert [profiles[profile] for profile in Profile] == [profile.parts for profile in Profile]
+    for profile in (Profile.SUP, Profile.SUP_UNSUP, Profile.SUP_UNSUP_EXPR):
+        assert profiles[profile + 4] == ("shape", *profile.parts[1:])
     assert f"NARROW = {' '.join(map(str, entropy._NARROW))}\n" in SPEC
 
     kinds = {row[1]: row for row in rows(section("### 4.2 Packets")) if row[1] in Kind.__members__}
@@ -397,13 +418,15 @@ HEADERS = [
     ("E01", (VECTORS / "sources.fvs").read_bytes()),
     ("E04", ANNEX_B[:6]),
     ("E04", ANNEX_B[:30]),
-    ("E02", patched(ANNEX_B, 4, b"\2")),
+    ("E02", patched(ANNEX_B, 4, b"\1")),
+    ("E02", patched(ANNEX_B, 4, b"\3")),
     ("E03", patched(ANNEX_B, 0, b"", 257)),
     ("E03", patched(ANNEX_B, 0, b"", 62)),
     ("E03", patched(ANNEX_B, 0, b"", 17)),
     ("E03", ANNEX_B[:20] + b"?" + ANNEX_B[21:]),
     ("E06", patched(ANNEX_B, 7, b"\2")),
-    ("E06", patched(ANNEX_B, 8, b"\4")),
+    ("E06", patched(ANNEX_B, 8, b"\7")),
+    ("E03", patched(ANNEX_B, 8, b"\5")),
     ("E07", patched(ANNEX_B, 9, b"\0\0")),
     ("E07", patched(ANNEX_B, 11, b"\0\0")),
     ("E07", patched(ANNEX_B, 9, b"\0\xf1")),
@@ -442,7 +465,7 @@ class _FirstPlace(RangeWriter):
 
 def first_place() -> tuple[int, int]:
     """Of the first component in the frame after the keyframe of Annex B."""
-    state, writer = prediction.MotionState(("sup",), {"sup": 8}), _FirstPlace()
+    state, writer = prediction.MotionState({"sup": 8}), _FirstPlace()
     integers = by_spec(ANNEX_B)["frames"][0][1]
     state.code(RangeWriter(), integers, key=True)
     state.code(writer, integers, key=False)

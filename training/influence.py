@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from fvc.codec.crop import to_crop
-from fvc.codec.decisions import pack_influence
 from fvc.codec.sample import Profile
+from fvc.codec.shape import COUNT
 from fvc.codec.tracking import SUP, FaceTracker
 from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources
@@ -31,6 +31,7 @@ from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.models.presets import DEFAULT
 
 OWN = 0.6
+_UNIT = 4096  # of the integers in influence.bin
 _RIDGE = 50.0  # against the sum of square errors, in pixels
 _LIDS, _INNER_LIPS, _MORE = (159, 145, 386, 374), (13, 14), 3.0
 _ALONE, _SHIFT, _STRETCH = 0.45, 0.5, 0.4  # standard deviations of errors, pixels
@@ -68,6 +69,18 @@ def influence(errors: np.ndarray, found: np.ndarray) -> np.ndarray:
     weights[[SUP.index(landmark) for landmark in (*_LIDS, *_INNER_LIPS)], 1] = _MORE
     matrix = effect @ (weights.reshape(-1, 1) * effect.T)
     return np.asarray((1 - OWN) / np.diag(matrix).mean() * matrix + OWN * np.eye(n))
+
+
+def pack_influence(matrix: np.ndarray) -> bytes:
+    """A symmetric matrix [66, 66] of the components of sup, by row and column, -> the bytes of `influence.bin`."""
+    return np.rint(_UNIT * matrix[np.tril_indices(len(matrix))]).astype(">i2").tobytes()
+
+
+def unpack_influence(data: bytes) -> np.ndarray:
+    """The inverse of `pack_influence`, float64 [66, 66]; raises ValueError for other sizes."""
+    matrix = np.zeros((COUNT, COUNT))
+    matrix[np.tril_indices(COUNT)] = np.frombuffer(data, ">i2") / _UNIT
+    return matrix + np.tril(matrix, -1).T
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.models.flow import inverse
+
 # Positions in the sup set (codec.tracking.SUP) of what people look at: lips, lids and irises.
 EYES_AND_MOUTH = (3, 4, 5, 6, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 29, 30, 31, 32)
 _LEFT_EYE, _RIGHT_EYE = 17, 18  # outer corners in the sup set: landmarks 33 and 263
@@ -102,9 +104,10 @@ def equivariance_loss(
     moved = F.grid_sample(crop, grid, padding_mode="reflection", align_corners=False)
     new_points, new_jacobians, _ = keypoint_net(moved)
     back = (matrix[:, None] @ new_points[..., None])[..., 0] + shift[:, None]
-    # d theta(new) / d x = matrix @ J_new must agree with J: J^-1 matrix J_new = I, written without the inverse.
-    frames = matrix[:, None] @ new_jacobians
-    return (back - keypoints).abs().mean() + 0.5 * (frames - jacobians).abs().mean()
+    # d theta(new) / d x = matrix @ J_new must agree with J. Their difference would be least for frames that are all 0.
+    frames = inverse(jacobians) @ (matrix[:, None] @ new_jacobians)
+    turned = (frames - torch.eye(2, device=frames.device)).abs().mean()
+    return (back - keypoints).abs().mean() + 0.5 * turned
 
 
 def temporal_loss(pictures: Tensor, targets: Tensor, neighbours: Tensor) -> Tensor:

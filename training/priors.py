@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fvc.codec.priors import SHAPE_STEPS, PartPriors, pack
-from fvc.codec.quantizer import PAPER
+from fvc.codec.priors import SHAPE_STEPS, PartPriors, load, pack
+from fvc.codec.quantizer import USUAL_BITS
 from fvc.codec.sample import PART_SHAPES
 from fvc.training.tracks import Track
 
@@ -88,6 +88,8 @@ def _order(changes: np.ndarray) -> np.ndarray:
         rest = np.diag(left).copy()
         rest[order] = -1
         order.append(int(rest.argmax()))
+        if rest[order[-1]] <= 0:
+            continue  # it never moves
         left = left - np.outer(left[:, order[-1]], left[order[-1]]) / left[order[-1], order[-1]]
     return np.array(order)
 
@@ -195,7 +197,7 @@ def _octaves(log: np.ndarray | float) -> np.ndarray:
 
 def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -> _Memory:
     """From the learned predictions' errors of the rows of `mask`; where to hold is decided as the coder does."""
-    start = np.abs(errors).mean(0)
+    start = np.maximum(np.abs(errors).mean(0), 1 / _FINE)  # a component may never have moved
     learned, held = np.zeros_like(groups.x), np.diff(groups.x, axis=1, prepend=groups.x[:, :1])
     learned[mask] = errors
     learned_run, held_run = _running(np.abs(learned), start, _slow), _running(np.abs(held), 2 * start, _slow)
@@ -257,14 +259,14 @@ def fit_part(
     memory = _remember(groups, regression.errors(mask, weights), mask, hold)
     constants, exponents = _Spreads(memory).fit(shape, False, round(300 * effort))
     mean, key_weights, key_errors = _fit_key(groups)
-    usual = np.abs(key_errors).mean(0)
+    usual = np.maximum(np.abs(key_errors).mean(0), 1 / _FINE)
     key = _Spreads(_Memory(usual, key_errors, np.broadcast_to(usual, key_errors.shape), np.abs(key_errors)))
     key_constant, key_exponents = key.fit(shape, True, round(150 * effort))
     mix = [_octaves(key_constant.numpy())[0] + 128, *(64 * exponents.numpy()), 64 * key_exponents.numpy()[2], hold]
     whole, n = np.rint(weights * _FINE).astype(np.int64), regression.n
     return PartPriors(
         order=regression.order,
-        mean=np.clip(mean * (1 << 16 - PAPER[part].bits), 0, 65535).astype(np.int64),
+        mean=np.clip(mean * (1 << 16 - USUAL_BITS[part]), 0, 65535).astype(np.int64),
         key_weights=np.rint(key_weights * _FINE).astype(np.int64),
         key_error=np.rint(usual * _FINE).astype(np.int64),
         now_weights=whole[:, :n],
@@ -316,7 +318,7 @@ def _fit_key(groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fit_priors(tracks: Sequence[Track], note: Callable[[str], None] = print) -> bytes:
-    """The bytes of `codec/priors.bin`."""
+    """The bytes of `codec/priors.bin`; those of `shape` stay as they are (`fvc.training.shape`)."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    return pack({part: fit_part(tracks, part, note) for part in PART_SHAPES})
+    return pack({part: fit_part(tracks, part, note) for part in PART_SHAPES} | {"shape": load()["shape"]})

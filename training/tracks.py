@@ -108,7 +108,7 @@ def _read(clip: Path, preset: str, filters: Filters) -> dict[str, np.ndarray]:
             side = min(height, width)
             crop = Crop(width, height, (width - side) // 2, (height - side) // 2, side)
             sample = make_sample(cut(frame.rgb, crop), to_crop(face.sup, crop), network)
-            rows.append(to_integers(smooth(sample), tuple(PART_SHAPES), PAPER))
+            rows.append(to_integers(smooth(sample), PAPER))
     return {
         part: np.array([row[part] for row in rows], np.int32).reshape(len(rows), int(np.prod(shape)))
         for part, shape in PART_SHAPES.items()

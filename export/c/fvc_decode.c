@@ -12,12 +12,13 @@
 
 #include <string.h>
 
-const int fvc_components[FVC_PARTS] = {66, 20, 40, 16};
-const char *const fvc_part_name[FVC_PARTS] = {"sup", "unsup", "jac", "expr"};
+const int fvc_components[FVC_PARTS] = {66, 20, 40, 16, 66};
+const char *const fvc_part_name[FVC_PARTS] = {"sup", "unsup", "jac", "expr", "shape"};
 
-static const int PROFILE_PARTS[4] = {1, 2, 3, 2}; /* 5.1 */
-static const int PROFILE_PART[4][FVC_MOST_PARTS] = {
-    {FVC_SUP}, {FVC_SUP, FVC_UNSUP}, {FVC_SUP, FVC_UNSUP, FVC_EXPR}, {FVC_UNSUP, FVC_JAC}};
+static const int PROFILE_PARTS[7] = {1, 2, 3, 2, 1, 2, 3}; /* 5.1; source sets have the first four */
+static const int PROFILE_PART[7][FVC_MOST_PARTS] = {
+    {FVC_SUP}, {FVC_SUP, FVC_UNSUP}, {FVC_SUP, FVC_UNSUP, FVC_EXPR}, {FVC_UNSUP, FVC_JAC},
+    {FVC_SHAPE}, {FVC_SHAPE, FVC_UNSUP}, {FVC_SHAPE, FVC_UNSUP, FVC_EXPR}};
 static const uint8_t SYNC[4] = {0xFF, 'F', 'V', 'K'};
 
 #define TRY(expression)              \
@@ -147,7 +148,7 @@ static int header_elements(fvc_header *h, reader *r) {
     h->has_audio = (int)u(r, 8), h->profile = (int)u(r, 8);
     h->fps_numerator = u(r, 16), h->fps_denominator = u(r, 16), h->keyframe_interval = u(r, 16);
     h->width = (int)u(r, 16), h->height = (int)u(r, 16), h->x = i16(r), h->y = i16(r), h->side = (int)u(r, 16);
-    if (h->has_audio > 1 || h->profile > 3) return 6;
+    if (h->has_audio > 1 || h->profile > 6) return 6;
     if (h->fps_numerator == 0 || h->fps_denominator == 0 || h->fps_numerator > 240 * h->fps_denominator) return 7;
     if (h->width < 1 || h->height < 1 || h->side < 1) return 7;
     if (h->width > 16384 || h->height > 16384 || h->side > 16384) return 7;
@@ -176,7 +177,7 @@ int fvc_read_header(fvc_header *header, const uint8_t *data, size_t size, size_t
     if (size == 0 || memcmp(data, magic, size < 4 ? size : 4) != 0) return 1;
     if (size < 7) return 4;
     take(&r, 4);
-    if (u(&r, 8) != 1) return 2;
+    if (u(&r, 8) != 2) return 2;
     size_t length = u(&r, 16);
     if (length > 256) return 3;
     if (left(&r) < length + 4) return 4;
@@ -790,7 +791,7 @@ static int read_part_priors(fvc_part_priors *p, reader *r) {
 int fvc_read_priors(fvc_priors *priors, const uint8_t *data, size_t size) {
     reader r = reader_of(data, size);
     memset(priors, 0, sizeof *priors);
-    if (size < 5 || memcmp(take(&r, 5), "FVCP\1", 5) != 0) return -1;
+    if (size < 5 || memcmp(take(&r, 5), "FVCP\2", 5) != 0) return -1;
     for (int part = 0; part < FVC_PARTS; part++) {
         size_t n = (size_t)fvc_components[part], pairs = n * (n - 1) / 2;
         if (left(&r) < 2 + n * (1 + 2 + 4 + 4 + 2) + 2 * (2 * pairs + 2 * n * n) + 6 + 2048) return -1;

@@ -9,15 +9,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FVC_SUP, FVC_UNSUP, FVC_JAC, FVC_EXPR, FVC_PARTS };
+enum { FVC_SUP, FVC_UNSUP, FVC_JAC, FVC_EXPR, FVC_SHAPE, FVC_PARTS };
 enum { FVC_MOTION, FVC_KEY, FVC_AUDIO, FVC_END, FVC_REFRESH };
 enum { FVC_MOST = 66, FVC_MOST_PARTS = 3, FVC_MOST_SLICES = 16, FVC_MOST_MOTION = 4096, FVC_MOST_ENTRIES = 600 };
 
-extern const int fvc_components[FVC_PARTS];      /* 5.1: 66, 20, 40, 16 */
+extern const int fvc_components[FVC_PARTS];      /* 5.1: 66, 20, 40, 16, 66 */
 extern const char *const fvc_part_name[FVC_PARTS];
 
 typedef struct { /* 4.1 */
-    int has_audio, profile, parts, part[FVC_MOST_PARTS]; /* the profile's parts in coding order */
+    int has_audio, profile, parts, part[FVC_MOST_PARTS]; /* the profile's parts in coding order; FVC_SHAPE: see 8.2 */
     uint32_t fps_numerator, fps_denominator, keyframe_interval;
     int width, height, x, y, side; /* crop */
     uint8_t model_hash[8], sources_hash[16], pixels_hash[16];
@@ -57,7 +57,7 @@ typedef struct { /* 5.2 */
     int64_t frames;
 } fvc_state;
 
-typedef struct { /* one stream's frames; about 140 kB, nothing to free */
+typedef struct { /* one stream's frames; about 150 kB, nothing to free */
     const fvc_priors *priors;
     fvc_header header;
     fvc_state state[FVC_PARTS];

@@ -2,9 +2,9 @@
 //
 //     swift run fvcplay MODELS priors.bin talk.fvc talk.fvs SOURCE_PNG... OUT
 //
-// MODELS is what `fvc export coreml` wrote; the PNGs are the pictures of the .fvs, in its order (README.md says how to
-// get them). Only embed and draw are needed: a receiver. Written against the documentation of Core ML; not compiled
-// and not run by its authors, who have no Mac.
+// MODELS is what `fvc export coreml` wrote; shape.bin lies beside priors.bin; the PNGs are the pictures of the .fvs, in
+// its order (README.md says how to get them). Only embed and draw are needed: a receiver. Written against the
+// documentation of Core ML; not compiled and not run by its authors, who have no Mac.
 import CFvc
 import CoreGraphics
 import CoreImage
@@ -29,11 +29,34 @@ struct Quantizer {
     func value(_ q: UInt16) -> Float { low + Float(q) * (high - low) / Float((1 << bits) - 1) }
 }
 
-let sup = 0, unsup = 1, jac = 2, expr = 3  // FVC_SUP ...
-let componentCount = [66, 20, 40, 16]
+let sup = 0, unsup = 1, jac = 2, expr = 3, shape = 4  // FVC_SUP ...
+let componentCount = [66, 20, 40, 16, 66]
 let points = 43, supPoints = 33
 
 typealias Parts = [Int: [Float]]
+
+/// shape.bin (A.3): what makes landmarks of coefficients (8.2).
+struct Basis {
+    private let numbers: [Float]  // mean, then the rows of basis
+
+    init(_ file: URL) throws {
+        let bytes = [UInt8](try Data(contentsOf: file)), n = componentCount[shape]
+        guard bytes.count == 2 * (n + n * n) else { throw Failure(description: "\(file.path): not shape.bin") }
+        numbers = (0..<(n + n * n)).map { at in
+            let bits = UInt16(bytes[2 * at]) << 8 | UInt16(bytes[2 * at + 1])
+            return Float(Int16(bitPattern: bits)) / 16384
+        }
+    }
+
+    func landmarks(_ coefficients: [Float]) -> [Float] {
+        let n = componentCount[shape]
+        var sums = Array(numbers[0..<n])
+        for k in 0..<n {
+            for j in 0..<n { sums[j] += coefficients[k] * numbers[n + k * n + j] }
+        }
+        return sums
+    }
+}
 
 func array(_ shape: [Int], _ fill: (Int) -> Float) throws -> MLMultiArray {
     let made = try MLMultiArray(shape: shape.map { NSNumber(value: $0) }, dataType: .float32)
@@ -69,12 +92,17 @@ final class Stream {
     private var at = 0
     private let priors = UnsafeMutablePointer<fvc_priors>.allocate(capacity: 1)
     private let decoder = UnsafeMutablePointer<fvc_decoder>.allocate(capacity: 1)
+    private let basis: Basis
     private var quantizers: [Int: Quantizer] = [:]
-    private(set) var parts: [Int] = []
+    private var parts: [Int] = []
+
+    /// The parts that are drawn from: sup where the stream has shape.
+    var drawn: [Int] { parts.map { $0 == shape ? sup : $0 } }
 
     init(_ stream: URL, priors priorsFile: URL) throws {
         bytes = [UInt8](try Data(contentsOf: stream))
         let table = [UInt8](try Data(contentsOf: priorsFile))
+        basis = try Basis(priorsFile.deletingLastPathComponent().appendingPathComponent("shape.bin"))
         try check(fvc_read_priors(priors, table, table.count), "priors.bin")
         var header = fvc_header()
         try check(fvc_read_header(&header, bytes, bytes.count, &at), "header")
@@ -112,6 +140,7 @@ final class Stream {
                 let integers = UnsafeBufferPointer(start: fvc_integers(decoder, Int32(part)), count: componentCount[part])
                 found[part] = integers.map { quantizers[part]!.value($0) }
             }
+            if let coefficients = found.removeValue(forKey: shape) { found[sup] = basis.landmarks(coefficients) }
             return (packet.number, found)
         }
         return nil
@@ -167,7 +196,7 @@ func run() throws {
     }
     let (models, out, pictures) = (arguments[0], arguments.last!, Array(arguments[4..<(arguments.count - 1)]))
     let stream = try Stream(arguments[2], priors: arguments[1])
-    let samples = try sourceSamples(arguments[3], parts: stream.parts)
+    let samples = try sourceSamples(arguments[3], parts: stream.drawn)
     guard samples.count == pictures.count else { throw Failure(description: "\(samples.count) pictures are needed") }
     try FileManager.default.createDirectory(at: out, withIntermediateDirectories: true)
 

@@ -1,0 +1,107 @@
+"""The basis of `codec.shape` and what is usual in its coefficients -> `codec/shape.bin`, a part of `codec/priors.bin`.
+
+    python -m fvc.training.shape DIR [--basis] [--nearest] [--seconds 60] [--quality Q] [--cache DIR] [--out codec]
+
+Every clip of DIR is tracked at 15 fps. The basis (with --basis) makes two forms diagonal: `influence.bin`, which says
+what of an error is seen in the drawn face, to the identity; and the covariance of the changes between frames, frames
+weighted by how lively they are, as squared errors are in `fvc.training.priors`.
+
+Priors are fitted on the integers that `fvc encode` sends, which depend on the priors. With --nearest they are fitted on
+the nearest integers: after --basis, there is nothing else to begin with. Then run it once more, without. (A third time
+gains nothing: what is thought to be rare is sent even less.)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from fvc.codec import priors, shape
+from fvc.codec.crop import to_crop
+from fvc.codec.decisions import DEFAULT_QUALITY, Targets, ThriftyWriter
+from fvc.codec.prediction import MotionState
+from fvc.codec.quantizer import DEFAULT, to_integers
+from fvc.codec.sample import DrivingSample
+from fvc.evaluation.clips import Cache, find_clips, opened
+from fvc.training.influence import unpack_influence
+from fvc.training.priors import GROUP, fit_part
+from fvc.training.tracks import Track, people
+
+_QUANTIZERS = {"shape": DEFAULT["shape"]}
+_CALM = 0.2 / 128  # added to a frame's liveliness
+
+
+def basis(faces: Sequence[np.ndarray], influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks [T, 33, 2] of each clip, M [66, 66] -> mean [66] and basis [66, 66], see `codec.shape`.
+
+    The coefficients e of an error have the sum of squares that M gives the error.
+    """
+    moved = np.zeros((shape.COUNT, shape.COUNT))
+    for face in faces:
+        changes = np.diff(face.reshape(len(face), -1), axis=0).astype(np.float64)
+        lively = np.convolve(np.abs(changes).mean(1), np.full(5, 1 / 5), "same")[: len(changes), None] + _CALM
+        moved += (changes / lively).T @ (changes / lively)
+    values, axes = np.linalg.eigh(influence)
+    root, inverse = (axes * values**power @ axes.T for power in (0.5, -0.5))
+    main = np.linalg.eigh(root @ moved @ root)[1][:, ::-1]  # what moves most comes first
+    return np.mean([face.reshape(len(face), -1).mean(0) for face in faces], 0), (inverse @ main).T
+
+
+def sent(face: np.ndarray, quality: float) -> np.ndarray:
+    """Landmarks [T, 33, 2] -> int64 [T, 66], the coefficients that are sent."""
+    state, rows = MotionState({"shape": DEFAULT["shape"].bits}), list[list[int]]()
+    for number, sup in enumerate(face):
+        writer = ThriftyWriter(Targets(DrivingSample({"sup": sup}), _QUANTIZERS), quality)
+        rows.append(state.code(writer, {"shape": [0] * shape.COUNT}, number % GROUP == 0)["shape"])
+    return np.array(rows, np.int64)
+
+
+def nearest(face: np.ndarray) -> np.ndarray:
+    """Landmarks [T, 33, 2] -> int64 [T, 66], the nearest coefficients."""
+    return np.array([to_integers(DrivingSample({"sup": sup}), _QUANTIZERS)["shape"] for sup in face], np.int64)
+
+
+def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Name, person and landmarks [T, 33, 2] of each clip; of each person at most so many seconds."""
+    who, left = people(folder), dict[str, int]()
+    for file in find_clips(folder.parent, folder.name):
+        name = file.path.name
+        person, rate = who.get(name, file.path.stem), Fraction(15)
+        with opened(file, rate, Cache(cache)) as clip:
+            face = to_crop(clip.seen.sup, clip.crop)[: left.get(person, round(seconds * rate))]
+        left[person] = left.get(person, round(seconds * rate)) - len(face)
+        if len(face) > 1:
+            yield name, person, face
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--basis", action="store_true")
+    parser.add_argument("--nearest", action="store_true")
+    parser.add_argument("--seconds", type=float, default=60, help="of each person, at most")
+    parser.add_argument("--quality", type=float, default=DEFAULT_QUALITY)
+    parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
+    parser.add_argument("--out", type=Path, default=Path("codec"))
+    args = parser.parse_args()
+    clips = list(_clips(args.folder, args.seconds, args.cache))
+    if args.basis:
+        influence = unpack_influence(Path(__file__).with_name("influence.bin").read_bytes())
+        (args.out / "shape.bin").write_bytes(shape.pack(*basis([face for _, _, face in clips], influence)))
+        print(f"{args.out / 'shape.bin'}: written; run again, with --nearest, for its priors")
+        return
+    tracks = [
+        Track(name, person, {"shape": nearest(face) if args.nearest else sent(face, args.quality)})
+        for name, person, face in clips
+    ]
+    parts = priors.load() | {"shape": fit_part(tracks, "shape")}
+    (args.out / "priors.bin").write_bytes(priors.pack(parts))
+
+
+if __name__ == "__main__":
+    main()
