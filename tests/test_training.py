@@ -21,7 +21,9 @@ from safetensors.numpy import load_file, save_file
 from fvc.codec.quantizer import PAPER
 from fvc.codec.tracking import SUP, SUP_MIRROR, FaceTracker
 from fvc.models.generator import Size
+from fvc.models.network import load_network
 from fvc.models.presets import DEFAULT, PRESETS
+from fvc.training import anchoring
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, write_portable
 from fvc.training.data import Batch, DeviceFrames, FileFrames, Prefetch
 from fvc.training.discriminator import Discriminator, discriminator_loss, generator_losses
@@ -277,6 +279,49 @@ def test_equivariance_is_zero_for_an_equivariant_detector() -> None:
     wrong = equivariance_loss(Blob(), blob, points + 0.3, jacobians, theta)
     assert loss < 0.06
     assert wrong > loss + 0.25
+
+
+@pytest.mark.parametrize("size", [0.0, 0.01, 1.0])
+def test_frames_that_vanish_are_not_equivariant(size: float) -> None:
+    """Frames that turn as the picture does are right; frames of nothing, once the least loss of all, are wrong."""
+
+    class Turned(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+            return torch.zeros(len(x), 1, 2), (size * torch.linalg.inv(theta[:, :, :2]))[:, None], None
+
+    theta = torch.cat([torch.eye(2).expand(4, 2, 2), torch.zeros(4, 2, 1)], -1)
+    theta = theta + torch.tensor([[0.1, 0.2, 0.0], [-0.2, 0.1, 0.0]])
+    frames = size * torch.eye(2).expand(4, 1, 2, 2)
+    loss = equivariance_loss(Turned(), torch.rand(4, 3, 64, 64), torch.zeros(4, 1, 2), frames, theta)
+    assert float(loss) == pytest.approx(0, abs=1e-6) if size == 1 else float(loss) > 0.2
+
+
+def test_anchoring_leads_keypoints_to_the_face(
+    pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = PRESETS["fom-mobile"].build()
+    torch.nn.init.zeros_(network.motion.keypoints.jacobians.bias)
+    save_file({k: t.numpy() for k, t in network.state_dict().items()}, tmp_path / "in.safetensors")
+    arguments = ["a", pack_path, tmp_path / "in.safetensors", tmp_path / "out.safetensors", "--steps", 6, "--batch", 4]
+    monkeypatch.setattr("sys.argv", list(map(str, arguments)))
+    anchoring.main()
+    after = load_network(tmp_path / "out.safetensors", "fom-mobile")
+    frames = after.motion.keypoints.jacobians.bias.reshape(-1, 2, 2)
+    assert (frames - torch.eye(2)).abs().max() < 0.1
+    before, changed = network.state_dict(), after.state_dict()
+    moved = {name for name, tensor in changed.items() if not torch.equal(tensor, before[name].float())}
+    assert moved
+    assert all(name.startswith("motion.keypoints.") for name in moved)
+
+
+def test_anchors_are_places_of_the_face() -> None:
+    sup = torch.rand(3, 33, 2)
+    places = torch.stack([sup[:, list(group)].mean(1) for group in anchoring.ANCHORS], 1)
+    assert places.shape == (3, 10, 2)
+    assert float(anchoring.anchor_loss(places, sup)) == 0
+    assert float(anchoring.anchor_loss(places + 0.1, sup)) == pytest.approx(0.1, abs=1e-6)
+    mirrored = {frozenset(SUP_MIRROR[n] for n in group) for group in anchoring.ANCHORS}
+    assert mirrored == {frozenset(group) for group in anchoring.ANCHORS}
 
 
 def test_temporal_loss_sees_flicker_and_nothing_else() -> None:
