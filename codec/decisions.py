@@ -64,18 +64,23 @@ class ThriftyWriter:
         """Codes a value between the nearest one and the predicted one, and returns it."""
         goal, worth = next(self._goals[part]), self._worth * self._weights[part]
         near, predicted = round(goal), (prediction + 2048) >> 12
-        best, least = near, cost(near, part, prediction, spread) + worth * (near - goal) ** 2
+        best = near if near == predicted else self._cheapest(near, predicted, goal, worth, (part, prediction, spread))
+        self.distortion += self._weights[part] * (best - goal) ** 2
+        return self._writer.value(best, part, prediction, spread)
+
+    @staticmethod
+    def _cheapest(near: int, predicted: int, goal: float, worth: float, place: tuple[str, int, int]) -> int:
+        best, least = near, cost(near, *place) + worth * (near - goal) ** 2
         sign, way = (1 if predicted > near else -1), abs(predicted - near)
-        for step in (*(step for step in _STEPS if step < way), way) if way else ():
+        for step in (*(step for step in _STEPS if step < way), way):
             candidate = near + sign * step
             distortion = worth * (candidate - goal) ** 2
             if distortion >= least:
                 break
-            bits = cost(candidate, part, prediction, spread)
+            bits = cost(candidate, *place)
             if bits + distortion < least:
                 best, least = candidate, bits + distortion
-        self.distortion += self._weights[part] * (best - goal) ** 2
-        return self._writer.value(best, part, prediction, spread)
+        return best
 
     def finish(self) -> bytes:
         """See `RangeWriter.finish`."""

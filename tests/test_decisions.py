@@ -14,6 +14,7 @@ from conftest import Run
 import fvc
 from fvc.codec.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.container import StreamReader
+from fvc.codec.decisions import worth_of
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.priors import load
@@ -100,6 +101,18 @@ def test_lower_quality_costs_fewer_bits_and_more_pixels() -> None:
     assert errors[0] == pytest.approx(error, rel=0.2)
     assert errors[2] < 2
     assert all(encoder.skipped == 0 for *_, encoder in results)
+
+
+def test_trials_fill_bytes_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three messages for a frame, the best by bytes and error: fewer of both together than one message."""
+
+    def loss() -> float:
+        packets, error, _ = sent(ConstantQuality(75))
+        return sum(bits(packets)) / FRAMES + worth_of(75) * 66 * error
+
+    three = loss()
+    monkeypatch.setattr("fvc.codec.encoder._TRIALS", (0.0,))
+    assert three < 0.99 * loss()
 
 
 def test_decisions_are_the_same_each_time() -> None:

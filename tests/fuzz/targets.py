@@ -43,6 +43,7 @@ from fvc.repair import _copy
 VECTORS = Path(__file__).parent.parent / "vectors"
 _STREAMS = (
     "annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio", "refresh",
+    "profile_shape_unsup_expr", "extremes_shape",
 )  # fmt: skip
 
 
