@@ -96,12 +96,14 @@ def fit_priors(
     name = preset or DEFAULT
     require_shipped(name)
     with extra("train"):
+        from fvc.codec.decisions import DEFAULT_QUALITY
         from fvc.training.priors import fit_priors as fit
+        from fvc.training.shape import coefficient_tracks
         from fvc.training.tracks import track_folder
     tracks = track_folder(folder, cache, name, seconds, workers)
     if len({track.person for track in tracks}) < 12:
         raise InputError(f"{folder}: at least 12 people are needed")
-    data = fit(tracks, typer.echo)
+    data = fit(tracks, coefficient_tracks(folder, seconds, cache, DEFAULT_QUALITY), typer.echo)
     with atomic_write(out) as file:
         file.write(data)
     typer.echo(f"{out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")

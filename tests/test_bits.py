@@ -13,7 +13,7 @@ from fvc.codec import priors
 from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import PART_SHAPES, Profile
 from fvc.evaluation import bits
-from fvc.training.priors import fit_part
+from fvc.training.priors import fit_part, fit_priors
 from fvc.training.tracks import Track
 
 
@@ -75,6 +75,20 @@ def test_fitted_priors_beat_others_on_their_own_kind(monkeypatch: pytest.MonkeyP
         after = bits.ours(other, ("unsup",))
     assert after["unsup"] < 0.9 * before["unsup"]
     assert after["key"] < before["key"] + 1
+
+
+def test_fitted_priors_of_all_parts_are_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part from its own tracks; the parts' fit itself is tested above and in test_shape."""
+    asked = list[tuple[str, int]]()
+
+    def fake(tracks: list[Track], part: str, note: object) -> priors.PartPriors:
+        asked.append((part, len(tracks)))
+        return priors.load()[part]
+
+    monkeypatch.setattr("fvc.training.priors.fit_part", fake)
+    data = fit_priors([walk(0, 4, 1.0)], [walk(0, 4, 1.0)] * 2, print)
+    assert data == priors.pack(priors.load())
+    assert asked == [("sup", 1), ("unsup", 1), ("jac", 1), ("expr", 1), ("shape", 2)]
 
 
 def test_fit_priors_tracks_clips_and_wants_enough_people(clip: Path, tmp_path: Path, run: Run) -> None:

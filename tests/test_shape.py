@@ -22,7 +22,7 @@ from fvc.codec.video import VideoReader
 from fvc.evaluation import operating_points, source_bits
 from fvc.training.influence import OWN, influence, pack_influence, unpack_influence
 from fvc.training.priors import fit_part
-from fvc.training.shape import basis, nearest, sent
+from fvc.training.shape import basis, coefficient_tracks, nearest, sent
 from fvc.training.tracks import Track
 
 QUANTIZERS = {"shape": DEFAULT["shape"]}
@@ -141,6 +141,16 @@ def test_sent_is_what_the_encoder_would_send_at_once(faces: np.ndarray) -> None:
     coarse, fine = (np.abs(sent(faces[:10], quality) - nearest(faces[:10])).sum() for quality in (30.0, 100.0))
     assert fine < coarse
     assert fine < 0.5 * 660
+
+
+def test_coefficient_tracks_of_a_folder(clip: Path, tmp_path: Path) -> None:
+    """As sent and as measured, of at most so many seconds of a person."""
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "talk.mp4").symlink_to(clip)
+    [exact], [coded] = (coefficient_tracks(tmp_path / "set", 1, tmp_path / "cache", q) for q in (None, 50.0))
+    assert exact.parts["shape"].shape == coded.parts["shape"].shape == (15, 66)
+    assert (exact.clip, exact.person) == ("talk.mp4", "talk")
+    assert np.abs(np.diff(coded.parts["shape"], axis=0)).sum() < np.abs(np.diff(exact.parts["shape"], axis=0)).sum()
 
 
 def test_operating_points_and_source_bits_of_a_clip(

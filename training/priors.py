@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fvc.codec.priors import SHAPE_STEPS, PartPriors, load, pack
+from fvc.codec.priors import SHAPE_STEPS, PartPriors, pack
 from fvc.codec.quantizer import USUAL_BITS
 from fvc.codec.sample import PART_SHAPES
 from fvc.training.tracks import Track
@@ -317,8 +317,10 @@ def _fit_key(groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, weights, table - table @ weights.T
 
 
-def fit_priors(tracks: Sequence[Track], note: Callable[[str], None] = print) -> bytes:
-    """The bytes of `codec/priors.bin`; those of `shape` stay as they are (`fvc.training.shape`)."""
+def fit_priors(tracks: Sequence[Track], shaped: Sequence[Track], note: Callable[[str], None] = print) -> bytes:
+    """The bytes of `codec/priors.bin`; `shaped` are tracks of the part `shape` (`fvc.training.shape`)."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    return pack({part: fit_part(tracks, part, note) for part in PART_SHAPES} | {"shape": load()["shape"]})
+    return pack(
+        {part: fit_part(tracks, part, note) for part in PART_SHAPES} | {"shape": fit_part(shaped, "shape", note)}
+    )

@@ -6,9 +6,10 @@ Every clip of DIR is tracked at 15 fps. The basis (with --basis) makes two forms
 what of an error is seen in the drawn face, to the identity; and the covariance of the changes between frames, frames
 weighted by how lively they are, as squared errors are in `fvc.training.priors`.
 
-Priors are fitted on the integers that `fvc encode` sends, which depend on the priors. With --nearest they are fitted on
-the nearest integers: after --basis, there is nothing else to begin with. Then run it once more, without. (A third time
-gains nothing: what is thought to be rare is sent even less.)
+`fvc fit-priors` fits those of all parts, these among them. They are fitted on the integers that `fvc encode` sends,
+which depend on the priors. With --nearest they are fitted on the nearest integers: after --basis, there is nothing else
+to begin with. Then run it once more, without. (A third time gains nothing: what is thought to be rare is sent even
+less.)
 """
 
 from __future__ import annotations
@@ -78,6 +79,14 @@ def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[s
             yield name, person, face
 
 
+def coefficient_tracks(folder: Path, seconds: float, cache: Path | None, quality: float | None) -> list[Track]:
+    """The part `shape` of the clips of a folder, as it is sent, or (quality None) as its nearest integers."""
+    return [
+        Track(name, person, {"shape": nearest(face) if quality is None else sent(face, quality)})
+        for name, person, face in _clips(folder, seconds, cache)
+    ]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,16 +98,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--out", type=Path, default=Path("codec"))
     args = parser.parse_args()
-    clips = list(_clips(args.folder, args.seconds, args.cache))
     if args.basis:
+        clips = list(_clips(args.folder, args.seconds, args.cache))
         influence = unpack_influence(Path(__file__).with_name("influence.bin").read_bytes())
         (args.out / "shape.bin").write_bytes(shape.pack(*basis([face for _, _, face in clips], influence)))
         print(f"{args.out / 'shape.bin'}: written; run again, with --nearest, for its priors")
         return
-    tracks = [
-        Track(name, person, {"shape": nearest(face) if args.nearest else sent(face, args.quality)})
-        for name, person, face in clips
-    ]
+    tracks = coefficient_tracks(args.folder, args.seconds, args.cache, None if args.nearest else args.quality)
     parts = priors.load() | {"shape": fit_part(tracks, "shape")}
     (args.out / "priors.bin").write_bytes(priors.pack(parts))
 
