@@ -29,7 +29,7 @@ def test_every_option_that_is_named_exists() -> None:
     known |= {"--json", "--lpips", "--unfiltered", "--per-person", "--help", "--version", "--nproc-per-node"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {
         "--profile", "--lpips", "--loss", "--redundancy", "--delay", "--jitter", "--rtp", "--hours",
-        "--draw-every", "--way", "--frames",
+        "--draw-every", "--way", "--frames", "--basis",
     }  # fmt: skip
 
 
