@@ -113,6 +113,11 @@ class Header:
     pixels_hash: bytes
     audio: Audio | None = None
 
+    @property
+    def bits(self) -> dict[str, int]:
+        """Bits of an integer of each coded part, in coding order."""
+        return {part: quantizer.bits for part, quantizer in self.quantizers.items()}
+
     def __bytes__(self) -> bytes:
         crop, profile = self.crop, self.profile + SHAPED * ("shape" in self.quantizers)
         body = struct.pack(

@@ -49,7 +49,7 @@ class Targets:
 
 
 class ThriftyWriter:
-    """A RangeWriter for `MotionState.code` that may take another value than it is given; `finish` ends the message.
+    """A RangeWriter for `MotionState.code` that takes values of its own choice; `finish` ends the message.
 
     Attributes:
         distortion: how far the drawn face is off so far, in square pixels.

@@ -13,8 +13,9 @@ import numpy as np
 from fvc.codec.bitstream import Header, Packet
 from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.errors import StreamError
+from fvc.codec.prediction import Integers
 from fvc.codec.quantizer import to_sample
-from fvc.codec.recovery import Integers, MotionDecoder
+from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import DrivingSample
 from fvc.codec.video import Frame
 
@@ -116,8 +117,7 @@ class Decoder:
         self._motion.fault = None
         for number, integers in self._motion.advance(index):
             self.last = number, integers
-            arrays = {part: np.array(values) for part, values in (integers or {}).items()}
-            self._concealment.know(number, to_sample(arrays, self._header.quantizers) if arrays else None)
+            self._concealment.know(number, to_sample(integers, self._header.quantizers) if integers else None)
         self._tally.damaged += self._motion.fault is not None
 
     def _count(self, is_new: bool) -> None:

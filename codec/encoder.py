@@ -13,7 +13,7 @@ from fvc.codec.crop import cut, to_crop
 from fvc.codec.decisions import Targets, ThriftyWriter, worth_of
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.errors import UsageError
-from fvc.codec.prediction import MotionState
+from fvc.codec.prediction import Integers, MotionState
 from fvc.codec.quantizer import to_integers
 from fvc.codec.ratecontrol import COARSEST, ConstantQuality, Plan
 from fvc.codec.sample import DrivingSample
@@ -23,7 +23,6 @@ from fvc.codec.video import Frame
 
 # State afterwards, motion or keyframe, keyframe in slices; bits and quality.
 Trial = tuple[MotionState, bytes, bytes, tuple[int, float | None]]
-Integers = dict[str, list[int]]
 _TRIALS = (-6.0, 0.0, 6.0)  # of quality, about that of the plan
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -65,7 +64,7 @@ class Encoder:
         self._header, self._tracker = header, tracker
         self._network = network if header.profile.is_learned else None
         self._refresh, self._slices = check_refresh(refresh, header.keyframe_interval), list[bytes]()
-        self._state = MotionState({part: quantizer.bits for part, quantizer in header.quantizers.items()})
+        self._state = MotionState(header.bits)
         self._last_key: int | None = None
         self._plan: Plan = plan or ConstantQuality(None)
         self._smooth = SampleSmoother(float(header.fps), FILTERS if self._plan.quality is None else LEARNED)
@@ -136,14 +135,13 @@ class Encoder:
         """
         header, plan = self._header, self._plan
         quality, room = plan.quality, plan.room if key else plan.motion_room
-        integers = {part: x.tolist() for part, x in to_integers(sample, header.quantizers).items()}
         targets = None if quality is None else Targets(sample, header.quantizers)
         extra = len(bytes(KeyPayload(index, self.audio_packets, b""))) if key else self._slice_bytes(index)
         while True:
             whole, is_whole = b"", key and not in_slices
             state, coded, taken = (
-                self._nearest(integers, is_whole) if targets is None or quality is None
-                else self._thriftiest(integers, targets, quality, is_whole)
+                self._nearest(sample, is_whole) if targets is None or quality is None
+                else self._thriftiest(targets, quality, is_whole)
             )  # fmt: skip
             if in_slices:  # it says what the motion says, so that all receivers agree
                 again = RangeWriter()
@@ -157,14 +155,13 @@ class Encoder:
                 return None
             quality = max(quality - 15, COARSEST)
 
-    def _nearest(self, integers: Integers, key: bool) -> tuple[MotionState, bytes, Integers]:
+    def _nearest(self, sample: DrivingSample, key: bool) -> tuple[MotionState, bytes, Integers]:
+        integers = {part: x.tolist() for part, x in to_integers(sample, self._header.quantizers).items()}
         state, writer = self._state.copy(), RangeWriter()
         taken = state.code(writer, integers, key)
         return state, writer.finish(), taken
 
-    def _thriftiest(
-        self, integers: Integers, targets: Targets, quality: float, key: bool
-    ) -> tuple[MotionState, bytes, Integers]:
+    def _thriftiest(self, targets: Targets, quality: float, key: bool) -> tuple[MotionState, bytes, Integers]:
         """State afterwards, message and integers, of the best of some trials about a quality.
 
         A message is a whole number of bytes: on average two bits of the last one would say nothing. One of the trials
@@ -173,7 +170,7 @@ class Encoder:
         best, least = None, math.inf
         for more in _TRIALS:
             state, writer = self._state.copy(), ThriftyWriter(targets, quality + more)
-            taken = state.code(writer, integers, key)
+            taken = state.code(writer, None, key)
             coded = writer.finish()
             value = 8 * len(coded) + worth_of(quality) * writer.distortion
             if value < least:

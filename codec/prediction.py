@@ -29,6 +29,9 @@ _FLOOR = 80  # added to expected errors, 1/4096 of a step
 _ONE = 256  # log2 of what spread 0 means, 1/16 of a step
 
 
+Integers = dict[str, list[int]]  # by coded part
+
+
 class Coder(Protocol):
     """RangeWriter or RangeReader."""
 
@@ -54,7 +57,7 @@ class MotionState:
         """Takes the bits of the coded parts, in coding order."""
         self._parts = {part: _PartState(part, load()[part], count) for part, count in bits.items()}
 
-    def code(self, coder: Coder, integers: Mapping[str, list[int]] | None, key: bool) -> dict[str, list[int]]:
+    def code(self, coder: Coder, integers: Mapping[str, list[int]] | None, key: bool) -> Integers:
         """Codes one frame; returns its integers. `integers` is None on the decoding side. Raises StreamError."""
         return {
             name: part.code(coder, integers[name] if integers is not None else None, key)

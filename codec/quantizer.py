@@ -50,7 +50,7 @@ class Quantizer:
         """float [...] -> int32 [...] in [0, top]."""
         return np.rint(self.steps(values)).astype(np.int32)
 
-    def dequantize(self, integers: np.ndarray) -> np.ndarray:
+    def dequantize(self, integers: Sequence[int] | np.ndarray) -> np.ndarray:
         """int [...] -> float32 [...]."""
         return (np.asarray(integers, np.float64) * ((self.high - self.low) / self.top) + self.low).astype(np.float32)
 
@@ -94,12 +94,11 @@ def to_integers(sample: DrivingSample, quantizers: Mapping[str, Quantizer]) -> d
     return {name: quantizer.quantize(measured(sample, name)) for name, quantizer in quantizers.items()}
 
 
-def to_sample(integers: Mapping[str, np.ndarray], quantizers: Mapping[str, Quantizer]) -> DrivingSample:
+def _part(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:
+    """The part of a sample that values of a coded part [n] stand for, and its values."""
+    return ("sup", shape.landmarks(values)) if name == "shape" else (name, values.reshape(PART_SHAPES[name]))
+
+
+def to_sample(integers: Mapping[str, Sequence[int] | np.ndarray], quantizers: Mapping[str, Quantizer]) -> DrivingSample:
     """The inverse of `to_integers`, up to half a step."""
-    values = {name: quantizers[name].dequantize(part) for name, part in integers.items()}
-    return DrivingSample(
-        {
-            "sup" if name == "shape" else name: shape.landmarks(v) if name == "shape" else v.reshape(PART_SHAPES[name])
-            for name, v in values.items()
-        }
-    )
+    return DrivingSample(dict(_part(name, quantizers[name].dequantize(part)) for name, part in integers.items()))

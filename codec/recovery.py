@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.entropy import RangeReader
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import MotionState
+from fvc.codec.prediction import Integers, MotionState
 
 WINDOW = 128  # frames behind the newest that are waited for
-Integers = dict[str, list[int]]
 
 
 class MotionDecoder:
@@ -31,7 +30,7 @@ class MotionDecoder:
     """
 
     def __init__(self, header: Header) -> None:
-        self._state = MotionState({part: quantizer.bits for part, quantizer in header.quantizers.items()})
+        self._state = MotionState(header.bits)
         self._expected: int | None = None  # the only frame that may follow; None: wait for a keyframe
         self._waiting: dict[int, Packet | RefreshPayload] = {}
         self._oldest = 0  # frames before it are decoded or given up

@@ -82,8 +82,7 @@ def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
             if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
                 continue
             integers = motion.decode(packet)
-            arrays = {part: np.array(values) for part, values in (integers or {}).items()}
-            samples.append(to_sample(arrays, header.quantizers) if arrays else None)
+            samples.append(to_sample(integers, header.quantizers) if integers else None)
     landmarks: list[np.ndarray | None] = []
     if with_landmarks:
         with VideoReader(video) as frames, FaceTracker(still=True) as tracker:

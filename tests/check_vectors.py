@@ -47,7 +47,7 @@ def by_fvc(data: bytes) -> list[Any]:
     """[frame number, integers or None] of each frame, as `fvc.codec.decoder.MotionDecoder` finds them."""
     reader = container.StreamReader(io.BytesIO(data))
     header = reader.header
-    state = MotionState({part: q.bits for part, q in header.quantizers.items()})
+    state = MotionState(header.bits)
     follows, found = -1, []
     for item in reader.packets():
         if isinstance(item, container.Damage):

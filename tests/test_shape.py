@@ -14,7 +14,7 @@ from fvc.codec import shape
 from fvc.codec.decisions import Targets, ThriftyWriter
 from fvc.codec.entropy import RangeWriter
 from fvc.codec.prediction import MotionState
-from fvc.codec.quantizer import DEFAULT, to_integers, to_sample
+from fvc.codec.quantizer import DEFAULT, Quantizer, to_integers, to_sample
 from fvc.codec.sample import DrivingSample
 from fvc.codec.survey import survey
 from fvc.codec.tracking import FaceTracker
@@ -73,7 +73,7 @@ def test_what_moves_most_comes_first(faces: np.ndarray) -> None:
 def test_coefficients_cost_less_than_coordinates(faces: np.ndarray) -> None:
     """At the error of nearest coordinates of a pixel's step, about."""
     matrix = unpack_influence(INFLUENCE.read_bytes())
-    plain = {"sup": DEFAULT["shape"].__class__(8, -1.0, 1.0)}
+    plain = {"sup": Quantizer(8, -1.0, 1.0)}
     results = {}
     for part, quantizers in (("sup", plain), ("shape", QUANTIZERS)):
         state, size, seen = MotionState({part: quantizers[part].bits}), 0, 0.0

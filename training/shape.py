@@ -15,8 +15,8 @@ less.)
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from fvc.codec.sample import DrivingSample
 from fvc.evaluation.clips import Cache, find_clips, opened
 from fvc.training.influence import unpack_influence
 from fvc.training.priors import GROUP, fit_part
-from fvc.training.tracks import Track, people
+from fvc.training.tracks import FPS, Track, people
 
 _QUANTIZERS = {"shape": DEFAULT["shape"]}
 _CALM = 0.2 / 128  # added to a frame's liveliness
@@ -57,7 +57,7 @@ def sent(face: np.ndarray, quality: float) -> np.ndarray:
     state, rows = MotionState({"shape": DEFAULT["shape"].bits}), list[list[int]]()
     for number, sup in enumerate(face):
         writer = ThriftyWriter(Targets(DrivingSample({"sup": sup}), _QUANTIZERS), quality)
-        rows.append(state.code(writer, {"shape": [0] * shape.COUNT}, number % GROUP == 0)["shape"])
+        rows.append(state.code(writer, None, number % GROUP == 0)["shape"])
     return np.array(rows, np.int64)
 
 
@@ -68,13 +68,14 @@ def nearest(face: np.ndarray) -> np.ndarray:
 
 def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[str, str, np.ndarray]]:
     """Name, person and landmarks [T, 33, 2] of each clip; of each person at most so many seconds."""
-    who, left = people(folder), dict[str, int]()
+    who, kept, limit = people(folder), Cache(cache), round(seconds * FPS)
+    left = defaultdict[str, int](lambda: limit)
     for file in find_clips(folder.parent, folder.name):
         name = file.path.name
-        person, rate = who.get(name, file.path.stem), Fraction(15)
-        with opened(file, rate, Cache(cache)) as clip:
-            face = to_crop(clip.seen.sup, clip.crop)[: left.get(person, round(seconds * rate))]
-        left[person] = left.get(person, round(seconds * rate)) - len(face)
+        person = who.get(name, file.path.stem)
+        with opened(file, FPS, kept) as clip:
+            face = to_crop(clip.seen.sup, clip.crop)[: left[person]]
+        left[person] -= len(face)
         if len(face) > 1:
             yield name, person, face
 
