@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from fvc.codec.patching import placed_landmarks
+from fvc.codec.tracking import MOUTH
+
 SOURCES = 3  # as in the paper (section 3.3), unless more are asked for
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
 SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
 _PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
 _CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how near the chosen ones are
 _PASSES = 20
+_SHUT = 0.75  # eyes are shut below this share of the least open source's openness
+_NEWS = 0.1  # share of the mean distance to the nearest source's mouth that one more must take away
+_TURNED = 1.0  # what a radian of yaw away from the first source counts, against the openness of a median eye
 
 
 def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = SOURCES) -> list[int]:
@@ -42,6 +48,42 @@ def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, 
     chosen.sort(key=lambda n: (not awake[n], far[:, n].mean()))
     chosen += chosen[:1] * (count - len(chosen))
     return [int(candidates[n]) for n in chosen]
+
+
+def choose_donors(
+    sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, yaw: np.ndarray, chosen: list[int]
+) -> dict[str, int]:
+    """Frames whose eyes or mouth the first source frame shall be sent with once more (`codec.patching`).
+
+    "eyes": those that are shut most, of a head turned about as the first source's; "mouth": the one that brings the
+    mouths of all frames nearest to one that was sent. Either is left out where it would say little new.
+
+    Args:
+        sup, openness, contrast: as in `choose_sources`; yaw: [T] radians; chosen: what that returned.
+
+    Returns:
+        part -> index into the given arrays.
+    """
+    is_usable = contrast >= SHARP * np.median(contrast)
+    candidates = _spread(np.flatnonzero(is_usable), _CANDIDATES * 4)
+    donors = {}
+    turned = np.abs(yaw[candidates] - yaw[chosen[0]])
+    shut = candidates[(openness[candidates] / max(float(np.median(openness)), 1e-6) + _TURNED * turned).argmin()]
+    if openness[shut] < _SHUT * openness[chosen].min():
+        donors["eyes"] = int(shut)
+    mouths = np.stack([placed_landmarks(sup[chosen[0]], points, "mouth")[list(MOUTH)] for points in sup[candidates]])
+    known = [placed_landmarks(sup[chosen[0]], sup[n], "mouth")[list(MOUTH)] for n in chosen]
+    near = _apart(mouths, np.stack(known)).min(1)
+    few = _spread(np.arange(len(candidates)), _CANDIDATES)
+    saved = np.maximum(near[:, None] - _apart(mouths, mouths[few]), 0).mean(0)
+    if saved.max() > _NEWS * near.mean():
+        donors["mouth"] = int(candidates[few[saved.argmax()]])
+    return donors
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks."""
+    return np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1).mean(-1))
 
 
 def _spread(indices: np.ndarray, count: int) -> np.ndarray:

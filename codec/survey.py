@@ -5,14 +5,14 @@ Keeps 0.3 kB per frame, not the frames: an hour at 15 fps is 17 MB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fvc.codec.bitstream import Crop
 from fvc.codec.crop import choose_crop
-from fvc.codec.selection import SOURCES, choose_sources
+from fvc.codec.selection import SOURCES, choose_donors, choose_sources
 from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.video import Frame
 
@@ -43,6 +43,12 @@ class Survey:
     def sources(self, count: int = SOURCES) -> list[int]:
         """Frame indices of the source frames, the most useful first."""
         return [int(self.index[i]) for i in choose_sources(self.sup, self.openness, self.contrast, count)]
+
+    def donors(self, chosen: Sequence[int]) -> dict[str, int]:
+        """Part -> frame index of whose eyes or mouth the first of the `chosen` source frames is sent with again."""
+        rows = np.searchsorted(self.index, chosen).tolist()
+        found = choose_donors(self.sup, self.openness, self.contrast, self.yaw, rows)
+        return {part: int(self.index[row]) for part, row in found.items()}
 
     def crop(self, width: int, height: int) -> Crop:
         """The clip's fixed crop."""

@@ -43,6 +43,8 @@ _PAIRS = (  # image left of a frontal face, image right
     (61, 291), (78, 308),                                  # lip corner: outer, inner
 )  # fmt: skip
 SUP: tuple[int, ...] = _MIDDLE + tuple(i for pair in _PAIRS for i in pair)
+EYES = tuple(tuple(SUP.index(n) for n in eye) for eye in ((33, 159, 133, 145, 468), (263, 386, 362, 374, 473)))
+MOUTH = tuple(SUP.index(n) for n in (0, 17, 13, 14, 61, 291, 78, 308))  # positions in SUP, as in `EYES`
 SUP_MIRROR: tuple[int, ...] = (*range(len(_MIDDLE)), *(len(_MIDDLE) + (n ^ 1) for n in range(2 * len(_PAIRS))))
 
 _MAX_SIDE = 1280  # larger frames are halved until they fit: the tracker looks at 256x256 anyway

@@ -19,6 +19,7 @@ from fvc.codec.crop import cut, to_crop
 from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.output import atomic_write
+from fvc.codec.patching import with_patched
 from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
@@ -29,7 +30,7 @@ from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
-from fvc.models.presets import DEFAULT
+from fvc.models.presets import DEFAULT, blends_parts
 from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
@@ -74,7 +75,8 @@ def encode(
             and none is large.
         audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
-        source_frames: how many source pictures, 1 to 8: more cost about 2 kB each and draw better.
+        source_frames: how many source pictures, 1 to 8: more cost about 2 kB each and draw better. One more is made of
+            the first, with shut eyes or another mouth, where the clip has such and the preset can use it.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
 
@@ -204,14 +206,21 @@ def choose_sources(
     video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool,
     count: int = SOURCES,
 ) -> tuple[SourceSet, np.ndarray]:  # fmt: skip
-    """The source set, and the whole frame that its first picture was cut from. Raises InputError."""
+    """The source set, and the whole frame that its first picture was cut from. Raises InputError.
+
+    One more picture than `count` where networks blend parts: the first with the eyes and mouth that are not among them.
+    """
     chosen, sup_of = clip.seen.sources(count), clip.seen.sup_of()
-    frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=set(chosen))}
-    if missing := set(chosen) - set(frames):
+    donors = clip.seen.donors(chosen) if count < MAX_SOURCES and blends_parts(preset) else {}
+    wanted = {*chosen, *donors.values()}
+    frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
+    if missing := wanted - set(frames):
         raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
     whole = frames[chosen[0]]
-    coded = code_pictures([cut(frames[i], clip.crop) for i in chosen], SOURCE_CRF)
-    landmarks = [to_crop(sup_of[i], clip.crop) for i in chosen]
+    shown = {i: (cut(frames[i], clip.crop), to_crop(sup_of[i], clip.crop)) for i in wanted}
+    sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
+    coded = code_pictures([picture for picture, _ in sources], SOURCE_CRF)
+    landmarks = [sup for _, sup in sources]
     return source_set_of(coded, landmarks, kind, network, preset, whole if canvas else None), whole
 
 

@@ -15,6 +15,7 @@ from fvc.codec.bitstream import Audio
 from fvc.codec.crop import cut, to_crop
 from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
+from fvc.codec.patching import with_patched
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SHARP, distances
 from fvc.codec.setup import Setup
@@ -24,6 +25,7 @@ from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.video import Frame
 from fvc.encoding import SOURCE_CRF, TrackedClip, source_set_of, stream_header
 from fvc.files import Note
+from fvc.models.presets import blends_parts
 
 MOST_SOURCES = 6  # to which a call's source set grows
 _MOST = 1 << 28  # bytes of pixels that are kept
@@ -74,8 +76,10 @@ def enrol(
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
     chosen, sup_of, pixels = seen.sources(), seen.sup_of(), {frame.index: frame.rgb for frame in kept}
-    crops = tuple(cut(pixels[index], clip.crop) for index in chosen)
-    landmarks = tuple(to_crop(sup_of[index], clip.crop) for index in chosen)
+    donors = seen.donors(chosen) if blends_parts(preset) else {}
+    shown = {i: (cut(pixels[i], clip.crop), to_crop(sup_of[i], clip.crop)) for i in {*chosen, *donors.values()}}
+    sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
+    crops, landmarks = (tuple(column) for column in zip(*sources, strict=True))
     source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
     return Enrolment(setup, crops, landmarks, kind, network, preset)

@@ -1,10 +1,13 @@
-"""The two systems that ours is measured against, built of the same blocks (same interface: `embed` and `draw`).
+"""The systems that ours is measured against, built of the same blocks (same interface: `embed` and `draw`).
 
 `FusedGenerator`, the paper's mobile Frontalizer (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
 
     source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)-->
     embedding
     driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) -> picture
+
+`MultiScaleGenerator`, between that and ours: the same fusion in the reference position, of features at 32 and 64 and
+of the RGB, all of which the decoder gets to see.
 
 `FirstOrderGenerator`, the first-order model (Siarohin et al., NeurIPS 2019) in the paper's mobile form: one flow
 straight from the driving keypoints to a source's. With several sources it switches to the one whose keypoints are
@@ -17,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from fvc.models.flow import NET_SIDE, DenseMotion, Points, Reference
+from fvc.models.generator import LevelsGenerator, Size
 from fvc.models.keypoints import N_EXPRESSION
-from fvc.models.layers import InvertedResidual, identity_grid, stem, warp
+from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, stem, warp
 
 
 def _encoder() -> nn.Sequential:
@@ -83,6 +87,37 @@ class FusedGenerator(nn.Module):
         maps, _, coarse = self.dense_motion(points, self.reference.like(points))
         flow = _flow(self.grid, coarse, maps)
         return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
+
+
+class MultiScaleGenerator(LevelsGenerator):
+    """A Frontalizer that fuses more than 32x32 features. Embedding: levels as of `LevelsGenerator`, [B, ...] each."""
+
+    def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
+        super().__init__(Size())
+        points = len(mean_sup), n_unsup
+        self.reference = Reference(mean_sup, n_unsup)
+        # maps of the dense motion: 2 driving -> reference, 2 occlusions
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 4)
+        self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
+
+    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
+        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
+        count = sources.shape[1]
+        maps, _, coarse = self.frontalizer(self.reference.like(points), points)
+        flow, weights = _flow(self.grid, coarse, maps), maps[:, 2:].unflatten(0, (-1, count)).softmax(1).flatten(0, 1)
+
+        def fused(level: Tensor) -> Tensor:
+            side = level.shape[-1]
+            return (warp(level, resize_flow(flow, side)) * resize(weights, side)).unflatten(0, (-1, count)).sum(1)
+
+        return tuple(fused(level) for level in self.levels(sources))
+
+    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+        maps, features, coarse = self.dense_motion(points, self.reference.like(points))
+        flow = _flow(self.grid, coarse, maps)
+        deep, middle, rgb = (warp(level, resize_flow(flow, level.shape[-1])) for level in embedding)
+        return self.redraw((deep, middle, rgb), maps[:, 2:], features, expression)
 
 
 class FirstOrderGenerator(nn.Module):

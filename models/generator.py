@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.codec.tracking import EYES, MOUTH
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
@@ -50,26 +51,28 @@ class Size(NamedTuple):
     fine: int = 16
 
 
-class ComposedGenerator(nn.Module):
-    """Composed flows with local blending. Embedding: see `Embedding`."""
+def _inside(n_sup: int, n_unsup: int) -> Tensor:
+    """[K, K]: takes from each keypoint the mean of its group; eyes, mouth, the rest of `sup`, `unsup`."""
+    groups = [list(group) for group in (*EYES, MOUTH)]
+    parts = {k for group in groups for k in group}
+    groups += [[k for k in range(n_sup) if k not in parts], list(range(n_sup, n_sup + n_unsup))]
+    matrix = torch.eye(n_sup + n_unsup)
+    for group in groups:
+        matrix[torch.tensor(group)[:, None], torch.tensor(group)] -= 1 / len(group)
+    return matrix
 
-    def __init__(self, mean_sup: Tensor, n_unsup: int, **channels: int) -> None:
+
+class LevelsGenerator(nn.Module):
+    """What reads the sources at 32, 64 and 256 pixels, and what redraws a picture from such levels."""
+
+    def __init__(self, size: Size) -> None:
         super().__init__()
-        size = Size(**channels)
-        points = len(mean_sup), n_unsup
-        self.reference = Reference(mean_sup, n_unsup)
-        # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 2 occlusions
-        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 7)
-        self.sparse = SparseMotion(*points, FLOW_SIDE)
-        self.background = nn.Parameter(torch.tensor(-4.0))
-        self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.encode_fine = nn.Sequential(stem(16), InvertedResidual(16, 16))
         self.encode_middle = nn.Sequential(InvertedResidual(16, 32, 4, down=True), InvertedResidual(32, 32, 3))
         self.encode_deep = nn.Sequential(
             InvertedResidual(32, 48, 3, down=True), InvertedResidual(48, 48, 3), InvertedResidual(48, 48, 3)
         )
         self.keep_middle, self.keep_deep = nn.Conv2d(32, size.middle_kept, 1), nn.Conv2d(48, size.deep_kept, 1)
-        self.vote = nn.Sequential(nn.Conv2d(size.middle_kept + 1, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
         self.deep = nn.Sequential(
             nn.Conv2d(size.deep_kept + 32 + N_EXPRESSION, size.deep, 1),
             *(InvertedResidual(size.deep, size.deep, 3) for _ in range(size.blocks)),
@@ -79,15 +82,53 @@ class ComposedGenerator(nn.Module):
         self.up_fine = InvertedResidual(size.middle, size.fine, 1, up=True)
         self.join_fine = InvertedResidual(size.fine + 12, size.fine)
         self.out = nn.Conv2d(size.fine, 16, 3, padding=1)
-        self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
 
-    def embed(self, sources: Tensor, points: Points) -> Embedding:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
+    def levels(self, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, N, 3, 256, 256] -> deep [B * N, Size.deep_kept, 32, 32], middle [..., 64, 64] and RGB, all float32."""
         rgb = sources.flatten(0, 1)
         middle = self.encode_middle(self.encode_fine(rgb))
         deep, middle = self.keep_deep(self.encode_deep(middle)), self.keep_middle(middle)
+        return deep.float(), middle.float(), rgb.float()
+
+    def redraw(
+        self, levels: tuple[Tensor, Tensor, Tensor], occlusion: Tensor, motion_features: Tensor, expression: Tensor
+    ) -> Tensor:
+        """Levels where the driving sample wants them, occlusion [B, 2, 32, 32] before the sigmoid, features of the
+        dense motion [B, 32, 32, 32] and expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+        deep, middle, rgb = levels
+        occlusion = torch.sigmoid(occlusion + 2)
+        deep = deep * occlusion[:, 0:1]
+        middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
+        y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
+        y = self.join_middle(self.up_middle(y), middle)
+        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))
+        y = torch.sigmoid(self.out(y).float())
+        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)
+        return redrawn + keep * (rgb - redrawn)
+
+
+class ComposedGenerator(LevelsGenerator):
+    """Composed flows with local blending. Embedding: see `Embedding`."""
+
+    def __init__(self, mean_sup: Tensor, n_unsup: int, **channels: int) -> None:
+        size = Size(**channels)
+        super().__init__(size)
+        points = len(mean_sup), n_unsup
+        self.reference = Reference(mean_sup, n_unsup)
+        # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 2 occlusions
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 7)
+        self.sparse = SparseMotion(*points, FLOW_SIDE)
+        self.background = nn.Parameter(torch.tensor(-4.0))
+        self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
+        self.near_part = nn.Parameter(torch.zeros(sum(points)))  # what `near_local` is more at each keypoint
+        self.vote = nn.Sequential(nn.Conv2d(size.middle_kept + 1, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
+        self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
+        self.register_buffer("inside", _inside(*points), persistent=False)
+
+    def embed(self, sources: Tensor, points: Points) -> Embedding:
+        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
         residual, _, _ = self.frontalizer(self.reference.like(points), points)
-        return Embedding(deep.float(), middle.float(), rgb.float(), residual, points.position, points.jacobian)
+        return Embedding(*self.levels(sources), residual, points.position, points.jacobian)
 
     def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
         """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
@@ -107,16 +148,8 @@ class ComposedGenerator(nn.Module):
         blend = blend + run_joined(self.vote, middle, blend).float()
         blend = blend.unflatten(0, (batch, count)).softmax(1).flatten(0, 1)
         middle = (middle * blend).unflatten(0, (batch, count)).sum(1)
-        occlusion = torch.sigmoid(maps[:, 5:7] + 2)
-        rgb = mix(source.rgb, 256)
-        deep = mix(source.deep, NET_SIDE) * occlusion[:, 0:1]
-        middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
-        y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
-        y = self.join_middle(self.up_middle(y), middle)
-        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))
-        y = torch.sigmoid(self.out(y).float())
-        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)
-        return redrawn + keep * (rgb - redrawn)
+        levels = mix(source.deep, NET_SIDE), middle, mix(source.rgb, 256)
+        return self.redraw(levels, maps[:, 5:7], motion_features, expression)
 
     def _flows(
         self, source: Embedding, points: Points, maps: Tensor, coarse: Tensor, count: int
@@ -144,11 +177,13 @@ class ComposedGenerator(nn.Module):
 
         apart = ((centred(driving.position) - centred(sources.position)) ** 2).sum(-1)  # [B * N, K]
         pose = apart.sum(1) / total[:, 0, 0]
-        local = weighted(weights, apart[..., None])[..., 0]  # [B * N, P]
+        inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * present[..., 0]
+        local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
 
         def nearness(x: Tensor) -> Tensor:
             x = x.unflatten(0, (batch, count))
             return -(x / (x.mean(1, keepdim=True) + 1e-4)).flatten(0, 1)
 
         logits = looked_up[:, 2:] + self.near_pose * nearness(pose)[:, None, None, None]
-        return flow, logits + self.near_local * image(nearness(local)[..., None])
+        urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
+        return flow, logits + image((urgent * nearness(local))[..., None])

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fvc.models.baselines import FirstOrderGenerator, FusedGenerator
+from fvc.models.baselines import FirstOrderGenerator, FusedGenerator, MultiScaleGenerator
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator
 from fvc.models.keypoints import N_UNSUP, MotionNet
@@ -18,13 +18,19 @@ from fvc.models.presets import PRESETS
 from fvc.models.restorer import Restorer
 
 
-def _without_restorer(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Weights from before there was a restorer: pictures stay as they are."""
-    for name, tensor in network.restorer.state_dict().items():
-        state.setdefault(f"{prefix}restorer.{name}", tensor)
+def _older(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Weights from before there was a restorer, or an urgency of keypoints: without either."""
+    for name, tensor in network.state_dict().items():
+        if name.startswith("restorer.") or name == "generator.near_part":
+            state.setdefault(f"{prefix}{name}", tensor)
 
 
-_GENERATORS = {"composed": ComposedGenerator, "fused": FusedGenerator, "first-order": FirstOrderGenerator}
+_GENERATORS = {
+    "composed": ComposedGenerator,
+    "fused": FusedGenerator,
+    "multi-scale": MultiScaleGenerator,
+    "first-order": FirstOrderGenerator,
+}
 
 
 class Network(nn.Module):
@@ -38,7 +44,7 @@ class Network(nn.Module):
         self.n_sup = len(mean_sup)
         self.motion = MotionNet()
         self.restorer = Restorer().requires_grad_(False)
-        self.register_load_state_dict_pre_hook(_without_restorer)
+        self.register_load_state_dict_pre_hook(_older)
         self.generator: Any = _GENERATORS[generator](mean_sup, N_UNSUP, **size)
 
     def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
@@ -96,6 +102,23 @@ def load_weights(network: nn.Module, weights: Path) -> None:
     wrong = [name for name in missing if "num_batches" not in name] + unexpected
     if wrong:
         raise ValueError(f"{weights}: not weights of this preset: {wrong[:3]}")
+
+
+def borrow_weights(network: nn.Module, weights: Path) -> int:
+    """Takes what another preset's networks share with `network`: tensors of the same name and shape.
+
+    Returns how many values were taken. Raises ValueError if the file is none or nothing in it fits.
+    """
+    try:
+        state = load_file(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not weights ({error})") from None
+    mine = network.state_dict()
+    fits = {name: t.float() for name, t in state.items() if name in mine and mine[name].shape == t.shape}
+    if not fits:
+        raise ValueError(f"{weights}: has nothing that fits this preset")
+    network.load_state_dict(fits, strict=False)
+    return sum(tensor.numel() for tensor in fits.values())
 
 
 def load_network(weights: Path, preset: str) -> Network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
@@ -20,7 +21,7 @@ class Preset:
 
     Attributes:
         name: its folder under `models/weights`.
-        generator: "composed" (see `models.generator`), "fused" or "first-order" (see `models.baselines`).
+        generator: "composed" (see `models.generator`), "fused", "multi-scale" or "first-order" (`models.baselines`).
         profiles: profile -> share of the training steps that see only this profile's parts.
         max_sources: how many source frames a training sample has at most.
         size: channels that differ from `models.generator.Size`, of "composed" only.
@@ -33,6 +34,11 @@ class Preset:
     )
     max_sources: int = 3
     size: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def blends_parts(self) -> bool:
+        """Whether eyes and mouth may come from another source than the rest of the face."""
+        return self.generator == "composed"
 
     def build(self, mean_sup: Tensor | None = None) -> Network:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
@@ -49,8 +55,16 @@ PRESETS = {
         Preset("composed", "composed"),
         # two thirds of its multiply-adds; pruned from it (`fvc.training.pruning`)
         Preset("tiny", "composed", size=dict(deep_kept=24, middle_kept=8, deep=48, blocks=2, middle=32, fine=12)),
-        Preset("frontalizer-mobile", "fused"),
+        # the paper's, trained for its three profiles alike
+        Preset("frontalizer-mobile", "fused", {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}, 2),
+        Preset("frontalizer-multiscale", "multi-scale", {"sup": 0.7, "sup+unsup+expr": 0.3}),
         # the first-order model is trained with one source; with more at inference it is the paper's FOM-Mult
         Preset("fom-mobile", "first-order", {"unsup+jac": 1.0}, max_sources=1),
     )
 }
+
+
+def blends_parts(weights: str) -> bool:
+    """`Preset.blends_parts` of a preset's name or of a folder called like one; of others: no."""
+    preset = PRESETS.get(Path(weights).name)
+    return preset is not None and preset.blends_parts

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fvc.codec.patching import patched, placed
 from fvc.training.pack import SIDE, Pack
-from fvc.training.sampling import Plan
+from fvc.training.sampling import PATCHES, Plan
 
 __all__ = ["Batch", "DeviceFrames", "FileFrames", "Pack", "Prefetch"]
 
@@ -48,6 +49,11 @@ def _numbers(plan: Plan) -> list[Tensor]:
     return [torch.from_numpy(plan.theta), torch.from_numpy(plan.coarse), torch.from_numpy(plan.neighbours).float()]
 
 
+def _donors(plan: Plan) -> list[tuple[int, int]]:
+    """(sample, place of the donor) of the samples whose last source becomes the first one with a patch."""
+    return [(int(b), plan.sources - 1) for b in np.flatnonzero(plan.patch)]
+
+
 class FileFrames:
     """Decodes what a plan names, alters it with OpenCV and moves it to `device`."""
 
@@ -68,8 +74,14 @@ class FileFrames:
                 if bias != 0:
                     image = np.clip(image * gain + bias, 0, 255).astype(np.uint8)
                 rgb[b, n] = image
+        points = plan.keypoints(self._pack.keypoints, self._mirror)
+        for b, last in _donors(plan):
+            base, sup = rgb[b, 0], points[b, 0]
+            for part in PATCHES[plan.patch[b] - 1]:
+                base, sup = patched(base, sup, rgb[b, last], points[b, last], part)
+            rgb[b, last], points[b, last] = base, sup
         pictures = torch.from_numpy(rgb).to(self._device).permute(0, 1, 4, 2, 3).float() / 255
-        keypoints = torch.from_numpy(plan.keypoints(self._pack.keypoints, self._mirror)).to(self._device)
+        keypoints = torch.from_numpy(points).to(self._device)
         return _batch(plan, pictures, keypoints, [t.to(self._device) for t in _numbers(plan)])
 
 
@@ -107,8 +119,26 @@ class DeviceFrames:
         pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
         pictures = pictures.unflatten(0, (count, many)) * gain[:, None, :, None, None]
         pictures = (pictures + bias[:, None, None, None, None]).clamp(0, 255) / 255
-        keypoints = self._move(plan.keypoints(self._keypoints, self._mirror))
+        points = plan.keypoints(self._keypoints, self._mirror)
+        for b, last in _donors(plan):
+            base, sup = pictures[b, 0], points[b, 0]
+            for part in PATCHES[plan.patch[b] - 1]:
+                base, sup = self._patched(base, sup, pictures[b, last], points[b, last], part)
+            pictures[b, last], points[b, last] = base, sup
+        keypoints = self._move(points)
         return _batch(plan, pictures, keypoints, [self._move(t) for t in _numbers(plan)])
+
+    def _patched(
+        self, picture: Tensor, sup: np.ndarray, donor: Tensor, donor_sup: np.ndarray, part: str
+    ) -> tuple[Tensor, np.ndarray]:
+        """`fvc.codec.patching.patched` on the device, bilinear."""
+        matrix, mask, landmarks = placed(sup, donor_sup, part)
+        to_pixels = np.array([[SIDE / 2, 0, SIDE / 2 - 0.5], [0, SIDE / 2, SIDE / 2 - 0.5], [0, 0, 1]])
+        back = np.linalg.inv(to_pixels) @ np.linalg.inv(np.vstack([matrix, [0, 0, 1]])) @ to_pixels
+        theta = self._move(back[None, :2].astype(np.float32))
+        grid = F.affine_grid(theta, [1, *picture.shape], align_corners=False)
+        warped = F.grid_sample(donor[None], grid, padding_mode="border", align_corners=False)[0]
+        return picture + (warped - picture) * self._move(mask), landmarks
 
 
 class Prefetch:

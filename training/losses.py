@@ -110,6 +110,19 @@ def equivariance_loss(
     return (back - keypoints).abs().mean() + 0.5 * turned
 
 
+def grain_loss(picture: Tensor, target: Tensor) -> Tensor:
+    """[B, 3, H, W] twice: checkerboards of one pixel beyond what the target has of them in places of 8 by 8 pixels.
+
+    Perceptual networks begin with a step of two pixels and hardly see them.
+    """
+
+    def grain(x: Tensor) -> Tensor:
+        rows = x[..., 1:, :] - x[..., :-1, :]
+        return F.avg_pool2d((rows[..., 1:] - rows[..., :-1]).abs(), 8, 4)
+
+    return (grain(picture) - grain(target)).clamp(min=0).mean()
+
+
 def temporal_loss(pictures: Tensor, targets: Tensor, neighbours: Tensor) -> Tensor:
     """[B, D, 3, H, W] twice: how far the change between the last two frames is from what it should be.
 

@@ -20,6 +20,8 @@ class Weights:
         equivariance: of the learned keypoints (weight of the first-order model: 10) and, by half, their Jacobians.
         expression: L1 of 52 blendshapes between drawing and target (the paper's f_E); needs the face landmarker.
         landmarks: L1 of its 478 landmarks, in units of the half side (the paper's f_L); needs the face landmarker.
+        grain: what the drawing has of checkerboards (diagonal differences of neighbouring pixels) beyond the target,
+            in places of 8 pixels.
         temporal: L1 of the change between two neighbouring frames; costs a second drawing per sample.
         adversarial: least-squares GAN; matching: L1 of the discriminator's features. Both off until
             `Recipe.adversarial_after`.
@@ -32,6 +34,7 @@ class Weights:
     equivariance: float = 10.0
     expression: float = 10.0
     landmarks: float = 10.0
+    grain: float = 0.0
     temporal: float = 0.0
     adversarial: float = 1.0
     matching: float = 10.0
@@ -58,6 +61,8 @@ class Recipe:
         coarse: driving keypoints and codes are quantized as on the wire, by up to 2^coarse coarser, drawn per sample.
         turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.
         keep_motion: the sender's networks stay as they are, and with them what they say, its priors and its streams.
+        patched: share of samples of three sources whose last one is the first with the eyes or the mouth of another
+            frame, as `fvc encode` sends it (`fvc.codec.patching`).
         adversarial_after: minutes until the discriminator joins; None: never; 0: from scratch, as the paper.
     """
 
@@ -76,6 +81,7 @@ class Recipe:
     coarse: int = 0
     turning: float = 0.3
     keep_motion: bool = False
+    patched: float = 0.0
     adversarial_after: float | None = None
     weights: Weights = field(default_factory=Weights)
 

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--segment", type=_positive, help="stop this call after so many minutes, loading included")
     add("--steps", type=_count, help="end of the run by steps")
     add("--init", type=Path, metavar="WEIGHTS", help="start a new run from these weights of the same preset")
+    add("--borrow", type=Path, metavar="WEIGHTS", help="take what fits a new run from these weights of another preset")
     add("--val", type=Path, help="validation pack: its LPIPS is logged, pictures go to strip.png")
     add("--landmarker", type=Path, help="folder with load_face_landmarker.py: adds expression and landmark losses")
     recipe = parser.add_argument_group("recipe")
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--adversarial-after", type=float, metavar="MIN", help="minutes until the discriminator joins (never)")
     add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the wire's (0)")
     add("--keep-motion", action="store_true", default=None, help="train the generator only, with --init")
+    add("--patched", type=float, metavar="SHARE", help="samples with a source that has another's eyes or mouth (0)")
     add("--weight", action="append", default=[], metavar="NAME=X", help="weight of a loss term, e.g. temporal=2")
     add("--seed", type=int, default=0)
     machine = parser.add_argument_group("machine")
@@ -79,7 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _recipe(given: argparse.Namespace) -> Recipe:
     base = paper_recipe(given.preset, given.minutes) if given.paper else Recipe(given.preset, given.minutes)
-    names = ("batch", "rate", "schedule", "sampling", "adversarial_after", "coarse", "keep_motion", "seed", "steps")
+    names = (
+        "batch", "rate", "schedule", "sampling", "adversarial_after", "coarse", "keep_motion", "patched", "seed",
+        "steps",
+    )  # fmt: skip
     changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     try:
         return replace(base, **changes).reweighted(given.weight)
@@ -98,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         raise UsageError(f"preset {given.preset!r} is unknown; choose from {', '.join(PRESETS)}")
     judges = [given.perceptual / "load_lpips_squeeze.py"]
     judges += [given.landmarker / "load_face_landmarker.py"] if given.landmarker else []
-    for path in (given.data, given.val, given.init, *judges):
+    for path in (given.data, given.val, given.init, given.borrow, *judges):
         if path is not None and not path.is_file():
             raise InputError(f"{path}: no such file")
     recipe = _recipe(given)
@@ -109,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         given.data, given.perceptual, given.run, SUP, SUP_MIRROR, val=given.val, landmarker=given.landmarker,
         device=given.device, resident=given.resident, compile=given.compile, tensorboard=given.tensorboard,
         validate_every=given.validate_every, save_every=given.save_every, segment=given.segment,
-        init=given.init,
+        init=given.init, borrow=given.borrow,
     )  # fmt: skip
     try:
         weights = train(recipe, setup)

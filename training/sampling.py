@@ -18,6 +18,8 @@ _CHOSEN = 0.5  # share of samples whose sources are chosen as at inference, from
 _APART, _NEAR = 0.3, 0.1  # radians of yaw: the paper's yaw_A - yaw_C and |yaw_A - yaw_B2|
 _NEIGHBOUR = 0.15  # seconds between frames that count as neighbours
 _TRIES = 400
+_SHUT = 0.75  # of the least open source's: eyes that count as shut
+PATCHES = (("eyes",), ("mouth",), ("eyes", "mouth"))  # what `Plan.patch` 1, 2 and 3 stand for
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Plan:
         theta: float32 [B, 2, 3], the affine motion of the equivariance loss.
         coarse: float32 [B], how many times coarser than the wire's the quantizers are.
         neighbours: bool [B], whether the last two driving frames follow each other in time.
+        patch: int [B], 0, or 1 + the index in `PATCHES` of what the first source gets of the last one, which it
+            replaces (`fvc.codec.patching`).
     """
 
     frames: np.ndarray
@@ -44,6 +48,7 @@ class Plan:
     theta: np.ndarray
     coarse: np.ndarray
     neighbours: np.ndarray
+    patch: np.ndarray
 
     def keypoints(self, all_keypoints: np.ndarray, mirror: list[int]) -> np.ndarray:
         """Keypoints [frames of the pack, K, 2] -> [B, N + D, K, 2] where the altered frames show them, float32."""
@@ -62,6 +67,7 @@ class Sampler:
         coarse: see `recipe.Recipe`.
         turning: see `recipe.Recipe`.
         temporal: append a neighbour in time as the last driving frame.
+        patched: see `recipe.Recipe`.
 
     Raises:
         ValueError: no clip is long enough, or none turns as far as the paper's sampling needs.
@@ -69,9 +75,9 @@ class Sampler:
 
     def __init__(
         self, pack: Pack, seed: int = 0, sampling: str = "spread", coarse: int = 0, temporal: bool = False,
-        turning: float = 0.0,
+        turning: float = 0.0, patched: float = 0.0,
     ) -> None:  # fmt: skip
-        self._pack, self._seed, self._sampling = pack, seed, sampling
+        self._pack, self._seed, self._sampling, self._patched = pack, seed, sampling, patched
         self._coarse, self._temporal = coarse, temporal
         points = pack.keypoints
         height = np.linalg.norm(points[:, 0] - points[:, 1], axis=-1)  # forehead to chin
@@ -108,12 +114,41 @@ class Sampler:
     def _sample(self, draw: np.random.Generator, n_sources: int) -> tuple[np.ndarray, ...]:
         pick = self._spread if self._sampling == "spread" else self._papers
         sources, driving = pick(draw, n_sources)
+        patch = 0
+        if n_sources >= 3 and self._patched and draw.random() < self._patched:
+            patch, sources, driving = self._with_patch(draw, sources, driving)
         neighbours = False
         if self._temporal:
             follower = self._next[driving[-1]]
             neighbours = bool(follower >= 0)
             driving = [*driving, int(follower) if neighbours else driving[-1]]
-        return (np.array([*sources, *driving], np.int64), *self._alteration(draw), np.array(neighbours))
+        return (
+            np.array([*sources, *driving], np.int64), *self._alteration(draw), np.array(neighbours), np.array(patch),
+        )  # fmt: skip
+
+    def _with_patch(
+        self, draw: np.random.Generator, sources: list[int], driving: list[int]
+    ) -> tuple[int, list[int], list[int]]:
+        """The last source becomes the donor: a frame with shut eyes, or with a mouth unlike the sources'.
+
+        Where eyes are wanted and others have them shut too, every other driving frame is one of these.
+        """
+        clip = self._pack.clips[self._pack.clip[sources[0]]]
+        kept, pool = sources[:-1], [int(f) for f in clip.frames if f not in (*sources[:-1], *driving)]
+        patch = int(draw.choice([1, 2, 3], p=[0.5, 0.25, 0.25]))
+        if not pool:
+            return 0, sources, driving
+        if patch == 2:
+            apart = np.abs(self._mouth[pool][:, None] - self._mouth[kept]).min(1)
+            return patch, [*kept, pool[int(apart.argmax())]], driving
+        shut = [f for f in pool if self._eyes[f] < _SHUT * self._eyes[kept].min()]
+        if not shut:
+            return 0, sources, driving
+        donor = shut[int(self._eyes[shut].argmin())]
+        others = [f for f in shut if f != donor]
+        if others and draw.random() < 0.5:
+            driving = [*driving[:-1], others[draw.integers(len(others))]]
+        return patch, [*kept, donor], driving
 
     def _alteration(self, draw: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Crop jitter, mirror, gain and tint, the equivariance loss's motion, coarseness."""

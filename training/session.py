@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fvc.models.network import load_weights
+from fvc.models.network import borrow_weights, load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from fvc.training.data import Batch, DeviceFrames, FileFrames, Prefetch
@@ -38,7 +38,7 @@ class Setup:
         compile: compile the generator with torch.compile.
         tensorboard: write scalars and strips to `folder/tensorboard` (needs tensorboard).
         validate_every, save_every, log_every: steps. calibration: batches to measure batch-norm statistics with.
-        init: weights that a new run starts from.
+        init: weights that a new run starts from; borrow: weights of another preset, of which it takes what fits.
         stop_at: last step of this call; segment: its wall-clock minutes, loading included.
     """
 
@@ -58,6 +58,7 @@ class Setup:
     log_every: int = 20
     calibration: int = 24
     init: Path | None = None
+    borrow: Path | None = None
     stop_at: int | None = None
     segment: float | None = None
 
@@ -87,6 +88,7 @@ class Run:
         self.main = max(self.profiles, key=self.profiles.__getitem__)
         mean_sup = torch.from_numpy(pack.keypoints.mean(0))
         self.network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        self.borrowed = 0 if setup.borrow is None else borrow_weights(self.network, setup.borrow)
         if setup.init is not None:
             load_weights(self.network, setup.init)
         self.network.motion.requires_grad_(not recipe.keep_motion)
@@ -119,8 +121,10 @@ class Run:
         resident = engine.is_gpu if setup.resident is None else setup.resident
         kind = DeviceFrames if resident else FileFrames
         self.frames = kind(pack, setup.mirror, device)
-        temporal = recipe.weights.temporal > 0
-        self.sampler = Sampler(pack, recipe.seed, recipe.sampling, recipe.coarse, temporal, recipe.turning)
+        self.sampler = Sampler(
+            pack, recipe.seed, recipe.sampling, recipe.coarse, recipe.weights.temporal > 0, recipe.turning,
+            recipe.patched,
+        )  # fmt: skip
         self.batches = Prefetch(lambda step: self.batch(step))
         # bf16 pays where the hardware has it; on a CPU without AVX-512 BF16 or AMX it is emulated, ten times slower.
         on_gpu = engine.is_gpu and torch.cuda.is_bf16_supported(including_emulation=False)

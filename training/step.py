@@ -12,7 +12,14 @@ from fvc.codec.quantizer import PAPER, Quantizer
 from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
 from fvc.models.network import Network
 from fvc.training.data import Batch
-from fvc.training.losses import ExpressionLoss, equivariance_loss, perceptual_loss, region_weights, temporal_loss
+from fvc.training.losses import (
+    ExpressionLoss,
+    equivariance_loss,
+    grain_loss,
+    perceptual_loss,
+    region_weights,
+    temporal_loss,
+)
 from fvc.training.recipe import Recipe
 
 
@@ -90,6 +97,8 @@ class TrainingStep(nn.Module):
         terms["relative"], terms["lpips"] = perceptual_loss(perceptual, picture, target, emphasis, self._recipe.scales)
         if expression is not None and (weights.expression or weights.landmarks):
             terms["expression"], terms["landmarks"] = expression(picture, target, keypoints)
+        if weights.grain:
+            terms["grain"] = grain_loss(picture, target)
         if weights.temporal and pictures.shape[1] > 1:
             terms["temporal"] = temporal_loss(pictures, batch.driving, batch.neighbours)
         return terms
