@@ -23,6 +23,7 @@ from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, stream_header
+from fvc.evaluation.baselines import exported, trained
 from fvc.evaluation.clips import Clip
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
@@ -61,7 +62,8 @@ def parse_systems(presets: Sequence[str], profiles: Sequence[str] = ()) -> list[
         profiles: for presets that name none; none: the default profile.
 
     Raises:
-        UsageError: a preset that is not installed nor an exported folder, an unknown profile, a system twice.
+        UsageError: a preset that is neither installed, nor a trained baseline, nor an exported folder; an unknown
+            profile; a system twice.
         FvcError: damaged weights.
     """
     systems = []
@@ -89,12 +91,14 @@ def _split(text: str) -> tuple[str, str]:
 def _weights(preset: str) -> str:
     if preset in shipped():
         return preset
+    if preset in trained():
+        return str(exported(preset).resolve())
     folder = Path(preset)
     if (folder / "manifest.json").is_file():
         weights = str(folder.resolve())  # `folder_of` gives an absolute path back as it is
         verify(folder_of(weights))
         return weights
-    installed = ", ".join(shipped()) or "none"
+    installed = ", ".join([*shipped(), *trained()]) or "none"
     raise UsageError(f"preset {preset!r}: not installed ({installed}), nor a folder with exported weights")
 
 

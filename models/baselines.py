@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fvc.models.flow import NET_SIDE, DenseMotion, Points, Reference
+from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference
 from fvc.models.generator import LevelsGenerator, Size
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, stem, warp
@@ -89,6 +89,9 @@ class FusedGenerator(nn.Module):
         return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
 
 
+_SIDES = NET_SIDE, FLOW_SIDE, 256  # of the levels
+
+
 class MultiScaleGenerator(LevelsGenerator):
     """A Frontalizer that fuses more than 32x32 features. Embedding: levels as of `LevelsGenerator`, [B, ...] each."""
 
@@ -106,17 +109,18 @@ class MultiScaleGenerator(LevelsGenerator):
         maps, _, coarse = self.frontalizer(self.reference.like(points), points)
         flow, weights = _flow(self.grid, coarse, maps), maps[:, 2:].unflatten(0, (-1, count)).softmax(1).flatten(0, 1)
 
-        def fused(level: Tensor) -> Tensor:
-            side = level.shape[-1]
+        def fused(level: Tensor, side: int) -> Tensor:
             return (warp(level, resize_flow(flow, side)) * resize(weights, side)).unflatten(0, (-1, count)).sum(1)
 
-        return tuple(fused(level) for level in self.levels(sources))
+        return tuple(map(fused, self.levels(sources), _SIDES))
 
     def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
         """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
         maps, features, coarse = self.dense_motion(points, self.reference.like(points))
         flow = _flow(self.grid, coarse, maps)
-        deep, middle, rgb = (warp(level, resize_flow(flow, level.shape[-1])) for level in embedding)
+        deep, middle, rgb = (
+            warp(level, resize_flow(flow, side)) for level, side in zip(embedding, _SIDES, strict=True)
+        )
         return self.redraw((deep, middle, rgb), maps[:, 2:], features, expression)
 
 

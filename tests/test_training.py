@@ -19,9 +19,9 @@ from fake_pack import DOTS, STEP, clip, write
 from safetensors.numpy import load_file, save_file
 
 from fvc.codec.quantizer import PAPER
-from fvc.codec.tracking import SUP, SUP_MIRROR, FaceTracker
+from fvc.codec.tracking import EYES, MOUTH, SUP, SUP_MIRROR, FaceTracker
 from fvc.models.generator import Size
-from fvc.models.network import load_network
+from fvc.models.network import borrow_weights, load_network
 from fvc.models.presets import DEFAULT, PRESETS
 from fvc.training import anchoring
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, write_portable
@@ -33,6 +33,7 @@ from fvc.training.losses import (
     ExpressionLoss,
     equivariance_loss,
     face_windows,
+    grain_loss,
     load_perceptual,
     perceptual_loss,
     region_weights,
@@ -194,6 +195,54 @@ def test_both_ways_of_loading_agree_and_keypoints_stay_on_their_dots(pack: Pack)
         assert _sees_dots(frames.batch(unturned)).min() > 0.6
         turned = frames.batch(replace(plan, mirror=np.ones_like(plan.mirror)))
         assert _sees_dots(turned).min() > 0.6  # dots 0, 1, 2 are of the middle line; 7 and 8 change places
+
+
+def test_patched_sources_have_what_the_donor_has(pack: Pack) -> None:
+    """Where a patch is drawn, the last source is the first one but for eyes or mouth, both ways of loading."""
+    plan = Sampler(pack, 1, patched=1.0).plan(0, 40, 3)
+    assert set(plan.patch) <= {0, 1, 2, 3}
+    assert {2} <= set(plan.patch)  # the fake face has no lids that shut, but a mouth like any
+    assert not Sampler(pack, 1).plan(0, 40, 3).patch.any()
+    assert not Sampler(pack, 1, patched=1.0).plan(0, 40, 2).patch.any()
+    plan = replace(plan, patch=np.arange(40) % 4)  # all kinds, whatever the faces look like
+    first = FileFrames(pack, SUP_MIRROR).batch(plan)
+    second = DeviceFrames(pack, SUP_MIRROR, "cpu", workers=2).batch(plan)
+    assert float((first.sources - second.sources).abs().mean()) < 2 / 255
+    assert torch.equal(first.source_keypoints, second.source_keypoints)
+    base, last = first.source_keypoints[:, 0], first.source_keypoints[:, 2]
+    eyes, mouth = [k for eye in EYES for k in eye], list(MOUTH)
+    rest = [k for k in range(len(SUP)) if k not in (*eyes, *mouth)]
+    for patch in (1, 2, 3):
+        mine = plan.patch == patch
+        assert torch.equal(base[mine][:, rest], last[mine][:, rest])
+        assert torch.equal(base[mine][:, eyes], last[mine][:, eyes]) == (patch == 2)
+        assert torch.equal(base[mine][:, mouth], last[mine][:, mouth]) == (patch == 1)
+    apart = (first.sources[:, 0] - first.sources[:, 2]).abs().mean((1, 2, 3))
+    assert apart[plan.patch > 0].mean() < apart[plan.patch == 0].mean()
+
+
+def test_checkerboards_are_seen_and_smoothness_is_none() -> None:
+    target = torch.rand(1, 3, 64, 64)
+    board = 0.1 * (-1.0) ** (torch.arange(64)[:, None] + torch.arange(64))
+    smooth = torch.full_like(target, 0.5)
+    assert float(grain_loss(target, target)) == 0
+    assert float(grain_loss(smooth, target)) == 0
+    assert float(grain_loss(smooth + board, smooth)) == pytest.approx(0.4, rel=1e-3)
+
+
+def test_a_preset_borrows_what_fits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    giver, taker = PRESETS["composed"].build(), PRESETS["frontalizer-multiscale"].build()
+    save_file({name: tensor.numpy() for name, tensor in giver.state_dict().items()}, tmp_path / "a.safetensors")
+    assert borrow_weights(taker, tmp_path / "a.safetensors") > 1_000_000
+    assert torch.equal(taker.generator.out.weight, giver.generator.out.weight)
+    assert taker.generator.dense_motion.head.weight.shape != giver.generator.dense_motion.head.weight.shape
+    save_file({"else": np.zeros(3)}, tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match="nothing that fits"):
+        borrow_weights(taker, tmp_path / "b.safetensors")
+    (tmp_path / "c.safetensors").write_bytes(b"12345678")
+    with pytest.raises(ValueError, match="not weights"):
+        borrow_weights(taker, tmp_path / "c.safetensors")
 
 
 def test_prefetch_gives_the_same_and_passes_errors_on(pack: Pack) -> None:
