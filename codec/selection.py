@@ -13,7 +13,7 @@ SHARP = 0.6  # a picture is usable from this share of the clip's median contrast
 _PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
 _CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how near the chosen ones are
 _PASSES = 20
-_SHUT = 0.75  # eyes are shut below this share of the least open source's openness
+SHUT = 0.75  # eyes are shut below this share of the least open source's openness
 _NEWS = 0.1  # share of the mean distance to the nearest source's mouth that one more must take away
 _TURNED = 1.0  # what a radian of yaw away from the first source counts, against the openness of a median eye
 
@@ -69,7 +69,7 @@ def choose_donors(
     donors = {}
     turned = np.abs(yaw[candidates] - yaw[chosen[0]])
     shut = candidates[(openness[candidates] / max(float(np.median(openness)), 1e-6) + _TURNED * turned).argmin()]
-    if openness[shut] < _SHUT * openness[chosen].min():
+    if openness[shut] < SHUT * openness[chosen].min():
         donors["eyes"] = int(shut)
     mouths = np.stack([placed_landmarks(sup[chosen[0]], points, "mouth")[list(MOUTH)] for points in sup[candidates]])
     known = [placed_landmarks(sup[chosen[0]], sup[n], "mouth")[list(MOUTH)] for n in chosen]

@@ -92,14 +92,16 @@ class Face:
     @property
     def eye_openness(self) -> float:
         """Lid distance over eye width, mean of both eyes: about 0.3 open, below 0.15 closed."""
-        point = self.landmarks[:, :2]
+        return openness(self.sup)
 
-        def ratio(top: int, bottom: int, outer: int, inner: int) -> float:
-            return float(
-                np.linalg.norm(point[top] - point[bottom]) / (np.linalg.norm(point[outer] - point[inner]) + 1e-6)
-            )
 
-        return (ratio(159, 145, 33, 133) + ratio(386, 374, 263, 362)) / 2
+def openness(sup: np.ndarray) -> float:
+    """`Face.eye_openness` of sup landmarks [33, 2] in any unit."""
+
+    def ratio(outer: int, top: int, inner: int, bottom: int, _: int) -> float:
+        return float(np.linalg.norm(sup[top] - sup[bottom]) / (np.linalg.norm(sup[outer] - sup[inner]) + 1e-6))
+
+    return float(np.mean([ratio(*eye) for eye in EYES]))
 
 
 class FaceTracker:

@@ -17,11 +17,11 @@ from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
 from fvc.codec.patching import with_patched
 from fvc.codec.sample import Profile
-from fvc.codec.selection import SHARP, distances
+from fvc.codec.selection import SHARP, SHUT, distances
 from fvc.codec.setup import Setup
 from fvc.codec.sources import code_pictures
 from fvc.codec.survey import contrast_of, survey
-from fvc.codec.tracking import Face, FaceTracker
+from fvc.codec.tracking import Face, FaceTracker, openness
 from fvc.codec.video import Frame
 from fvc.encoding import SOURCE_CRF, TrackedClip, source_set_of, stream_header
 from fvc.files import Note
@@ -90,7 +90,8 @@ class Lookout:
 
     Every half second a look at the landmarks: how far from the nearest source's (`codec.selection`)? The last half
     minute of these judges; of the crops that were unlike each other, the one that would take most of the mean distance
-    away joins the set, if that is worth it. Pictures are coded in a thread: `found` never waits for them.
+    away joins the set, if that is worth it. If no source has shut eyes, the first one joins once more with those of a
+    frame that has (`codec.patching`), where networks can use it. Pictures are coded in a thread: `found` never waits.
 
     Args:
         most: how many pictures the set may have in the end.
@@ -100,6 +101,7 @@ class Lookout:
         self._now, self._rate, self._most = first, rate, most
         self._judges: deque[np.ndarray] = deque(maxlen=round(_JUDGED / _LOOK))
         self._seen: list[tuple[np.ndarray, np.ndarray, float]] = []  # landmarks, crop, contrast
+        self._shut: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks of the most shut eyes, if wanted
         self._next_look, self._next_set = 0.0, _EVERY
         self._pool: ThreadPoolExecutor | None = None
         self._coding: tuple[Future[Pictures], Enrolment] | None = None
@@ -120,7 +122,10 @@ class Lookout:
     def see(self, frame: Frame, face: Face | None) -> None:
         """A frame of the call with the face that the tracker found in it."""
         seconds = float(frame.index / self._rate)
-        if face is None or seconds < self._next_look or self.sources >= self._most:
+        if face is None or self.sources >= self._most:
+            return
+        self._note_eyes(frame, face)
+        if seconds < self._next_look:
             return
         self._next_look = seconds + _LOOK
         crop = self._now.setup.header.crop
@@ -138,7 +143,7 @@ class Lookout:
         source_set = source_set_of(coded.result(), wanted.landmarks, wanted.kind, wanted.network, wanted.preset)
         names, pixels = source_set.sources_hash, source_set.pixels_hash
         header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
-        self._now = replace(wanted, setup=Setup(header, source_set))
+        self._now, self._shut = replace(wanted, setup=Setup(header, source_set)), None
         return self._now.setup
 
     def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
@@ -150,7 +155,17 @@ class Lookout:
             np.fill_diagonal(apart, np.inf)
             self._seen.pop(int(apart.min(1).argmin()))
 
+    def _note_eyes(self, frame: Frame, face: Face) -> None:
+        least = SHUT * min(openness(sup) for sup in self._now.landmarks)
+        least = least if self._shut is None else openness(self._shut[1])
+        if blends_parts(self._now.preset) and face.eye_openness < least:
+            crop = self._now.setup.header.crop
+            self._shut = cut(frame.rgb, crop), to_crop(face.sup, crop)
+
     def _look_for_better(self, seconds: float) -> None:
+        if self._shut is not None:
+            sources = with_patched([*zip(self._now.crops, self._now.landmarks, strict=True)], {"eyes": self._shut})
+            return self._code(seconds, *sources[-1])
         judges, contrast = np.array(self._judges), np.array([seen[2] for seen in self._seen])
         near = distances(judges, np.array(self._now.landmarks)).min(1)
         far = distances(judges, np.array([seen[0] for seen in self._seen]))
@@ -159,6 +174,10 @@ class Lookout:
         if saved[best] < max(_GAIN * near.mean(), _LEAST):
             return
         landmarks, crop, _ = self._seen.pop(best)
+        self._code(seconds, crop, landmarks)
+
+    def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
+        """Begins a set with one more picture."""
         wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
         assert self._pool is not None
         self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted

@@ -13,7 +13,7 @@ import pytest
 
 from fvc.codec.sample import Profile
 from fvc.codec.setup import Setup
-from fvc.codec.tracking import SUP, Face, FaceTracker
+from fvc.codec.tracking import SUP, Face, FaceTracker, openness
 from fvc.codec.video import Frame
 from fvc.enrolment import Enrolment, Lookout, enrol
 from fvc.files import silent
@@ -46,11 +46,20 @@ def turned(yaw: float) -> Face:
     return Face(landmarks)
 
 
-def call(lookout: Lookout, faces: Iterator[float]) -> list[tuple[int, Setup]]:
+def asleep() -> Face:
+    """The same, not turned, with shut eyes."""
+    face = turned(0.0)
+    for upper, lower in ((159, 145), (386, 374)):
+        face.landmarks[upper] = face.landmarks[lower]
+    return face
+
+
+def call(lookout: Lookout, faces: Iterator[float | Face]) -> list[tuple[int, Setup]]:
     """Shows a face per frame, and waits for what is being coded; (frame, set-up) that were found."""
     draw, got = np.random.default_rng(1), []
-    for index, yaw in enumerate(faces):
-        lookout.see(Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), index), turned(yaw))
+    for index, shown in enumerate(faces):
+        face = shown if isinstance(shown, Face) else turned(shown)
+        lookout.see(Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), index), face)
         while lookout._coding is not None and not lookout._coding[0].done():
             time.sleep(0.005)
         if (setup := lookout.found()) is not None:
@@ -81,6 +90,21 @@ def test_a_face_that_turns_gets_one_that_the_receiver_can_use(enrolled: Enrolmen
     crop = setup.header.crop
     newest = (setup.source_set.samples[3].parts["sup"] + 1) * crop.side / 2 + [crop.x, crop.y]
     assert np.abs(newest - wanted).max() < 0.1
+
+
+def test_shut_eyes_are_sent_once_where_networks_can_use_them(enrolled: Enrolment) -> None:
+    blinks = [0.0] * 13 + [asleep()] + [0.0] * 60 + [asleep()] + [0.0] * 60
+    with Lookout(enrolled, RATE) as lookout:
+        got = call(lookout, iter(blinks))
+    ((index, setup),) = got
+    assert index >= 40  # 10 s after the first set
+    sups = [sample.parts["sup"] for sample in setup.source_set.samples]
+    assert [openness(sup) < 0.01 for sup in sups] == [False, False, False, True]
+    lids = [SUP.index(n) for n in (159, 145, 386, 374)]
+    rest = [k for k in range(len(SUP)) if k not in lids]
+    assert np.abs(sups[3][rest] - sups[0][rest]).max() < 0.01
+    with Lookout(replace(enrolled, preset="fom-mobile"), RATE) as lookout:
+        assert not call(lookout, iter(blinks))
 
 
 def test_sets_are_some_time_apart_and_end(enrolled: Enrolment) -> None:

@@ -21,6 +21,7 @@ from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
+from fvc.evaluation import baselines
 from fvc.evaluation import clips as clips_module
 from fvc.evaluation.clips import Cache, ClipFile, find_clips, opened, yaw_range
 from fvc.evaluation.evaluate import GROUPS, NO_CLIP, NO_FACE, Result, evaluate
@@ -28,6 +29,7 @@ from fvc.evaluation.figures import markdown, table
 from fvc.evaluation.metrics import Metrics
 from fvc.evaluation.systems import RATES, Call, default_of, parse_systems
 from fvc.models.presets import DEFAULT
+from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import folder_of
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -69,6 +71,22 @@ class TestSystems:
         assert (plain.name, plain.weights, plain.profile) == (DEFAULT, DEFAULT, Profile.SUP)
         assert (sup.name, sup.profile) == (f"{DEFAULT}:sup", Profile.SUP)
         assert paper.profile == Profile.UNSUP_JAC
+
+    def test_a_trained_baseline_is_exported_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(baselines.platformdirs, "user_cache_path", lambda *_: tmp_path)
+        assert {"frontalizer-mobile", "frontalizer-multiscale"} <= set(baselines.trained())
+        [system] = parse_systems(["frontalizer-multiscale:sup"])
+        assert system.name == "frontalizer-multiscale:sup"
+        manifest = Path(system.weights) / "manifest.json"
+        made = manifest.stat().st_mtime_ns
+        draw = np.random.default_rng(0)
+        pictures = [draw.integers(0, 255, (256, 256, 3)).astype(np.uint8) for _ in range(2)]
+        samples = [{"sup": draw.uniform(-0.5, 0.5, (33, 2)).astype(np.float32)} for _ in range(3)]
+        drawn = DrawRuntime(system.weights, pictures, samples[:2])(samples[2])
+        assert drawn.shape == (256, 256, 3)
+        assert drawn.std() > 1
+        assert parse_systems(["frontalizer-multiscale:sup"]) == [system]
+        assert manifest.stat().st_mtime_ns == made
 
     def test_profiles_are_for_presets_that_name_none(self) -> None:
         systems = parse_systems([DEFAULT, f"{DEFAULT}:unsup+jac"], ["sup", "sup+unsup"])
