@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fvc.codec.patching import placed_landmarks
-from fvc.codec.tracking import MOUTH
+from fvc.codec.patching import PARTS, placed_landmarks
+from fvc.codec.tracking import EYES, MOUTH
 
 SOURCES = 3  # as in the paper (section 3.3), unless more are asked for
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
@@ -15,6 +15,7 @@ _CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how n
 _PASSES = 20
 SHUT = 0.75  # eyes are shut below this share of the least open source's openness
 _NEWS = 0.1  # share of the mean distance to the nearest source's mouth that one more must take away
+_ALIKE = 0.04  # of the outer eye corners' distance that eyes and nose may be off, laid upon the first source's
 _TURNED = 1.0  # what a radian of yaw away from the first source counts, against the openness of a median eye
 
 
@@ -55,8 +56,9 @@ def choose_donors(
 ) -> dict[str, int]:
     """Frames whose eyes or mouth the first source frame shall be sent with once more (`codec.patching`).
 
-    "eyes": those that are shut most, of a head turned about as the first source's; "mouth": the one that brings the
-    mouths of all frames nearest to one that was sent. Either is left out where it would say little new.
+    "eyes": those that are shut most, of a head turned about as the first source's; "mouth": of heads turned as
+    that one, the one that brings the mouths of all frames nearest to one that was sent. Either is left out where it
+    would say little new.
 
     Args:
         sup, openness, contrast: as in `choose_sources`; yaw: [T] radians; chosen: what that returned.
@@ -71,11 +73,16 @@ def choose_donors(
     shut = candidates[(openness[candidates] / max(float(np.median(openness)), 1e-6) + _TURNED * turned).argmin()]
     if openness[shut] < SHUT * openness[chosen].min():
         donors["eyes"] = int(shut)
-    mouths = np.stack([placed_landmarks(sup[chosen[0]], points, "mouth")[list(MOUTH)] for points in sup[candidates]])
-    known = [placed_landmarks(sup[chosen[0]], sup[n], "mouth")[list(MOUTH)] for n in chosen]
-    near = _apart(mouths, np.stack(known)).min(1)
-    few = _spread(np.arange(len(candidates)), _CANDIDATES)
-    saved = np.maximum(near[:, None] - _apart(mouths, mouths[few]), 0).mean(0)
+    base, lips = sup[chosen[0]], list(MOUTH)
+    on_base = np.stack([placed_landmarks(base, points, "mouth") for points in sup[[*candidates, *chosen]]])
+    mouths = on_base[:, lips] - on_base[:, lips].mean(1, keepdims=True)  # their shapes, wherever they are
+    mouths, known = mouths[: len(candidates)], mouths[len(candidates) :]
+    anchors = list(PARTS["mouth"][1])
+    turned = _apart(on_base[: len(candidates), anchors], base[None, anchors])[:, 0]
+    alike = np.flatnonzero(turned <= _ALIKE * np.linalg.norm(base[EYES[0][0]] - base[EYES[1][0]]))
+    near = _apart(mouths, known).min(1)
+    few = _spread(alike, _CANDIDATES)
+    saved = np.maximum(near[:, None] - _apart(mouths, mouths[few]), 0).mean(0) if len(few) else np.zeros(1)
     if saved.max() > _NEWS * near.mean():
         donors["mouth"] = int(candidates[few[saved.argmax()]])
     return donors

@@ -92,6 +92,11 @@ def test_donors_have_what_no_source_has() -> None:
     yaw[20] = 0.6  # turned away: the other will do better
     sup[30:36] = face(lips=0.1)
     assert choose_donors(sup, openness, contrast, yaw, [0, 1, 2]) == {"eyes": 10, "mouth": 30}
+    sup[30, [SUP.index(n) for n in (1, 98, 327)]] += [0.1, 0]  # its nose points elsewhere: a mouth of another turn
+    assert choose_donors(sup, openness, contrast, yaw, [0, 1, 2])["mouth"] == 31
+    sup[30:36, [SUP.index(n) for n in (1, 98, 327)]] += [0.1, 0]
+    assert choose_donors(sup, openness, contrast, yaw, [0, 1, 2]) == {"eyes": 10}
+    sup[30:36] = face(lips=0.1)
     contrast[10] = 1  # a fade
     assert choose_donors(sup, openness, contrast, yaw, [0, 1, 2])["eyes"] == 20
     openness[2], sup[1] = 0.05, face(lips=0.1)  # sources that have both already
