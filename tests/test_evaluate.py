@@ -261,12 +261,12 @@ class TestRun:
             return trackers[-1]
 
         monkeypatch.setattr("fvc.evaluation.reference.FaceTracker", counted)
-        shutil.copytree(folder_of(DEFAULT), tmp_path / "mine")
-        again = evaluate([f"{tmp_path / 'mine'}:sup"], data, cache=cache, fps=FPS, every=3, limit=1)
+        shutil.copytree(folder_of(DEFAULT), tmp_path / DEFAULT)  # by its name it is known that it blends parts
+        again = evaluate([f"{tmp_path / DEFAULT}:sup"], data, cache=cache, fps=FPS, every=3, limit=1)
         assert len(trackers) == 1  # of the drawn side
         assert again.default is None
         [row], first = again.rows, evaluated[0].rows[0]
-        assert row == {**first, "system": "mine:sup"}
+        assert row == {**first, "system": f"{DEFAULT}:sup"}
 
     def test_nothing_can_be_evaluated(self, tmp_path: Path) -> None:
         (tmp_path / "val").mkdir()

@@ -51,7 +51,7 @@ def real(encoded: Encoded, graphs: dict[str, Graph]) -> dict[str, tuple[torch.Te
     sources = SourceSet.parse(encoded.sources.read_bytes())
     embed = parity.embed_inputs(sources)
     kept = run_module(graphs["embed"].module, embed)
-    crop = (embed[0][2:],)
+    crop = (embed[0][2:3],)
     draw = *kept, *parity.draw_inputs(sources.samples[2])
     return {"landmarks": crop, "motion": crop, "embed": embed, "draw": draw}
 
