@@ -8,6 +8,7 @@ from fvc.codec.patching import PARTS, placed_landmarks
 from fvc.codec.tracking import EYES, MOUTH
 
 SOURCES = 3  # as in the paper (section 3.3), unless more are asked for
+PICTURES = SOURCES + 1  # what a source set has then, with the one that `choose_donors` is for
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
 SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
 _PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
@@ -78,19 +79,14 @@ def choose_donors(
     mouths = on_base[:, lips] - on_base[:, lips].mean(1, keepdims=True)  # their shapes, wherever they are
     mouths, known = mouths[: len(candidates)], mouths[len(candidates) :]
     anchors = list(PARTS["mouth"][1])
-    turned = _apart(on_base[: len(candidates), anchors], base[None, anchors])[:, 0]
+    turned = distances(on_base[: len(candidates), anchors], base[None, anchors])[:, 0]
     alike = np.flatnonzero(turned <= _ALIKE * np.linalg.norm(base[EYES[0][0]] - base[EYES[1][0]]))
-    near = _apart(mouths, known).min(1)
+    near = distances(mouths, known).min(1)
     few = _spread(alike, _CANDIDATES)
-    saved = np.maximum(near[:, None] - _apart(mouths, mouths[few]), 0).mean(0) if len(few) else np.zeros(1)
+    saved = np.maximum(near[:, None] - distances(mouths, mouths[few]), 0).mean(0) if len(few) else np.zeros(1)
     if saved.max() > _NEWS * near.mean():
         donors["mouth"] = int(candidates[few[saved.argmax()]])
     return donors
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks."""
-    return np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1).mean(-1))
 
 
 def _spread(indices: np.ndarray, count: int) -> np.ndarray:

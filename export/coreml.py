@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.errors import FvcError, UsageError
+from fvc.codec.selection import PICTURES
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
 from fvc.models.runtime import driving_inputs, source_inputs
@@ -316,7 +317,11 @@ ASSUMPTIONS = (
 
 
 def export_coreml(
-    preset: str, folder: Path, target: str = "iOS15", sources: int = 3, note: Callable[[str], None] = lambda _: None
+    preset: str,
+    folder: Path,
+    target: str = "iOS15",
+    sources: int = PICTURES,
+    note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Writes the packages, check.npz for `verify_on_mac.py`, and report.json, whose content it returns.
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fvc._version import __version__
 from fvc.codec.provenance import file_hash
+from fvc.codec.selection import PICTURES
 from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms, unit
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.landmarks import LandmarkNet
@@ -97,7 +98,7 @@ def load_preset(preset: str) -> tuple[Network, str]:
     return network, file_hash(weights)
 
 
-def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def likely_inputs(network: Network, count: int = PICTURES) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Made-up inputs of embed (`count` sources) and, but for the embedding, of draw, as real ones look.
 
     Pictures are smooth, heads are near the reference position, turned, scaled and moved by what is usual.
@@ -118,12 +119,12 @@ def likely_inputs(network: Network, count: int = 3) -> tuple[tuple[Tensor, ...],
     return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=draw))
 
 
-def shipped_graphs(preset: str, sources: int = 3) -> list[Graph]:
+def shipped_graphs(preset: str, sources: int = PICTURES) -> list[Graph]:
     """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
     return graphs_of(*load_preset(preset), sources)
 
 
-def graphs_of(network: Network, sha256: str, sources: int = 3) -> list[Graph]:
+def graphs_of(network: Network, sha256: str, sources: int = PICTURES) -> list[Graph]:
     """The graphs of a network with folded batch norms."""
     embed = EmbedGraph(network).eval()
     source, sample = likely_inputs(network, sources)

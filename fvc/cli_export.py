@@ -9,6 +9,7 @@ import typer
 
 from fvc.cli_training import extra
 from fvc.codec.errors import FvcError, OutputError
+from fvc.codec.selection import PICTURES
 
 app = typer.Typer(
     help="Write the shipped networks for other runtimes (needs fvc[export]).",
@@ -66,7 +67,7 @@ def coreml(
     out: Out,
     preset: PresetName = "",
     target: Annotated[str, typer.Option(help="iOS15, iOS16, iOS17 or iOS18.")] = "iOS15",
-    sources: Annotated[int, typer.Option(help="How many source pictures the receiver takes.", min=1, max=8)] = 3,
+    sources: Annotated[int, typer.Option(help="How many source pictures the receiver takes.", min=1, max=8)] = PICTURES,
 ) -> None:
     """Core ML programs (.mlpackage) in float16; each is checked here without a Mac, see export/README.md."""
     name = _preset(preset, out)

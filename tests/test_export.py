@@ -49,7 +49,7 @@ def core_ml(graphs: dict[str, Graph], tmp_path_factory: pytest.TempPathFactory) 
 def real(encoded: Encoded, graphs: dict[str, Graph]) -> dict[str, tuple[torch.Tensor, ...]]:
     """Inputs of all graphs from the sample: its source pictures; one of them is the driving frame."""
     sources = SourceSet.parse(encoded.sources.read_bytes())
-    embed = tuple(tensor[:3] for tensor in parity.embed_inputs(sources))  # the programs are of three
+    embed = parity.embed_inputs(sources)
     kept = run_module(graphs["embed"].module, embed)
     crop = (embed[0][2:3],)
     draw = *kept, *parity.draw_inputs(sources.samples[2])
