@@ -32,7 +32,7 @@ def trained() -> list[str]:
 def exported(preset: str) -> Path:
     """A folder called like the preset, as `fvc evaluate` takes one (needs torch). Raises ValueError: damaged."""
     own, shared = _ROOT / f"{preset}.safetensors", folder_of(DEFAULT) / "weights.safetensors"
-    code = sorted((Path(__file__).parents[1] / "models").glob("*.py")) or [own]
+    code = sorted((Path(__file__).parents[1] / "models").glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in (own, shared, *code))).hexdigest()[:32]
     folder = platformdirs.user_cache_path("fvc") / "baselines" / digest / preset
     if not (folder / "manifest.json").is_file():

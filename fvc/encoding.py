@@ -181,6 +181,16 @@ class TrackedClip:
     rate: Fraction
     crop: Crop
 
+    def cut_sources(
+        self, frames: Mapping[int, np.ndarray], chosen: Sequence[int], donors: Mapping[str, int]
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Crops and landmarks of the chosen frames, and of the picture that `donors` are for (`Survey.donors`)."""
+        sup_of = self.seen.sup_of()
+        shown = {i: (cut(frames[i], self.crop), to_crop(sup_of[i], self.crop)) for i in {*chosen, *donors.values()}}
+        sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
+        crops, landmarks = zip(*sources, strict=True)
+        return crops, landmarks
+
 
 def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -> TrackedClip:
     total = None if video.duration is None else video.duration * float(rate)
@@ -210,18 +220,17 @@ def choose_sources(
 
     One more picture than `count` where networks blend parts: the first with the eyes and mouth that are not among them.
     """
-    chosen, sup_of = clip.seen.sources(count), clip.seen.sup_of()
+    chosen = clip.seen.sources(count)
     donors = clip.seen.donors(chosen) if count < MAX_SOURCES and blends_parts(preset) else {}
     wanted = {*chosen, *donors.values()}
     frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
     if missing := wanted - set(frames):
         raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
     whole = frames[chosen[0]]
-    shown = {i: (cut(frames[i], clip.crop), to_crop(sup_of[i], clip.crop)) for i in wanted}
-    sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
-    coded = code_pictures([picture for picture, _ in sources], SOURCE_CRF)
-    landmarks = [sup for _, sup in sources]
-    return source_set_of(coded, landmarks, kind, network, preset, whole if canvas else None), whole
+    crops, landmarks = clip.cut_sources(frames, chosen, donors)
+    return source_set_of(
+        code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset, whole if canvas else None
+    ), whole
 
 
 def source_set_of(

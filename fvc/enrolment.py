@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -54,6 +55,11 @@ class Enrolment:
     network: MotionNetwork | None
     preset: str
 
+    @cached_property
+    def least_open(self) -> float:
+        """Of the sources' eyes (`openness`)."""
+        return min(openness(sup) for sup in self.landmarks)
+
 
 def enrol(
     name: str, frames: Iterable[Frame], rate: Fraction, seconds: float, kind: Profile, network: MotionNetwork | None,
@@ -75,11 +81,9 @@ def enrol(
         note(f"{name}: more than one face; following the largest")
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
-    chosen, sup_of, pixels = seen.sources(), seen.sup_of(), {frame.index: frame.rgb for frame in kept}
+    chosen = seen.sources()
     donors = seen.donors(chosen) if blends_parts(preset) else {}
-    shown = {i: (cut(pixels[i], clip.crop), to_crop(sup_of[i], clip.crop)) for i in {*chosen, *donors.values()}}
-    sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
-    crops, landmarks = (tuple(column) for column in zip(*sources, strict=True))
+    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in kept}, chosen, donors)
     source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
     return Enrolment(setup, crops, landmarks, kind, network, preset)
@@ -156,8 +160,7 @@ class Lookout:
             self._seen.pop(int(apart.min(1).argmin()))
 
     def _note_eyes(self, frame: Frame, face: Face) -> None:
-        least = SHUT * min(openness(sup) for sup in self._now.landmarks)
-        least = least if self._shut is None else openness(self._shut[1])
+        least = SHUT * self._now.least_open if self._shut is None else openness(self._shut[1])
         if blends_parts(self._now.preset) and face.eye_openness < least:
             crop = self._now.setup.header.crop
             self._shut = cut(frame.rgb, crop), to_crop(face.sup, crop)

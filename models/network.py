@@ -86,15 +86,20 @@ class Network(nn.Module):
         return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}
 
 
+def _read(weights: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as float32. Raises ValueError if it is none."""
+    try:
+        return {name: tensor.float() for name, tensor in load_file(weights).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{weights}: not weights ({error})") from None
+
+
 def load_weights(network: nn.Module, weights: Path) -> None:
     """Fills `network` from a safetensors file, as float32. Raises ValueError if the file does not fit it.
 
     Such a file holds no code, and its header is checked against the file's size before memory is taken.
     """
-    try:
-        state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    except SafetensorError as error:
-        raise ValueError(f"{weights}: not weights ({error})") from None
+    state = _read(weights)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError:
@@ -109,12 +114,8 @@ def borrow_weights(network: nn.Module, weights: Path) -> int:
 
     Returns how many values were taken. Raises ValueError if the file is none or nothing in it fits.
     """
-    try:
-        state = load_file(weights)
-    except SafetensorError as error:
-        raise ValueError(f"{weights}: not weights ({error})") from None
     mine = network.state_dict()
-    fits = {name: t.float() for name, t in state.items() if name in mine and mine[name].shape == t.shape}
+    fits = {name: t for name, t in _read(weights).items() if name in mine and mine[name].shape == t.shape}
     if not fits:
         raise ValueError(f"{weights}: has nothing that fits this preset")
     network.load_state_dict(fits, strict=False)

@@ -35,11 +35,6 @@ class Preset:
     max_sources: int = 3
     size: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def blends_parts(self) -> bool:
-        """Whether eyes and mouth may come from another source than the rest of the face."""
-        return self.generator == "composed"
-
     def build(self, mean_sup: Tensor | None = None) -> Network:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
         import torch
@@ -65,6 +60,9 @@ PRESETS = {
 
 
 def blends_parts(weights: str) -> bool:
-    """`Preset.blends_parts` of a preset's name or of a folder called like one; of others: no."""
+    """Whether eyes and mouth may come from another source than the rest of the face.
+
+    Of a preset's name or of a folder called like one; of others: no.
+    """
     preset = PRESETS.get(Path(weights).name)
-    return preset is not None and preset.blends_parts
+    return preset is not None and preset.generator == "composed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,9 +50,14 @@ def _numbers(plan: Plan) -> list[Tensor]:
     return [torch.from_numpy(plan.theta), torch.from_numpy(plan.coarse), torch.from_numpy(plan.neighbours).float()]
 
 
-def _donors(plan: Plan) -> list[tuple[int, int]]:
-    """(sample, place of the donor) of the samples whose last source becomes the first one with a patch."""
-    return [(int(b), plan.sources - 1) for b in np.flatnonzero(plan.patch)]
+def _patch(plan: Plan, pictures: Any, points: np.ndarray, paste: Callable[..., tuple[Any, np.ndarray]]) -> None:
+    """Where the plan says so, the last source, the donor, becomes the first one with its eyes or mouth; in place."""
+    last = plan.sources - 1
+    for b in np.flatnonzero(plan.patch):
+        base, sup = pictures[b, 0], points[b, 0]
+        for part in PATCHES[plan.patch[b] - 1]:
+            base, sup = paste(base, sup, pictures[b, last], points[b, last], part)
+        pictures[b, last], points[b, last] = base, sup
 
 
 class FileFrames:
@@ -75,11 +81,7 @@ class FileFrames:
                     image = np.clip(image * gain + bias, 0, 255).astype(np.uint8)
                 rgb[b, n] = image
         points = plan.keypoints(self._pack.keypoints, self._mirror)
-        for b, last in _donors(plan):
-            base, sup = rgb[b, 0], points[b, 0]
-            for part in PATCHES[plan.patch[b] - 1]:
-                base, sup = patched(base, sup, rgb[b, last], points[b, last], part)
-            rgb[b, last], points[b, last] = base, sup
+        _patch(plan, rgb, points, patched)
         pictures = torch.from_numpy(rgb).to(self._device).permute(0, 1, 4, 2, 3).float() / 255
         keypoints = torch.from_numpy(points).to(self._device)
         return _batch(plan, pictures, keypoints, [t.to(self._device) for t in _numbers(plan)])
@@ -120,11 +122,7 @@ class DeviceFrames:
         pictures = pictures.unflatten(0, (count, many)) * gain[:, None, :, None, None]
         pictures = (pictures + bias[:, None, None, None, None]).clamp(0, 255) / 255
         points = plan.keypoints(self._keypoints, self._mirror)
-        for b, last in _donors(plan):
-            base, sup = pictures[b, 0], points[b, 0]
-            for part in PATCHES[plan.patch[b] - 1]:
-                base, sup = self._patched(base, sup, pictures[b, last], points[b, last], part)
-            pictures[b, last], points[b, last] = base, sup
+        _patch(plan, pictures, points, self._patched)
         keypoints = self._move(points)
         return _batch(plan, pictures, keypoints, [self._move(t) for t in _numbers(plan)])
 

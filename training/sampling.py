@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fvc.codec.selection import SHUT
 from fvc.training.pack import SIDE, Clip, Pack
 
 _LIDS, _LIPS = ((19, 23), (20, 24)), ((5, 6),)  # upper and lower, as positions in the sup set (codec.tracking.SUP)
@@ -18,7 +19,6 @@ _CHOSEN = 0.5  # share of samples whose sources are chosen as at inference, from
 _APART, _NEAR = 0.3, 0.1  # radians of yaw: the paper's yaw_A - yaw_C and |yaw_A - yaw_B2|
 _NEIGHBOUR = 0.15  # seconds between frames that count as neighbours
 _TRIES = 400
-_SHUT = 0.75  # of the least open source's: eyes that count as shut
 PATCHES = (("eyes",), ("mouth",), ("eyes", "mouth"))  # what `Plan.patch` 1, 2 and 3 stand for
 
 
@@ -141,7 +141,7 @@ class Sampler:
         if patch == 2:
             apart = np.abs(self._mouth[pool][:, None] - self._mouth[kept]).min(1)
             return patch, [*kept, pool[int(apart.argmax())]], driving
-        shut = [f for f in pool if self._eyes[f] < _SHUT * self._eyes[kept].min()]
+        shut = [f for f in pool if self._eyes[f] < SHUT * self._eyes[kept].min()]
         if not shut:
             return 0, sources, driving
         donor = shut[int(self._eyes[shut].argmin())]
