@@ -17,7 +17,7 @@ from fvc.codec.prediction import Integers, MotionState
 from fvc.codec.quantizer import to_integers
 from fvc.codec.ratecontrol import COARSEST, ConstantQuality, Plan
 from fvc.codec.sample import DrivingSample
-from fvc.codec.smoothing import FILTERS, LEARNED, SampleSmoother
+from fvc.codec.smoothing import FILTERS, LEARNED, Filters, SampleSmoother
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame
 
@@ -46,6 +46,7 @@ class Encoder:
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
             frames, so that no packet is large (specification, 4.4).
         plan: how finely frames are coded; None: the nearest integers, lossless but for the header's quantizers.
+        filters: of each part before it is coded (`codec.smoothing`); None: those that go with the plan.
 
     Attributes:
         skipped: frames with a face that were left out, because the plan had no room for them.
@@ -58,6 +59,7 @@ class Encoder:
         tracker: FaceTracker | None = None,
         refresh: int = 0,
         plan: Plan | None = None,
+        filters: Filters | None = None,
     ) -> None:
         if network is None and header.profile.is_learned:
             raise ValueError(f"profile {header.profile.label} needs a motion network")
@@ -67,7 +69,9 @@ class Encoder:
         self._state = MotionState(header.bits)
         self._last_key: int | None = None
         self._plan: Plan = plan or ConstantQuality(None)
-        self._smooth = SampleSmoother(float(header.fps), FILTERS if self._plan.quality is None else LEARNED)
+        if filters is None:
+            filters = FILTERS if self._plan.quality is None else LEARNED
+        self._smooth = SampleSmoother(float(header.fps), filters)
         self.skipped = 0
         self.audio_packets = 0  # how many audio packets precede the next frame; keyframes tell the receiver
 

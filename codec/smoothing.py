@@ -13,10 +13,12 @@ import numpy as np
 
 from fvc.codec.sample import DrivingSample
 
-# Cutoff at rest (Hz), quickness and band of each part's filter; what was tried is in training/LOG.md. Landmarks are
+Filters = Mapping[str, tuple[float, float, float]]  # cutoff at rest (Hz), quickness and band of each part's
+
+# What was tried is in training/LOG.md. Landmarks are
 # left as they are where `codec.decisions` chooses the integers, which saves more bits for less error and no lag.
-LEARNED = {"unsup": (0.5, 2.0, 0.03), "jac": (1.5, 2.0, 0.0), "expr": (0.5, 2.0, 0.07)}
-FILTERS = {"sup": (8.0, 60.0, 0.0), **LEARNED}
+LEARNED: Filters = {"unsup": (0.5, 2.0, 0.03), "jac": (1.5, 2.0, 0.0), "expr": (0.5, 2.0, 0.07)}
+FILTERS: Filters = {"sup": (8.0, 60.0, 0.0), **LEARNED}
 
 
 class OneEuro:
@@ -69,10 +71,10 @@ class SampleSmoother:
 
     Args:
         rate: frames per second.
-        filters: part -> (cutoff at rest, quickness, band); parts that are not named pass as they are.
+        filters: parts that are not named pass as they are.
     """
 
-    def __init__(self, rate: float, filters: Mapping[str, tuple[float, float, float]] = FILTERS) -> None:
+    def __init__(self, rate: float, filters: Filters = FILTERS) -> None:
         self._rate, self._kinds = rate, filters
         self.reset()
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.selection import SOURCES
 from fvc.codec.sources import MAX_SOURCES
 from fvc.encoding import parse_fps
@@ -97,6 +98,7 @@ def evaluate(
     profiles: Sequence[str] = (),
     every: int = 5,
     source_frames: int = SOURCES,
+    quantizer: str = "default",
     limit: int | None = None,
     note: Note = silent,
     progress: Progress = silent,
@@ -111,6 +113,7 @@ def evaluate(
         profiles: for presets that name none.
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8.
+        quantizer: "default", or "paper" (see `systems.Call`).
         limit: only so many clips, by name.
         note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
 
@@ -121,6 +124,8 @@ def evaluate(
         raise UsageError("--every and --limit must be 1 or more")
     if not 1 <= source_frames <= MAX_SOURCES:
         raise UsageError(f"--source-frames {source_frames}: must be 1 to {MAX_SOURCES}")
+    if quantizer not in QUANTIZERS:
+        raise UsageError(f"--quantizer {quantizer[:40]}: must be {' or '.join(QUANTIZERS)}")
     rate, systems, files = parse_fps(fps), parse_systems(presets, profiles), find_clips(data, split, limit)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
@@ -128,7 +133,7 @@ def evaluate(
     values = (*metrics.names, *RATES)
     settings = {
         "split": split, "clips": len(files), "fps": round(float(rate), 3), "every": every,
-        "source_frames": source_frames, "version": __version__,
+        "source_frames": source_frames, "quantizer": quantizer, "version": __version__,
     }  # fmt: skip
     result = Result([s.name for s in systems], values, default_of(systems), metrics.missing, settings)
     known = Cache(cache, note)
@@ -139,7 +144,7 @@ def evaluate(
             with opened(file, rate, known, work.frame) as clip:
                 work.expect(clip.seen.frames)
                 reference = _reference(clip, metrics, known, work)
-                _evaluate_clip(clip, systems, source_frames, reference, metrics, result, strips, note, work)
+                _evaluate_clip(clip, systems, source_frames, quantizer, reference, metrics, result, strips, note, work)
         except OutputError:
             raise
         except FvcError as error:
@@ -211,14 +216,14 @@ def _counted(items: Iterable[Any], work: _Work) -> Iterator[Any]:
 
 
 def _evaluate_clip(
-    clip: Clip, systems: Sequence[System], source_frames: int, reference: Reference, metrics: Metrics, result: Result,
-    strips: Path | None, note: Note, work: _Work,
+    clip: Clip, systems: Sequence[System], source_frames: int, quantizer: str, reference: Reference, metrics: Metrics,
+    result: Result, strips: Path | None, note: Note, work: _Work,
 ) -> None:  # fmt: skip
     """Adds the clip's rows to `result`; a system that fails on it is noted there."""
     strip = Strip(reference) if strips else None
     for system in systems:
         try:
-            call = Call(clip, system, source_frames)
+            call = Call(clip, system, source_frames, quantizer)
             pairs = call.pairs() if strip is None else strip.watched(call.pairs(), system.name, call.sources.pictures)
             row = metrics.compare(_counted(pairs, work), reference)
         except FvcError as error:

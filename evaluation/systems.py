@@ -17,12 +17,12 @@ from fvc.codec.container import StreamWriter
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.ratecontrol import ConstantQuality
+from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
-from fvc.encoding import TrackedClip, choose_sources, stream_header
+from fvc.encoding import TrackedClip, choose_sources, plan_for, stream_header
 from fvc.evaluation.baselines import exported, trained
 from fvc.evaluation.clips import Clip
 from fvc.models.presets import DEFAULT
@@ -117,12 +117,15 @@ class Call:
     """A clip's way through a system; `pairs` runs it, `rates` is known afterwards.
 
     Attributes:
+        quantizer: "default": as `fvc encode`; "paper": as the paper codes, its quantizers, the nearest integers, and no
+            filters, which were chosen for our keypoints.
         sources: as `fvc encode` chooses and codes them.
     """
 
     clip: Clip
     system: System
     source_frames: int = SOURCES
+    quantizer: str = "default"
     sources: SourceSet = field(init=False)
 
     def __post_init__(self) -> None:
@@ -133,9 +136,11 @@ class Call:
             clip.video, tracked, system.profile, network, system.weights, canvas=False, count=self.source_frames
         )
         self._sup = clip.seen.sup_of()
-        header = stream_header(self.sources, tracked, round(KEYFRAME_SECONDS * clip.rate))
+        interval = round(KEYFRAME_SECONDS * clip.rate)
+        header = stream_header(self.sources, tracked, interval, QUANTIZERS[self.quantizer])
         self._writer = StreamWriter(BytesIO(), header)
-        self._encoder = Encoder(header, network, plan=ConstantQuality())
+        plan = plan_for(self.quantizer, None, None, clip.rate)
+        self._encoder = Encoder(header, network, plan=plan, filters={} if self.quantizer == "paper" else None)
         draw = draw_network(system.weights, self.sources, system.profile)
         self._decoder = Decoder(header, draw, self.sources.samples[0])
 

@@ -180,6 +180,9 @@ def evaluate(
     profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
     every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
     source_frames: Annotated[int, typer.Option(help="Source pictures of each clip, 1 to 8.")] = 3,
+    quantizer: Annotated[
+        str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
+    ] = "default",
     limit: Annotated[int | None, typer.Option(help="Only the first so many clips, by name.", min=1)] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
@@ -199,7 +202,7 @@ def evaluate(
         result = run(
             presets or [], data, split=split, metric_weights=metric_weights, out=out, cache=cache, fps=fps,
             profiles=[name for name in profiles.split(",") if name], every=every, source_frames=source_frames,
-            limit=limit, note=note_line, progress=bar,
+            quantizer=quantizer, limit=limit, note=note_line, progress=bar,
         )  # fmt: skip
     lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]

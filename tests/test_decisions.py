@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,16 @@ from conftest import Run
 import fvc
 from fvc.codec.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.container import StreamReader
+from fvc.codec.crop import to_crop
 from fvc.codec.decisions import worth_of
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, make_sample
 from fvc.codec.errors import UsageError
 from fvc.codec.priors import load
 from fvc.codec.quantizer import DEFAULT, PAPER, Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
+from fvc.codec.video import Frame
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"
 ORIGINAL = Path(__file__).parent.parent.parent / "shared" / "data" / "originals" / "p175.mp4"
@@ -88,6 +91,20 @@ def test_without_a_plan_integers_are_the_nearest() -> None:
         [(_, integers)] = list(decoder.advance(number))
         nearest = to_integers(sample, header.quantizers)
         assert integers == {part: values.tolist() for part, values in nearest.items()}
+
+
+@pytest.mark.parametrize(("filters", "is_late"), [(None, True), ({}, False)])
+def test_filters_hold_samples_back_unless_there_are_none(filters: dict[str, Any] | None, is_late: bool) -> None:
+    header = header_of(Profile.SUP, PAPER)
+    encoder, decoder = Encoder(header, None, filters=filters), MotionDecoder(header)
+    blank, late = np.zeros((256, 256, 3), np.uint8), False
+    for number, sample in zip(range(20), walk(), strict=False):
+        sup = (sample.parts["sup"] + 1) * 128  # pixels of the crop, which is the picture
+        assert decoder.put(encoder.encode_tracked(Frame(blank, number), sup))
+        [(_, integers)] = list(decoder.advance(number))
+        nearest = to_integers(make_sample(blank, to_crop(sup, header.crop), None), header.quantizers)
+        late |= integers != {"sup": nearest["sup"].tolist()}
+    assert late == is_late
 
 
 def test_lower_quality_costs_fewer_bits_and_more_pixels() -> None:

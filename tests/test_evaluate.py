@@ -209,6 +209,14 @@ class TestRun:
             assert bytes(call.sources) == (tmp_path / "t.fvs").read_bytes()
             assert SourceSet.parse(bytes(call.sources)).profile == Profile.SUP_UNSUP_EXPR
 
+    def test_as_the_paper_codes(self, data: Path, cache: Path, evaluated: tuple[Result, list[str]]) -> None:
+        [system] = parse_systems([DEFAULT])
+        with opened(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
+            call = Call(clip, system, quantizer="paper")
+            frames = sum(1 for _ in call.pairs())
+        assert frames == evaluated[0].rows[0]["frames"]
+        assert call.rates()["bits_per_frame"] > 1.2 * evaluated[0].rows[0]["bits_per_frame"]
+
     def test_drawn_is_near_the_input(self, evaluated: tuple[Result, list[str]]) -> None:
         for row in evaluated[0].rows:
             assert 0 < row["nme"] < 0.1
@@ -389,6 +397,7 @@ class TestCommand:
             (["--data", "DATA", "--profiles", "sup,all"], 2, "profile 'all'"),
             (["--data", "DATA", "--metric-weights", "DATA/none"], 3, "no such folder of networks"),
             (["--data", "DATA", "--fps", "0"], 2, "--fps 0"),
+            (["--data", "DATA", "--quantizer", "fine"], 2, "--quantizer fine"),
         ],
     )
     def test_refused(self, arguments: list[str], code: int, fault: str, data: Path, run: Run) -> None:

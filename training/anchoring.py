@@ -24,6 +24,7 @@ from fvc.models.keypoints import INPUT_SIDE, KeypointNet
 from fvc.models.network import load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.data import FileFrames
+from fvc.training.engine import computes_in_half
 from fvc.training.losses import equivariance_loss
 from fvc.training.pack import Pack
 from fvc.training.sampling import Sampler
@@ -64,7 +65,7 @@ def main() -> None:
             pictures = torch.cat([batch.sources, batch.driving], 1).flatten(0, 1)
             sup = torch.cat([batch.source_keypoints, batch.driving_keypoints], 1).flatten(0, 1)
             small = F.avg_pool2d(pictures, pictures.shape[-1] // INPUT_SIDE)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_half("cpu")):
                 keypoints, jacobians, _ = learner(small)
                 theta = batch.theta.repeat_interleave(2, 0)
                 moved = equivariance_loss(learner, small, keypoints, jacobians, theta)

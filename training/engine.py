@@ -15,6 +15,13 @@ from torch import nn
 _EVERY = 10  # steps between agreements: each makes the processes wait for each other and for the device
 
 
+def computes_in_half(kind: str) -> bool:
+    """Whether bfloat16 pays on a "cpu" or a "cuda": a CPU without AVX-512 BF16 or AMX emulates it, ten times slower."""
+    if kind == "cpu":
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 class Engine:
     """This process's place among `size` processes.
 

@@ -34,6 +34,7 @@ from fvc.encoding import SOURCE_CRF
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.models.restorer import Restorer
 from fvc.training.checkpoint import append_log, save_checkpoint
+from fvc.training.engine import computes_in_half
 from fvc.training.losses import load_perceptual, perceptual_loss
 
 _SQUARE = 128
@@ -92,7 +93,7 @@ class Training:
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.Adam(self.network.parameters(), rate, (0.9, 0.99))
         self.step, self.seconds = 0, 0.0
-        self.short = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.half = computes_in_half("cpu")
         if (folder / "last.pt").exists():
             state = torch.load(folder / "last.pt", weights_only=True)
             for name in ("network", "average", "optimizer"):
@@ -114,7 +115,7 @@ class Training:
         rate = self.rate * 0.5 * (1 + math.cos(math.pi * min(self.seconds / (60 * self.minutes), 1)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * min((self.step + 1) / 100, 1) + 1e-6
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.short):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             restored = self.network(decoded)
             relative, lpips = perceptual_loss(self.perceptual, restored, original, torch.ones_like(original[:, :1]))
         losses = {"lpips": lpips, "relative": relative, "l1": (restored - original).abs().mean()}

@@ -16,7 +16,7 @@ from fvc.models.presets import PRESETS
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from fvc.training.data import Batch, DeviceFrames, FileFrames, Prefetch
 from fvc.training.discriminator import Discriminator, Judged, discriminator_loss, generator_losses
-from fvc.training.engine import Engine
+from fvc.training.engine import Engine, computes_in_half
 from fvc.training.losses import ExpressionLoss
 from fvc.training.pack import Pack
 from fvc.training.recipe import Recipe
@@ -126,9 +126,7 @@ class Run:
             recipe.patched,
         )  # fmt: skip
         self.batches = Prefetch(lambda step: self.batch(step))
-        # bf16 pays where the hardware has it; on a CPU without AVX-512 BF16 or AMX it is emulated, ten times slower.
-        on_gpu = engine.is_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-        self.half = on_gpu or (not engine.is_gpu and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        self.half = computes_in_half(engine.kind)
 
     def _adam(self, module: nn.Module, state: dict[str, Any] | None) -> torch.optim.AdamW:
         options = {"lr": self.recipe.rate, "betas": (0.5, 0.99), "weight_decay": self.recipe.decay, "fused": True}

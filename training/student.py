@@ -26,6 +26,7 @@ from torch import Tensor
 from fvc.codec.tracking import SUP, SUP_MIRROR
 from fvc.models.landmarks import FACE_SIDE, LOOK_SIDE, LandmarkNet
 from fvc.training.checkpoint import append_log, save_checkpoint
+from fvc.training.engine import computes_in_half
 from fvc.training.pack import SIDE, Pack
 
 EYE_CORNERS = SUP.index(33), SUP.index(263)
@@ -183,7 +184,7 @@ class Student:
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=0.02)
         self.step, self.seconds = 0, 0.0
-        self.short = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        self.half = computes_in_half("cpu")
         if (folder / "last.pt").exists():
             state = torch.load(folder / "last.pt", weights_only=True)
             self.network.load_state_dict(state["network"])
@@ -208,7 +209,7 @@ class Student:
 
     def _losses(self, network: LandmarkNet, batch: Batch) -> list[Tensor]:
         looks, places, faces, points = batch
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.short):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
             place, found = network.locator(looks), network.head(faces)
         off = 100 * (place - places).square().sum(-1).add(1e-6).sqrt() / places[:, 2:].norm(dim=-1)
         return [distance(found, points), off.mean()]
