@@ -124,7 +124,7 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
             port.get_tensor().set_names({f"in{index}"})
         model.validate_nodes_and_infer_types()
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
-    write_manifest(folder)
+    write_manifest(folder, preset)
     assert set(GRAPHS) == {"motion", "embed", "draw"}
     return folder
 

@@ -30,9 +30,9 @@ from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
-from fvc.models.presets import DEFAULT, blends_parts
+from fvc.models.presets import DEFAULT
 from fvc.models.runtime import motion_network
-from fvc.models.weights import model_hash, require_shipped
+from fvc.models.weights import blends_parts, model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
 SOURCE_CRF, CANVAS_CRF = 21, 36

@@ -26,7 +26,7 @@ from fvc.codec.tracking import Face, FaceTracker, openness
 from fvc.codec.video import Frame
 from fvc.encoding import SOURCE_CRF, TrackedClip, source_set_of, stream_header
 from fvc.files import Note
-from fvc.models.presets import blends_parts
+from fvc.models.weights import blends_parts
 
 MOST_SOURCES = 6  # to which a call's source set grows
 _MOST = 1 << 28  # bytes of pixels that are kept

@@ -9,7 +9,8 @@ reference position stays the hub, so that there is one dense motion network per 
                 flow to source_n = sparse motion (driving -> source_n, exact at keypoints, zero on the background)
                                  + residual_n looked up at the reference position + shared residual
                 every level is sampled once, straight from the source, and blended by
-                softmax(confidence_n + learned vote + nearness of the head pose + nearness of the local keypoints)
+                softmax(confidence_n + learned vote + nearness of the head pose + nearness of the local keypoints
+                        - heads that do not lie on each other)
                 the Decoder redraws, and keeps the warped RGB where its mask says so
 
 Presence masks (see `models.flow.Points`) let one set of weights serve all profiles.
@@ -27,6 +28,9 @@ from fvc.codec.tracking import EYES, MOUTH
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
+
+# The head's ellipse, from forehead to chin being 1: its half axes, how much higher its centre is, how sharp its edge.
+_HEIGHT, _WIDTH, _LIFT, _EDGE = 0.72, 0.5, 0.12, 8.0
 
 
 class Embedding(NamedTuple):
@@ -60,6 +64,21 @@ def _inside(n_sup: int, n_unsup: int) -> Tensor:
     for group in groups:
         matrix[torch.tensor(group)[:, None], torch.tensor(group)] -= 1 / len(group)
     return matrix
+
+
+def _head(points: Points, at: Tensor) -> Tensor:
+    """How far each place lies inside the head, hair and all: an ellipse about forehead and chin, soft at its edge.
+
+    points [B, ...], at [B, H, W, 2] -> [B, 1, H, W] in [0, 1]; 0 where `sup` is absent.
+    """
+    forehead, chin = points.position[:, 0, None, None], points.position[:, 1, None, None]
+    upwards = forehead - chin
+    from_centre = at - (forehead + chin) / 2 - _LIFT * upwards
+    square = upwards.square().sum(-1) + 1e-6
+    along = (from_centre * upwards).sum(-1) / (_HEIGHT * square)
+    across = (from_centre[..., 0] * upwards[..., 1] - from_centre[..., 1] * upwards[..., 0]) / (_WIDTH * square)
+    radius = (along.square() + across.square() + 1e-6).sqrt()
+    return (torch.sigmoid(_EDGE * (1 - radius)) * points.presence[:, 0, None, None])[:, None]
 
 
 class LevelsGenerator(nn.Module):
@@ -121,7 +140,9 @@ class ComposedGenerator(LevelsGenerator):
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.near_part = nn.Parameter(torch.zeros(sum(points)))  # what `near_local` is more at each keypoint
-        self.vote = nn.Sequential(nn.Conv2d(size.middle_kept + 1, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
+        self.near_outline = nn.Parameter(torch.tensor(20.0))
+        seen = 2 * size.middle_kept + 3  # features, by how much others differ, logit, head, the source's head
+        self.vote = nn.Sequential(nn.Conv2d(seen, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
         self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
         self.register_buffer("inside", _inside(*points), persistent=False)
 
@@ -138,17 +159,24 @@ class ComposedGenerator(LevelsGenerator):
         maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
         with torch.autocast(maps.device.type, enabled=False):
             flow, blend = self._flows(source, points, maps, coarse, count)
+            heads = _head(points.each(count), self.grid.expand(batch * count, -1, -1, -1))
+            seen_heads = _head(points.each(count)._replace(position=source.position), flow)
+
+        def among(x: Tensor) -> Tensor:
+            return x.unflatten(0, (batch, count))
 
         def mix(level: Tensor, side: int) -> Tensor:
-            seen = warp(level, resize_flow(flow, side)) * resize(blend, side)
-            return seen.unflatten(0, (batch, count)).sum(1)
+            return among(warp(level, resize_flow(flow, side)) * resize(blend, side)).sum(1)
 
+        # A source that would show its hair beside the head, or a wall on it, is out, unless all would.
+        matched = blend - self.near_outline * (heads - seen_heads).abs()
         # The vote needs the warped middle level before it is blended.
         middle = warp(source.middle, flow)
-        blend = blend + run_joined(self.vote, middle, blend).float()
-        blend = blend.unflatten(0, (batch, count)).softmax(1).flatten(0, 1)
-        middle = (middle * blend).unflatten(0, (batch, count)).sum(1)
-        levels = mix(source.deep, NET_SIDE), middle, mix(source.rgb, 256)
+        usual = (among(middle) * among(matched).softmax(1)).sum(1, keepdim=True)
+        differs = (among(middle) - usual).abs().flatten(0, 1)
+        matched = matched + run_joined(self.vote, middle, blend, differs, heads, seen_heads).float()
+        blend = among(matched).softmax(1).flatten(0, 1)
+        levels = mix(source.deep, NET_SIDE), among(middle * blend).sum(1), mix(source.rgb, 256)
         return self.redraw(levels, maps[:, 5:7], motion_features, expression)
 
     def _flows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
@@ -57,12 +56,3 @@ PRESETS = {
         Preset("fom-mobile", "first-order", {"unsup+jac": 1.0}, max_sources=1),
     )
 }
-
-
-def blends_parts(weights: str) -> bool:
-    """Whether eyes and mouth may come from another source than the rest of the face.
-
-    Of a preset's name or of a folder called like one; of others: no.
-    """
-    preset = PRESETS.get(Path(weights).name)
-    return preset is not None and preset.generator == "composed"

@@ -1,7 +1,7 @@
 """Shipped weights: where they lie, what they are called by, that they are whole. No torch.
 
 A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
-ties the converted graphs to it.
+ties the converted graphs to it, and says which preset of `models.presets` they are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from fvc.codec.errors import FvcError, UsageError
+from fvc.models.presets import PRESETS
 
 GRAPHS = ("motion", "embed", "draw")
 _MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # of the manifest, of any other file
@@ -44,21 +45,21 @@ def _files() -> list[str]:
     return ["weights.safetensors", *(f"{graph}.{end}" for graph in GRAPHS for end in ("xml", "bin"))]
 
 
-def write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path, preset: str) -> None:
     """Records the digests of all files of a preset."""
     digests = {name: _digest(folder / name) for name in _files()}
-    (folder / "manifest.json").write_text(json.dumps({"sha256": digests}, indent=1) + "\n")
+    (folder / "manifest.json").write_text(json.dumps({"preset": preset, "sha256": digests}, indent=1) + "\n")
 
 
-def _manifest(folder: Path) -> dict[str, str]:
-    """File -> SHA-256 in hexadecimal, for each of `_files`. Raises FvcError."""
+def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
+    """The preset, and file -> SHA-256 in hexadecimal, for each of `_files`. Raises FvcError."""
     path = folder / "manifest.json"
     try:
         if path.is_file() and path.stat().st_size <= _MAX_MANIFEST:
-            digests = json.loads(path.read_text())["sha256"]
-            found = {name: str(digests[name]) for name in _files()}
-            if all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
-                return found
+            said = json.loads(path.read_text())
+            found = {name: str(said["sha256"][name]) for name in _files()}
+            if said["preset"] in PRESETS and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
+                return said["preset"], found
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise FvcError(f"{path}: damaged; reinstall fvc")
@@ -66,7 +67,7 @@ def _manifest(folder: Path) -> dict[str, str]:
 
 def verify(folder: Path) -> None:
     """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
-    digests = _manifest(folder)
+    _, digests = _manifest(folder)
     for name in _files():
         path = folder / name
         if not path.is_file() or path.stat().st_size > _MAX_BYTES or _digest(path) != digests[name]:
@@ -76,7 +77,14 @@ def verify(folder: Path) -> None:
 @cache
 def model_hash(preset: str) -> bytes:
     """The eight bytes by which streams name these weights."""
-    return bytes.fromhex(_manifest(folder_of(preset))["weights.safetensors"])[:8]
+    return bytes.fromhex(_manifest(folder_of(preset))[1]["weights.safetensors"])[:8]
+
+
+@cache
+def blends_parts(preset: str) -> bool:
+    """Whether eyes and mouth may come from another source than the rest of the face; of an installed preset's name, or
+    an exported folder's. Raises FvcError."""
+    return PRESETS[_manifest(folder_of(preset))[0]].generator == "composed"
 
 
 def preset_of(model: bytes) -> str | None:

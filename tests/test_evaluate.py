@@ -30,7 +30,7 @@ from fvc.evaluation.metrics import Metrics
 from fvc.evaluation.systems import RATES, Call, default_of, parse_systems
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import folder_of
+from fvc.models.weights import blends_parts, folder_of
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 FPS = 5
@@ -77,6 +77,7 @@ class TestSystems:
         assert {"frontalizer-mobile", "frontalizer-multiscale"} <= set(baselines.trained())
         [system] = parse_systems(["frontalizer-multiscale:sup"])
         assert system.name == "frontalizer-multiscale:sup"
+        assert not blends_parts(system.weights)
         manifest = Path(system.weights) / "manifest.json"
         made = manifest.stat().st_mtime_ns
         draw = np.random.default_rng(0)
@@ -105,6 +106,7 @@ class TestSystems:
         for name in ("mine", "./mine", str(tmp_path / "mine")):
             [system] = parse_systems([name], ["sup"])
             assert (system.name, Path(system.weights)) == ("mine:sup", tmp_path / "mine")
+            assert blends_parts(system.weights)
         (tmp_path / "mine" / "draw.bin").write_bytes(b"damaged")
         with pytest.raises(FvcError, match=r"draw\.bin: missing or not what"):
             parse_systems(["mine"])

@@ -33,8 +33,9 @@ from fvc.codec.still import decode_still
 from fvc.codec.transport import Datagram
 from fvc.codec.video import VideoReader, read_image
 from fvc.models.network import load_network
+from fvc.models.presets import DEFAULT
 from fvc.models.runtime import _read
-from fvc.models.weights import _files, model_hash, preset_of, shipped, verify, write_manifest
+from fvc.models.weights import _files, blends_parts, model_hash, preset_of, shipped, verify, write_manifest
 from fvc.training.checkpoint import load_checkpoint
 from fvc.training.pack import Pack
 
@@ -355,7 +356,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     for name in _files():
         (folder / name).write_bytes(name.encode())
-    write_manifest(folder)
+    write_manifest(folder, DEFAULT)
     monkeypatch.setattr("fvc.models.weights._ROOT", folder.parent)
     verify(folder)
     assert shipped() == ["own"]
@@ -395,7 +396,8 @@ def test_weights_that_are_not_those_of_the_manifest(weights: Path, name: str, at
 def test_a_manifest_of_nonsense(weights: Path, text: str) -> None:
     (weights / "manifest.json").write_bytes(text.encode("latin-1"))
     model_hash.cache_clear()
-    for use in (verify, lambda folder: model_hash(folder.name), lambda _: preset_of(bytes(8))):
+    blends_parts.cache_clear()
+    for use in (verify, lambda f: model_hash(f.name), lambda f: blends_parts(f.name), lambda _: preset_of(bytes(8))):
         with pytest.raises(FvcError, match="damaged; reinstall fvc"):
             use(weights)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,9 @@ from fvc.codec.patching import PARTS, patched, placed, similarity, with_patched
 from fvc.codec.selection import choose_donors
 from fvc.codec.tracking import EYES, MOUTH, N_LANDMARKS, SUP, Face
 from fvc.models.flow import Points
-from fvc.models.presets import PRESETS, blends_parts
+from fvc.models.presets import DEFAULT, PRESETS
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import blends_parts, shipped
 
 _UPPER, _LOWER = ([eye[n] for eye in EYES] for n in (1, 3))
 
@@ -138,6 +141,29 @@ def test_eyes_come_from_the_source_that_has_them_so() -> None:
 
 
 def test_who_blends_parts() -> None:
-    assert [name for name in PRESETS if blends_parts(name)] == ["composed", "tiny"]
-    assert blends_parts("/somewhere/composed")
-    assert not blends_parts("/somewhere/else")
+    assert all(blends_parts(name) for name in shipped())
+
+
+def test_no_head_is_drawn_beside_the_head() -> None:
+    """Of two sources, the one that is most alike has its head where the wall shall be: the wall is the other's."""
+    green, brown = (40, 160, 60), (120, 70, 40)
+
+    def head(x: float, lips: float) -> np.ndarray:
+        points = face(lips=lips)
+        points[:2] = [0, -0.5], [0, 0.5]  # forehead and chin
+        return points * 0.7 + [x, 0]
+
+    left, other, right = head(-0.4, 0.03), head(0.4, 0.1), head(0.4, 0.03)
+
+    def picture(sup: np.ndarray) -> np.ndarray:
+        centre = tuple(((sup[[0, 1]].mean(0) + 1) * SIDE / 2).round().astype(int).tolist())
+        return cv2.ellipse(np.full((SIDE, SIDE, 3), green, np.uint8), centre, (36, 52), 0, 0, 360, brown, -1)
+
+    sources = [left, other]
+    samples = [{"sup": sup.astype(np.float32)} for sup in (*sources, right)]
+    drawn = DrawRuntime(DEFAULT, [picture(sup) for sup in sources], samples[:2])(samples[2])
+    row, column = ((left[[0, 1]].mean(0)[::-1] + 1) * SIDE / 2).astype(int)
+    wall = drawn[row - 16 : row + 16, column - 16 : column + 16].reshape(-1, 3)
+    head = drawn[row - 16 : row + 16, SIDE - column - 16 : SIDE - column + 16].reshape(-1, 3)
+    assert np.abs(wall.mean(0) - green).max() < 12
+    assert np.abs(head.mean(0) - brown).max() < 25

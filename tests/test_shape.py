@@ -85,8 +85,6 @@ def test_coefficients_cost_less_than_coordinates(faces: np.ndarray) -> None:
             size += len(writer.finish())
             error = to_sample({part: np.array(taken[part])}, quantizers).parts["sup"] - face
             seen += error.ravel() @ matrix @ error.ravel()
-            if part == "shape":
-                assert seen >= 0
         results[part] = size, seen
     assert results["shape"][0] < 0.9 * results["sup"][0]
     assert results["shape"][1] < 1.2 * results["sup"][1]

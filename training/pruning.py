@@ -73,7 +73,10 @@ def prune(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> Non
     )
     _conv(small.keep_deep, large.keep_deep, deep_kept, None)
     _conv(small.keep_middle, large.keep_middle, middle_kept, None)
-    _conv(small.vote[0], large.vote[0], None, torch.cat([middle_kept, torch.tensor([full.middle_kept])]))
+    differs = full.middle_kept + 1  # see `ComposedGenerator.vote`: features, logit, differences, two heads
+    heads = differs + full.middle_kept + torch.arange(2)
+    own = [middle_kept, torch.tensor([full.middle_kept]), differs + middle_kept, heads]
+    _conv(small.vote[0], large.vote[0], None, torch.cat(own))
 
     blocks = [*list(large.deep)[1 : size.blocks], large.deep[full.blocks]]  # the first ones and the last
     readers = [block.expand[0] for block in blocks] + [large.up_middle.expand[0]]

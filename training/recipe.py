@@ -90,6 +90,8 @@ class Recipe:
             raise ValueError(f"sampling {self.sampling}: choose from {', '.join(SAMPLINGS)}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule {self.schedule}: choose from {', '.join(SCHEDULES)}")
+        if not all(0 <= share <= 1 for share in (self.three, self.turning, self.patched)):
+            raise ValueError("shares of samples: from 0 to 1")
         if self.schedule == "paper" and not self.steps:
             raise ValueError("schedule paper: needs a number of steps (the paper's 100000)")
 
