@@ -27,6 +27,8 @@ from fvc._version import __version__
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.sample import Profile
+from fvc.codec.selection import SOURCES
+from fvc.codec.sources import MAX_SOURCES
 from fvc.codec.video import label, reason
 from fvc.encoding import parse_fps
 from fvc.evaluation.anchors import LIBRARIES, anchors
@@ -62,6 +64,7 @@ def measure(
     effort: str = "veryslow",
     seconds: float | None = None,
     frames_per_packet: int = 1,
+    source_frames: int = SOURCES,
     jobs: int = 1,
     keep: bool = False,
     cache: Path | None = None,
@@ -77,6 +80,7 @@ def measure(
         metric_weights: a folder of networks; every: networks look at every n-th frame.
         effort: preset of x265 and x264, of `EFFORTS`; seconds: measure only the start of each clip.
         frames_per_packet: frames in a datagram, for the wire's rate; jobs: clips at a time, in processes.
+        source_frames: of fvc, as `fvc encode` is told.
         keep: keep the decoded frames of all points in `out/frames`; cache: folder of encodes and metrics.
 
     Returns:
@@ -87,7 +91,7 @@ def measure(
     """
     settings = _settings(
         fps=fps, codecs=codecs, kbps=kbps, profiles=profiles, metric_weights=metric_weights, every=every,
-        effort=effort, seconds=seconds, frames_per_packet=frames_per_packet, cache=cache,
+        effort=effort, seconds=seconds, frames_per_packet=frames_per_packet, source_frames=source_frames, cache=cache,
     )  # fmt: skip
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be 1 or more")
@@ -103,6 +107,7 @@ def measure(
             "fps": float(settings.fps),
             "side": SIDE,
             "frames_per_packet": frames_per_packet,
+            "source_frames": source_frames,
             "header_bytes_per_packet": HEADER_BYTES,
             "every": every,
             "effort": effort,
@@ -136,6 +141,8 @@ def _settings(**given: Any) -> Settings:
         raise UsageError("--kbps: rates from 0.1 to 10000 kbit/s, with commas, e.g. 4,8,16")
     if given["effort"] not in EFFORTS:
         raise UsageError(f"--effort {given['effort']}: choose from {', '.join(EFFORTS)}")
+    if not 1 <= given["source_frames"] <= MAX_SOURCES:
+        raise UsageError(f"--source-frames {given['source_frames']}: must be 1 to {MAX_SOURCES}")
     if given["seconds"] is not None and not 0.5 <= given["seconds"] < math.inf:
         raise UsageError(f"--seconds {given['seconds']}: must be 0.5 or more")
     for name, least in (("every", 1), ("frames_per_packet", 1)):

@@ -26,6 +26,7 @@ import numpy as np
 
 from fvc.codec.crop import cut
 from fvc.codec.errors import FvcError
+from fvc.codec.selection import SOURCES
 from fvc.codec.video import VideoReader
 from fvc.evaluation import rates
 from fvc.evaluation.anchors import Anchor, anchors
@@ -44,7 +45,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run measures. `profiles[0]` is what anchors are compared with; `seconds`: only the start of each clip."""
+    """What a run measures. `profiles[0]` is what anchors are compared with; `seconds`: only the start of each clip;
+    `source_frames`: as `fvc encode` is told."""
 
     fps: Fraction
     codecs: tuple[str, ...]
@@ -55,6 +57,7 @@ class Settings:
     effort: str = "veryslow"
     seconds: float | None = None
     frames_per_packet: int = 1
+    source_frames: int = SOURCES
     cache: Path | None = None
     threads: int = 1
 
@@ -77,7 +80,8 @@ def measure_clip(
     with tempfile.TemporaryDirectory(dir=frames) as work:
         source = shortened(path, settings.seconds, Path(work)) if settings.seconds else path
         folders = Path(work), frames
-        ours = [run_fvc(source, profile, settings.fps, *folders, note, progress) for profile in settings.profiles]
+        told = {"fps": settings.fps, "source_frames": settings.source_frames}
+        ours = [run_fvc(source, profile, *folders, note, progress, **told) for profile in settings.profiles]
         crop, cache = ours[0].crop, Cache(settings.cache, note)
         clip = _reference(source, ours[0], settings, frames, progress)
         if any(run.frames != clip.frames or run.crop != crop for run in ours):

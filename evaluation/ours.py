@@ -35,12 +35,16 @@ class Run:
     source_bytes: int
 
 
-def run_fvc(source: Path, profile: str, fps: Fraction, work: Path, frames: Path, note: Note, progress: Progress) -> Run:
+def run_fvc(
+    source: Path, profile: str, work: Path, frames: Path, note: Note, progress: Progress, *, fps: Fraction,
+    source_frames: int,
+) -> Run:  # fmt: skip
     """Encodes to files in `work`, decodes from them into `frames`. Raises FvcError."""
     stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
     fvc.encode(
-        source, stream, sources_out=sources, fps=fps, profile=profile, audio_bitrate=None, canvas=False,
-        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
+        source, stream, sources_out=sources, fps=fps, profile=profile, source_frames=source_frames,
+        audio_bitrate=None, canvas=False, note=note,
+        progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
     )  # fmt: skip
     pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
 

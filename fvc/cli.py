@@ -234,6 +234,7 @@ def measure(
     ] = "veryslow",
     seconds: Annotated[float | None, typer.Option(help="Measure only the first seconds of each clip.")] = None,
     frames_per_packet: Annotated[int, typer.Option(help="Frames in a datagram, for the rates on the wire.")] = 1,
+    source_frames: Annotated[int, typer.Option(help="Source pictures of fvc, 1 to 8.")] = 3,
     jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
     cache: Annotated[
@@ -253,7 +254,7 @@ def measure(
         results = run(
             inputs, out, codecs=_names(codecs), fps=fps, kbps=_numbers("--kbps", kbps), profiles=_names(profiles),
             metric_weights=metric_weights, every=every, effort=effort, seconds=seconds,
-            frames_per_packet=frames_per_packet, jobs=jobs, keep=keep, cache=cache,
+            frames_per_packet=frames_per_packet, source_frames=source_frames, jobs=jobs, keep=keep, cache=cache,
             command=shlex.join(["fvc", *sys.argv[1:]]), note=note_line, progress=bar,
         )  # fmt: skip
     show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])

@@ -281,6 +281,7 @@ class TestCommandLine:
             (("--seconds", "nan"), "--seconds"),
             (("--frames-per-packet", "0"), "--frames-per-packet"),
             (("--jobs", "0"), "--jobs"),
+            (("--source-frames", "9"), "--source-frames"),
         ],
     )
     def test_refused(self, options: tuple[str, str], fault: str, clip: Path, tmp_path: Path, run: Run) -> None:
