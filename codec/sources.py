@@ -22,7 +22,7 @@ import numpy as np
 
 from fvc.codec.bitstream import MODEL_HASH, SOURCES_HASH
 from fvc.codec.crop import SIDE
-from fvc.codec.errors import StreamError
+from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.quantizer import Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.still import MAX_BYTES, MAX_PIXELS, MOST_OFFSET, decode_series, decode_still, encode_series, encode_still
@@ -39,7 +39,9 @@ QUANTIZERS = {
 }
 _DIGEST = 16  # bytes of a section's SHA-256 in the head
 _FIRST_BYTES = 2650  # of the first picture: with head, sample and stream header less than 3 kB, 3 s at 8 kbit/s
+_COARSEST = 60  # crf
 _CANVAS_SIDE = 480
+Coded = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # AV1 data of pictures, and what the receiver will see
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,7 @@ def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
     return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH]
 
 
-def code_pictures(
-    pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _FIRST_BYTES
-) -> tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]:
+def code_pictures(pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _FIRST_BYTES) -> Coded:
     """Codes crops; returns the AV1 data and what the receiver will see.
 
     The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone, as far as AV1's
@@ -189,10 +189,31 @@ def code_pictures(
     def fits(way: tuple[int, int]) -> bool:
         return len(encode_series(pictures[:1], *way)[0]) <= first_bytes
 
-    ways = [*((crf, first) for first in range(0, MOST_OFFSET, 5)), *((n, MOST_OFFSET) for n in range(crf, 60, 2))]
+    ways = [
+        *((crf, first) for first in range(0, MOST_OFFSET, 5)),
+        *((n, MOST_OFFSET) for n in range(crf, _COARSEST, 2)),
+    ]
     coarser, first = ways[bisect_left(ways, True, 0, len(ways) - 1, key=fits)]
     coded = encode_series(pictures, coarser, first)
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
+
+
+def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: int) -> Coded:
+    """As `code_pictures`, as much coarser as it takes for all of them to have at most `most_bytes`.
+
+    Raises UsageError: they have more at their coarsest.
+    """
+
+    def total(way: int) -> int:
+        return sum(map(len, code_pictures(pictures, way)[0]))
+
+    ways = range(crf, _COARSEST + 1, 2)
+    at = bisect_left(ways, True, key=lambda way: total(way) <= most_bytes)
+    if at == len(ways):
+        raise UsageError(
+            f"--source-bytes {most_bytes}: these pictures need {total(ways[-1])}; take fewer, or more bytes"
+        )
+    return code_pictures(pictures, ways[at])
 
 
 def code_canvas(frame: np.ndarray, crf: int) -> tuple[bytes, tuple[int, int]]:

@@ -65,6 +65,7 @@ def measure(
     seconds: float | None = None,
     frames_per_packet: int = 1,
     source_frames: int = SOURCES,
+    source_bytes: int | None = None,
     jobs: int = 1,
     keep: bool = False,
     cache: Path | None = None,
@@ -80,7 +81,7 @@ def measure(
         metric_weights: a folder of networks; every: networks look at every n-th frame.
         effort: preset of x265 and x264, of `EFFORTS`; seconds: measure only the start of each clip.
         frames_per_packet: frames in a datagram, for the wire's rate; jobs: clips at a time, in processes.
-        source_frames: of fvc, as `fvc encode` is told.
+        source_frames, source_bytes: of fvc, as `fvc encode` is told.
         keep: keep the decoded frames of all points in `out/frames`; cache: folder of encodes and metrics.
 
     Returns:
@@ -91,7 +92,8 @@ def measure(
     """
     settings = _settings(
         fps=fps, codecs=codecs, kbps=kbps, profiles=profiles, metric_weights=metric_weights, every=every,
-        effort=effort, seconds=seconds, frames_per_packet=frames_per_packet, source_frames=source_frames, cache=cache,
+        effort=effort, seconds=seconds, frames_per_packet=frames_per_packet, source_frames=source_frames,
+        source_bytes=source_bytes, cache=cache,
     )  # fmt: skip
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be 1 or more")
@@ -108,6 +110,7 @@ def measure(
             "side": SIDE,
             "frames_per_packet": frames_per_packet,
             "source_frames": source_frames,
+            "source_bytes": source_bytes,
             "header_bytes_per_packet": HEADER_BYTES,
             "every": every,
             "effort": effort,

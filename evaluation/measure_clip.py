@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 @dataclass(frozen=True)
 class Settings:
     """What a run measures. `profiles[0]` is what anchors are compared with; `seconds`: only the start of each clip;
-    `source_frames`: as `fvc encode` is told."""
+    `source_frames`, `source_bytes`: as `fvc encode` is told."""
 
     fps: Fraction
     codecs: tuple[str, ...]
@@ -58,6 +58,7 @@ class Settings:
     seconds: float | None = None
     frames_per_packet: int = 1
     source_frames: int = SOURCES
+    source_bytes: int | None = None
     cache: Path | None = None
     threads: int = 1
 
@@ -80,7 +81,7 @@ def measure_clip(
     with tempfile.TemporaryDirectory(dir=frames) as work:
         source = shortened(path, settings.seconds, Path(work)) if settings.seconds else path
         folders = Path(work), frames
-        told = {"fps": settings.fps, "source_frames": settings.source_frames}
+        told = {name: getattr(settings, name) for name in ("fps", "source_frames", "source_bytes")}
         ours = [run_fvc(source, profile, *folders, note, progress, **told) for profile in settings.profiles]
         crop, cache = ours[0].crop, Cache(settings.cache, note)
         clip = _reference(source, ours[0], settings, frames, progress)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,12 @@ class Run:
     source_bytes: int
 
 
-def run_fvc(
-    source: Path, profile: str, work: Path, frames: Path, note: Note, progress: Progress, *, fps: Fraction,
-    source_frames: int,
-) -> Run:  # fmt: skip
-    """Encodes to files in `work`, decodes from them into `frames`. Raises FvcError."""
+def run_fvc(source: Path, profile: str, work: Path, frames: Path, note: Note, progress: Progress, **told: Any) -> Run:
+    """`told`: options of `fvc.encode`. Encodes to files in `work`, decodes from them into `frames`. Raises FvcError."""
     stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
     fvc.encode(
-        source, stream, sources_out=sources, fps=fps, profile=profile, source_frames=source_frames,
-        audio_bitrate=None, canvas=False, note=note,
-        progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
+        source, stream, sources_out=sources, profile=profile, audio_bitrate=None, canvas=False, **told,
+        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
     )  # fmt: skip
     pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
 
@@ -61,7 +56,7 @@ def run_fvc(
 
     with open_stream(stream) as reader:
         crop = reader.header.crop
-    count, digest = write_lossless(pictures, decoded(), fps)
+    count, digest = write_lossless(pictures, decoded(), told["fps"])
     sizes = stream.stat().st_size, sources.stat().st_size
     return Run(profile, crop, count, pictures, digest, payload, packets, *sizes)
 

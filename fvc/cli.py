@@ -61,6 +61,9 @@ def encode(
     source_frames: Annotated[
         int, typer.Option(help="How many source pictures, 1 to 8: more cost 2 kB each and draw better.")
     ] = 3,
+    source_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
+    ] = None,
     preset: Annotated[str, typer.Option(help="Which networks: composed, or tiny, which draws faster.")] = "composed",
     as_json: Json = False,
 ) -> None:
@@ -73,7 +76,7 @@ def encode(
             video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
             kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
-            source_frames=source_frames, preset=preset, note=note_line, progress=bar,
+            source_frames=source_frames, source_bytes=source_bytes, preset=preset, note=note_line, progress=bar,
         )  # fmt: skip
     length = f"{report['duration_s']} s at {report['fps']} fps"
     show(
@@ -235,6 +238,9 @@ def measure(
     seconds: Annotated[float | None, typer.Option(help="Measure only the first seconds of each clip.")] = None,
     frames_per_packet: Annotated[int, typer.Option(help="Frames in a datagram, for the rates on the wire.")] = 1,
     source_frames: Annotated[int, typer.Option(help="Source pictures of fvc, 1 to 8.")] = 3,
+    source_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes of all of them, as of fvc encode.", min=1)
+    ] = None,
     jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
     cache: Annotated[
@@ -254,7 +260,8 @@ def measure(
         results = run(
             inputs, out, codecs=_names(codecs), fps=fps, kbps=_numbers("--kbps", kbps), profiles=_names(profiles),
             metric_weights=metric_weights, every=every, effort=effort, seconds=seconds,
-            frames_per_packet=frames_per_packet, source_frames=source_frames, jobs=jobs, keep=keep, cache=cache,
+            frames_per_packet=frames_per_packet, source_frames=source_frames,
+            source_bytes=source_bytes, jobs=jobs, keep=keep, cache=cache,
             command=shlex.join(["fvc", *sys.argv[1:]]), note=note_line, progress=bar,
         )  # fmt: skip
     show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])

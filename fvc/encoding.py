@@ -25,7 +25,7 @@ from fvc.codec.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SOURCES
-from fvc.codec.sources import MAX_SOURCES, SourceSet, code_canvas, code_pictures
+from fvc.codec.sources import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
@@ -54,6 +54,7 @@ def encode(
     audio_bitrate: int | None = 6000,
     canvas: bool = True,
     source_frames: int = SOURCES,
+    source_bytes: int | None = None,
     preset: str = DEFAULT,
     note: Note = silent,
     progress: Progress = silent,
@@ -77,6 +78,7 @@ def encode(
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
         source_frames: how many source pictures, 1 to 8: more cost about 2 kB each and draw better. One more is made of
             the first, with shut eyes or another mouth, where the clip has such and the preset can use it.
+        source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
 
@@ -100,7 +102,7 @@ def encode(
         clip = _track(video, rate, note, progress)
         network = motion_network(preset, kind)
         progress("sources", 0, None)
-        source_set, whole = choose_sources(video, clip, kind, network, preset, canvas, source_frames)
+        source_set, whole = choose_sources(video, clip, kind, network, preset, canvas, source_frames, source_bytes)
         progress("sources", 1, 1)
         sound = Sound(source, audio_bitrate)
         if audio_bitrate is not None and sound.audio is None:
@@ -214,9 +216,10 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 def choose_sources(
     video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool,
-    count: int = SOURCES,
+    count: int = SOURCES, most_bytes: int | None = None,
 ) -> tuple[SourceSet, np.ndarray]:  # fmt: skip
-    """The source set, and the whole frame that its first picture was cut from. Raises InputError.
+    """The source set, and the whole frame that its first picture was cut from. Raises InputError, and UsageError where
+    its pictures cannot be had in `most_bytes`.
 
     One more picture than `count` where networks blend parts: the first with the eyes and mouth that are not among them.
     """
@@ -228,13 +231,15 @@ def choose_sources(
         raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
     whole = frames[chosen[0]]
     crops, landmarks = clip.cut_sources(frames, chosen, donors)
-    return source_set_of(
-        code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset, whole if canvas else None
-    ), whole
+    if most_bytes is None:
+        coded = code_pictures(crops, SOURCE_CRF)
+    else:
+        coded = code_pictures_within(crops, SOURCE_CRF, most_bytes)
+    return source_set_of(coded, landmarks, kind, network, preset, whole if canvas else None), whole
 
 
 def source_set_of(
-    coded: tuple[tuple[bytes, ...], tuple[np.ndarray, ...]], landmarks: Sequence[np.ndarray], kind: Profile,
+    coded: Coded, landmarks: Sequence[np.ndarray], kind: Profile,
     network: MotionNetwork | None, preset: str, whole: np.ndarray | None = None,
 ) -> SourceSet:  # fmt: skip
     """Pictures as `code_pictures` gives them, with their landmarks ([33, 2] of the crop) and perhaps a canvas."""

@@ -20,7 +20,7 @@ from fvc.codec.patching import with_patched
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SHARP, SHUT, distances
 from fvc.codec.setup import Setup
-from fvc.codec.sources import code_pictures
+from fvc.codec.sources import Coded, code_pictures
 from fvc.codec.survey import contrast_of, survey
 from fvc.codec.tracking import Face, FaceTracker, openness
 from fvc.codec.video import Frame
@@ -35,8 +35,6 @@ _EVERY = 10.0  # seconds between two source sets, at least
 _GAIN = 0.15  # share of the mean distance from the nearest source that a new one must take away
 _LEAST = 0.003  # of the crop's half side that it must take away in any case: 0.4 pixels
 _CANDIDATES = 24  # crops that are kept, 5 MB
-
-Pictures = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # see `code_pictures`
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Lookout:
         self._shut: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks of the most shut eyes, if wanted
         self._next_look, self._next_set = 0.0, _EVERY
         self._pool: ThreadPoolExecutor | None = None
-        self._coding: tuple[Future[Pictures], Enrolment] | None = None
+        self._coding: tuple[Future[Coded], Enrolment] | None = None
 
     @property
     def sources(self) -> int:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fvc.codec.bitstream import Crop
 from fvc.codec.crop import SIDE, choose_crop, cut, paste, to_crop
-from fvc.codec.errors import StreamError
+from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.selection import choose_sources
-from fvc.codec.sources import SourceSet, code_canvas, code_pictures, pixels_hash
+from fvc.codec.sources import SourceSet, code_canvas, code_pictures, code_pictures_within, pixels_hash
 from fvc.codec.still import decode_still, encode_still
 from fvc.codec.tracking import SUP, SUP_MIRROR, Face, FaceTracker
 from fvc.codec.video import VideoReader
@@ -201,6 +201,15 @@ def test_pictures_that_are_noise_can_be_coded() -> None:
     coded, pictures = code_pictures(noise, 22)
     assert (len(coded), len(pictures)) == (3, 3)
     assert len(coded[0]) < 2600
+
+
+def test_pictures_get_coarser_to_fit() -> None:
+    crops = [gradient(SIDE, SIDE, n) + np.uint8(n) for n in range(2)]
+    free = sum(map(len, code_pictures(crops, 22)[0]))
+    assert code_pictures_within(crops, 22, free)[0] == code_pictures(crops, 22)[0]
+    assert sum(map(len, code_pictures_within(crops, 22, free - 1)[0])) < free
+    with pytest.raises(UsageError, match=r"--source-bytes 10: these pictures need \d+"):
+        code_pictures_within(crops, 22, 10)
 
 
 def test_pose_of_a_frontal_model() -> None:
