@@ -267,6 +267,7 @@ _RULES: dict[str, Callable[[Any, Any], Any]] = {
     "sign": _unary(torch.sign),
     "abs": _unary(torch.abs),
     "square": _unary(torch.square),
+    "sqrt": _unary(torch.sqrt),
     "inverse": lambda op, get: 1 / (get(op.x) + float(op.epsilon.val)),
     "reduce_sum": _reduce(lambda x, axes, keep: x.sum(axes, keepdim=keep)),
     "reduce_mean": _reduce(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
