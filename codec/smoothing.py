@@ -15,8 +15,8 @@ from fvc.codec.sample import DrivingSample
 
 Filters = Mapping[str, tuple[float, float, float]]  # cutoff at rest (Hz), quickness and band of each part's
 
-# What was tried is in training/LOG.md. Landmarks are
-# left as they are where `codec.decisions` chooses the integers, which saves more bits for less error and no lag.
+# What was tried is in training/LOG.md. Landmarks are left as they are where `codec.decisions` chooses the integers,
+# which saves more bits for less error and no lag.
 LEARNED: Filters = {"unsup": (0.5, 2.0, 0.03), "jac": (1.5, 2.0, 0.0), "expr": (0.5, 2.0, 0.07)}
 FILTERS: Filters = {"sup": (8.0, 60.0, 0.0), **LEARNED}
 

@@ -15,7 +15,7 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -204,8 +204,12 @@ def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: i
     Raises UsageError: they have more at their coarsest.
     """
 
+    @cache
+    def coded(way: int) -> Coded:
+        return code_pictures(pictures, way)
+
     def total(way: int) -> int:
-        return sum(map(len, code_pictures(pictures, way)[0]))
+        return sum(map(len, coded(way)[0]))
 
     ways = range(crf, _COARSEST + 1, 2)
     at = bisect_left(ways, True, key=lambda way: total(way) <= most_bytes)
@@ -213,7 +217,7 @@ def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: i
         raise UsageError(
             f"--source-bytes {most_bytes}: these pictures need {total(ways[-1])}; take fewer, or more bytes"
         )
-    return code_pictures(pictures, ways[at])
+    return coded(ways[at])
 
 
 def code_canvas(frame: np.ndarray, crf: int) -> tuple[bytes, tuple[int, int]]:

@@ -19,10 +19,8 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.selection import SOURCES
-from fvc.codec.sources import MAX_SOURCES
-from fvc.encoding import parse_fps
+from fvc.encoding import check_source_frames, parse_fps, plan_for
 from fvc.evaluation import networks as networks_module
 from fvc.evaluation import reference as reference_module
 from fvc.evaluation.clips import Cache, Clip, code_digest, find_clips, opened, yaw_range
@@ -122,11 +120,9 @@ def evaluate(
     """
     if every < 1 or (limit is not None and limit < 1):
         raise UsageError("--every and --limit must be 1 or more")
-    if not 1 <= source_frames <= MAX_SOURCES:
-        raise UsageError(f"--source-frames {source_frames}: must be 1 to {MAX_SOURCES}")
-    if quantizer not in QUANTIZERS:
-        raise UsageError(f"--quantizer {quantizer[:40]}: must be {' or '.join(QUANTIZERS)}")
+    check_source_frames(source_frames)
     rate, systems, files = parse_fps(fps), parse_systems(presets, profiles), find_clips(data, split, limit)
+    plan_for(quantizer, None, None, rate)  # refuses what it does not know, before minutes of tracking
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
     strips = _strips_folder(out)

@@ -28,9 +28,8 @@ from fvc.codec.crop import SIDE
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.sample import Profile
 from fvc.codec.selection import SOURCES
-from fvc.codec.sources import MAX_SOURCES
 from fvc.codec.video import label, reason
-from fvc.encoding import parse_fps
+from fvc.encoding import check_source_frames, parse_fps
 from fvc.evaluation.anchors import LIBRARIES, anchors
 from fvc.evaluation.clips import SUFFIXES
 from fvc.evaluation.measure_clip import Settings, measure_clip
@@ -144,8 +143,7 @@ def _settings(**given: Any) -> Settings:
         raise UsageError("--kbps: rates from 0.1 to 10000 kbit/s, with commas, e.g. 4,8,16")
     if given["effort"] not in EFFORTS:
         raise UsageError(f"--effort {given['effort']}: choose from {', '.join(EFFORTS)}")
-    if not 1 <= given["source_frames"] <= MAX_SOURCES:
-        raise UsageError(f"--source-frames {given['source_frames']}: must be 1 to {MAX_SOURCES}")
+    check_source_frames(given["source_frames"])
     if given["seconds"] is not None and not 0.5 <= given["seconds"] < math.inf:
         raise UsageError(f"--seconds {given['seconds']}: must be 0.5 or more")
     for name, least in (("every", 1), ("frames_per_packet", 1)):

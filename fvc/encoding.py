@@ -92,8 +92,7 @@ def encode(
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
     plan = plan_for(quantizer, quality, kbps, rate)
-    if not 1 <= source_frames <= MAX_SOURCES:
-        raise UsageError(f"--source-frames {source_frames}: must be 1 to {MAX_SOURCES}")
+    check_source_frames(source_frames)
     _check_sound_and_networks(audio_bitrate, preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
@@ -135,6 +134,12 @@ def keyframe_frames(seconds: float, rate: Fraction) -> int:
     if seconds * rate > 0xFFFF:
         raise UsageError(f"--keyframe-interval {seconds}: too long; 0 means that only the first frame is a keyframe")
     return max(round(seconds * rate), 1) if seconds > 0 else 0
+
+
+def check_source_frames(count: int) -> None:
+    """Raises UsageError for a number of source pictures that no source set can have."""
+    if not 1 <= count <= MAX_SOURCES:
+        raise UsageError(f"--source-frames {count}: must be 1 to {MAX_SOURCES}")
 
 
 def plan_for(quantizer: str, quality: float | None, kbps: float | None, rate: Fraction) -> Plan:

@@ -190,7 +190,7 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         at = Points(*map(torch.from_numpy, points(driving)))
         wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None])
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
-    assert np.abs(picture - wanted).max() < 20  # levels of 255; keypoints at random make steep flows and heads apart
+    assert np.abs(picture - wanted).max() < 12  # levels of 255; keypoints at random make steep flows
     assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"

@@ -164,6 +164,6 @@ def test_no_head_is_drawn_beside_the_head() -> None:
     drawn = DrawRuntime(DEFAULT, [picture(sup) for sup in sources], samples[:2])(samples[2])
     row, column = ((left[[0, 1]].mean(0)[::-1] + 1) * SIDE / 2).astype(int)
     wall = drawn[row - 16 : row + 16, column - 16 : column + 16].reshape(-1, 3)
-    head = drawn[row - 16 : row + 16, SIDE - column - 16 : SIDE - column + 16].reshape(-1, 3)
+    hair = drawn[row - 16 : row + 16, SIDE - column - 16 : SIDE - column + 16].reshape(-1, 3)
     assert np.abs(wall.mean(0) - green).max() < 12
-    assert np.abs(head.mean(0) - brown).max() < 25
+    assert np.abs(hair.mean(0) - brown).max() < 25
