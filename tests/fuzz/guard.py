@@ -21,7 +21,8 @@ class Guard:
     """Calls a target within the limits and remembers what came closest to them.
 
     CPU time counts, not the clock: a busy machine must not fail a test. Memory is limited by the address space, so
-    that an allocation that is too large fails before it is made (MemoryError, or the native library's own end).
+    that an allocation that is too large fails before it is made (MemoryError, or the native library's own end). What
+    the process had before and its heap has free again is not new memory: `make fuzz` has a process for each target.
 
     Attributes:
         executions: inputs so far.
