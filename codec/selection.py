@@ -7,8 +7,10 @@ import numpy as np
 from fvc.codec.patching import PARTS, placed_landmarks
 from fvc.codec.tracking import EYES, MOUTH
 
-SOURCES = 3  # as in the paper (section 3.3), unless more are asked for
-PICTURES = SOURCES + 1  # what a source set has then, with the one that `choose_donors` is for
+SOURCES = 3  # as in the paper (section 3.3), or more where they are worth it, or are asked for
+_MOST = 6  # of those that are not asked for: drawing from 7 still keeps up on two cores
+_WORTH = 1.1  # by so many times a further one must lower the mean distance to the nearest source
+PICTURES = SOURCES + 1  # what a call begins with, with the one that `choose_donors` is for
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
 SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
 _PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
@@ -20,7 +22,7 @@ _ALIKE = 0.04  # of the outer eye corners' distance that eyes and nose may be of
 _TURNED = 1.0  # what a radian of yaw away from the first source counts, against the openness of a median eye
 
 
-def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int = SOURCES) -> list[int]:
+def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int | None = None) -> list[int]:
     """The frames that are least far from all others: k-medoids of the landmarks, the best of them first.
 
     How far the landmarks of a frame are from those of the nearest source says best how well it can be drawn. (The
@@ -30,25 +32,19 @@ def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, 
 
     Args:
         sup: [T, 33, 2], landmarks in any unit; openness of the eyes, contrast: [T], of every frame with a face.
+        count: how many; None: 3 to 6, as many as are worth their bytes: heads that move about much need more.
 
     Returns:
-        `count` indices into the given arrays.
+        indices into the given arrays.
     """
     usable = np.flatnonzero(contrast >= SHARP * np.median(contrast))
     candidates, judges = _spread(usable, _CANDIDATES), _spread(usable, _JUDGES)
     far = distances(sup[judges], sup[candidates])
-    chosen: list[int] = []
-    for _ in range(min(count, len(candidates))):
-        chosen.append(int(_costs(far, chosen).argmin()))
-    for _ in range(_PASSES):
-        before = list(chosen)
-        for n in range(len(chosen)):
-            chosen[n] = int(_costs(far, chosen[:n] + chosen[n + 1 :]).argmin())
-        if chosen == before:
-            break
+    sets = [_medoids(far, n) for n in (range(SOURCES, _MOST + 1) if count is None else [count])]
+    chosen = min(sets, key=lambda chosen: float(far[:, chosen].min(1).mean()) * _WORTH ** len(chosen))
     awake = openness[candidates] >= _OPEN * np.median(openness[usable])
     chosen.sort(key=lambda n: (not awake[n], far[:, n].mean()))
-    chosen += chosen[:1] * (count - len(chosen))
+    chosen += chosen[:1] * ((count or SOURCES) - len(chosen))
     return [int(candidates[n]) for n in chosen]
 
 
@@ -101,6 +97,20 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for k in range(a.shape[1]):  # one landmark at a time: little memory
         total += (((a - centre_a)[:, None, k] - (b - centre_b)[None, :, k]) ** 2).sum(-1) / a.shape[1]
     return np.sqrt(total)
+
+
+def _medoids(far: np.ndarray, count: int) -> list[int]:
+    """At most `count` candidates [columns] such that the mean distance of all judges [rows] to the nearest is small."""
+    chosen: list[int] = []
+    for _ in range(min(count, far.shape[1])):
+        chosen.append(int(_costs(far, chosen).argmin()))
+    for _ in range(_PASSES):
+        before = list(chosen)
+        for n in range(len(chosen)):
+            chosen[n] = int(_costs(far, chosen[:n] + chosen[n + 1 :]).argmin())
+        if chosen == before:
+            break
+    return chosen
 
 
 def _costs(far: np.ndarray, others: list[int]) -> np.ndarray:

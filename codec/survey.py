@@ -12,7 +12,7 @@ import numpy as np
 
 from fvc.codec.bitstream import Crop
 from fvc.codec.crop import choose_crop
-from fvc.codec.selection import SOURCES, choose_donors, choose_sources
+from fvc.codec.selection import choose_donors, choose_sources
 from fvc.codec.tracking import Face, FaceTracker
 from fvc.codec.video import Frame
 
@@ -40,8 +40,8 @@ class Survey:
         """frame index -> sup landmarks."""
         return dict(zip(self.index.tolist(), self.sup, strict=True))
 
-    def sources(self, count: int = SOURCES) -> list[int]:
-        """Frame indices of the source frames, the most useful first."""
+    def sources(self, count: int | None = None) -> list[int]:
+        """Frame indices of the source frames, the most useful first; None: as many as are worth it."""
         return [int(self.index[i]) for i in choose_sources(self.sup, self.openness, self.contrast, count)]
 
     def donors(self, chosen: Sequence[int]) -> dict[str, int]:

@@ -39,7 +39,6 @@ from fvc.codec.errors import FvcError
 from fvc.codec.output import VideoWriter
 from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import DrivingSample, Profile
-from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import VideoReader, label, reason
@@ -96,7 +95,7 @@ class Stage:
 
 
 def bench(
-    video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", source_frames: int = SOURCES,
+    video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", source_frames: int | None = None,
     preset: str = DEFAULT, quick: bool = False, note: Note = silent, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Measures everything; a minute, or a quarter of that with `quick`, on an idle machine. Raises FvcError."""
@@ -201,7 +200,7 @@ api.decode(*sys.argv[1:], progress=first)"""
 
 
 def _both_ends(
-    path: Path, rate: Fraction, kind: Profile, source_frames: int, preset: str, folder: Path
+    path: Path, rate: Fraction, kind: Profile, source_frames: int | None, preset: str, folder: Path
 ) -> dict[str, Any]:
     stream, out = str(folder / "talk.fvc"), str(folder / "talk.mp4")
     named = {"fps": str(rate), "profile": kind.label, "source_frames": source_frames, "preset": preset}

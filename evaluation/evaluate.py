@@ -19,7 +19,6 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.selection import SOURCES
 from fvc.encoding import check_source_frames, parse_fps, plan_for
 from fvc.evaluation import networks as networks_module
 from fvc.evaluation import reference as reference_module
@@ -95,7 +94,7 @@ def evaluate(
     fps: str | float | Fraction = 15,
     profiles: Sequence[str] = (),
     every: int = 5,
-    source_frames: int = SOURCES,
+    source_frames: int | None = None,
     quantizer: str = "default",
     limit: int | None = None,
     note: Note = silent,
@@ -110,7 +109,7 @@ def evaluate(
         cache: folder where tracking and everything else about the originals is kept; None: the platform's.
         profiles: for presets that name none.
         every: LPIPS, SSIM and the networks look at every n-th frame.
-        source_frames: how many source pictures each system gets, 1 to 8.
+        source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
         quantizer: "default", or "paper" (see `systems.Call`).
         limit: only so many clips, by name.
         note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
@@ -212,7 +211,7 @@ def _counted(items: Iterable[Any], work: _Work) -> Iterator[Any]:
 
 
 def _evaluate_clip(
-    clip: Clip, systems: Sequence[System], source_frames: int, quantizer: str, reference: Reference, metrics: Metrics,
+    clip: Clip, systems: Sequence[System], source_frames: int | None, quantizer: str, reference: Reference, metrics: Metrics,
     result: Result, strips: Path | None, note: Note, work: _Work,
 ) -> None:  # fmt: skip
     """Adds the clip's rows to `result`; a system that fails on it is noted there."""

@@ -27,7 +27,6 @@ from fvc._version import __version__
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.sample import Profile
-from fvc.codec.selection import SOURCES
 from fvc.codec.video import label, reason
 from fvc.encoding import check_source_frames, parse_fps
 from fvc.evaluation.anchors import LIBRARIES, anchors
@@ -63,7 +62,7 @@ def measure(
     effort: str = "veryslow",
     seconds: float | None = None,
     frames_per_packet: int = 1,
-    source_frames: int = SOURCES,
+    source_frames: int | None = None,
     source_bytes: int | None = None,
     jobs: int = 1,
     keep: bool = False,

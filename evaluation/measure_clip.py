@@ -26,7 +26,6 @@ import numpy as np
 
 from fvc.codec.crop import cut
 from fvc.codec.errors import FvcError
-from fvc.codec.selection import SOURCES
 from fvc.codec.video import VideoReader
 from fvc.evaluation import rates
 from fvc.evaluation.anchors import Anchor, anchors
@@ -57,7 +56,7 @@ class Settings:
     effort: str = "veryslow"
     seconds: float | None = None
     frames_per_packet: int = 1
-    source_frames: int = SOURCES
+    source_frames: int | None = None
     source_bytes: int | None = None
     cache: Path | None = None
     threads: int = 1

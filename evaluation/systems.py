@@ -19,7 +19,6 @@ from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.sample import Profile
-from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet
 from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, plan_for, stream_header
@@ -124,7 +123,7 @@ class Call:
 
     clip: Clip
     system: System
-    source_frames: int = SOURCES
+    source_frames: int | None = None
     quantizer: str = "default"
     sources: SourceSet = field(init=False)
 

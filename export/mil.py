@@ -264,6 +264,7 @@ _RULES: dict[str, Callable[[Any, Any], Any]] = {
     "sigmoid": _unary(torch.sigmoid),
     "relu": _unary(torch.relu),
     "exp": _unary(torch.exp),
+    "log": lambda op, get: torch.log(get(op.x) + float(op.epsilon.val)),
     "sign": _unary(torch.sign),
     "abs": _unary(torch.abs),
     "square": _unary(torch.square),

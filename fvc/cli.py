@@ -59,8 +59,9 @@ def encode(
         bool, typer.Option("--no-canvas", help="Leave out the whole frame that `decode --canvas full` needs.")
     ] = False,
     source_frames: Annotated[
-        int, typer.Option(help="How many source pictures, 1 to 8: more cost 2 kB each and draw better.")
-    ] = 3,
+        int | None,
+        typer.Option(help="How many source pictures, 1 to 8: more cost 3 kB each and draw better. Default: 3 to 6."),
+    ] = None,
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
@@ -182,7 +183,7 @@ def evaluate(
     fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
     profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
     every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
-    source_frames: Annotated[int, typer.Option(help="Source pictures of each clip, 1 to 8.")] = 3,
+    source_frames: Annotated[int | None, typer.Option(help="Source pictures of each clip, 1 to 8.")] = None,
     quantizer: Annotated[
         str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
     ] = "default",
@@ -237,7 +238,7 @@ def measure(
     ] = "veryslow",
     seconds: Annotated[float | None, typer.Option(help="Measure only the first seconds of each clip.")] = None,
     frames_per_packet: Annotated[int, typer.Option(help="Frames in a datagram, for the rates on the wire.")] = 1,
-    source_frames: Annotated[int, typer.Option(help="Source pictures of fvc, 1 to 8.")] = 3,
+    source_frames: Annotated[int | None, typer.Option(help="Source pictures of fvc, 1 to 8.")] = None,
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all of them, as of fvc encode.", min=1)
     ] = None,

@@ -134,7 +134,7 @@ def bench(
     video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A face clip. Default: the sample.")] = None,
     fps: Fps = "15",
     profile: Profile = "sup",
-    source_frames: Annotated[int, typer.Option(help="How many source pictures, 1 to 8.")] = 3,
+    source_frames: Annotated[int | None, typer.Option(help="How many source pictures, 1 to 8.")] = None,
     preset: Annotated[str, typer.Option(help="Which networks.")] = "composed",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
     as_json: Json = False,

@@ -24,7 +24,6 @@ from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.sample import Profile
-from fvc.codec.selection import SOURCES
 from fvc.codec.sources import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
@@ -53,7 +52,7 @@ def encode(
     refresh: int = 0,
     audio_bitrate: int | None = 6000,
     canvas: bool = True,
-    source_frames: int = SOURCES,
+    source_frames: int | None = None,
     source_bytes: int | None = None,
     preset: str = DEFAULT,
     note: Note = silent,
@@ -76,8 +75,9 @@ def encode(
             and none is large.
         audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
-        source_frames: how many source pictures, 1 to 8: more cost about 2 kB each and draw better. One more is made of
-            the first, with shut eyes or another mouth, where the clip has such and the preset can use it.
+        source_frames: how many source pictures, 1 to 8: more cost about 3 kB each and draw better; None: 3 to 6, more
+            where the head moves about (`codec.selection`). One more is made of the first, with shut eyes or another
+            mouth, where the clip has such and the preset can use it.
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
@@ -136,9 +136,9 @@ def keyframe_frames(seconds: float, rate: Fraction) -> int:
     return max(round(seconds * rate), 1) if seconds > 0 else 0
 
 
-def check_source_frames(count: int) -> None:
+def check_source_frames(count: int | None) -> None:
     """Raises UsageError for a number of source pictures that no source set can have."""
-    if not 1 <= count <= MAX_SOURCES:
+    if count is not None and not 1 <= count <= MAX_SOURCES:
         raise UsageError(f"--source-frames {count}: must be 1 to {MAX_SOURCES}")
 
 
@@ -221,7 +221,7 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 def choose_sources(
     video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool,
-    count: int = SOURCES, most_bytes: int | None = None,
+    count: int | None = None, most_bytes: int | None = None,
 ) -> tuple[SourceSet, np.ndarray]:  # fmt: skip
     """The source set, and the whole frame that its first picture was cut from. Raises InputError, and UsageError where
     its pictures cannot be had in `most_bytes`.
@@ -229,7 +229,7 @@ def choose_sources(
     One more picture than `count` where networks blend parts: the first with the eyes and mouth that are not among them.
     """
     chosen = clip.seen.sources(count)
-    donors = clip.seen.donors(chosen) if count < MAX_SOURCES and blends_parts(preset) else {}
+    donors = clip.seen.donors(chosen) if len(chosen) < MAX_SOURCES and blends_parts(preset) else {}
     wanted = {*chosen, *donors.values()}
     frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
     if missing := wanted - set(frames):

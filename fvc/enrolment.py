@@ -18,7 +18,7 @@ from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
 from fvc.codec.patching import with_patched
 from fvc.codec.sample import Profile
-from fvc.codec.selection import SHARP, SHUT, distances
+from fvc.codec.selection import SHARP, SHUT, SOURCES, distances
 from fvc.codec.setup import Setup
 from fvc.codec.sources import Coded, code_pictures
 from fvc.codec.survey import contrast_of, survey
@@ -79,7 +79,7 @@ def enrol(
         note(f"{name}: more than one face; following the largest")
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
-    chosen = seen.sources()
+    chosen = seen.sources(SOURCES)
     donors = seen.donors(chosen) if blends_parts(preset) else {}
     crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in kept}, chosen, donors)
     source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)

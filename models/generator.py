@@ -29,8 +29,12 @@ from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference,
 from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
-# The head's ellipse, from forehead to chin being 1: its half axes, how much higher its centre is, how sharp its edge.
+# The head's ellipse, from forehead to chin being 1: its half axes, how much higher its centre is, how sharp its edge;
+# how far it lies behind a nose that is beside the line from forehead to chin, of which so much counts.
 _HEIGHT, _WIDTH, _LIFT, _EDGE = 0.72, 0.5, 0.12, 8.0
+_BEHIND, _TURNED = 3.0, 0.3
+_WALL, _SLACK = 1.3, 0.05  # radius from where on a place is wall; how much nearer it may be looked up than it lies
+_EVEN = 0.5  # of the mean square distance to the sources: what makes a ratio of two distances less
 
 
 class Embedding(NamedTuple):
@@ -66,19 +70,41 @@ def _inside(n_sup: int, n_unsup: int) -> Tensor:
     return matrix
 
 
-def _head(points: Points, at: Tensor) -> Tensor:
-    """How far each place lies inside the head, hair and all: an ellipse about forehead and chin, soft at its edge.
+def _from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Where places lie from the middle of the head, hair and all: an ellipse about forehead and chin.
 
-    points [B, ...], at [B, H, W, 2] -> [B, 1, H, W] in [0, 1]; 0 where `sup` is absent.
+    Of a head that turns, more is seen behind the face: its middle is then on the other side of the nose.
+
+    points [B, ...], at [B, H, W, 2] -> offset [B, H, W, 2], and radius [B, H, W], 1 on the outline, large where `sup`
+    is absent.
     """
-    forehead, chin = points.position[:, 0, None, None], points.position[:, 1, None, None]
-    upwards = forehead - chin
-    from_centre = at - (forehead + chin) / 2 - _LIFT * upwards
+    forehead, chin, nose = (points.position[:, n, None, None] for n in range(3))
+    middle, upwards = (forehead + chin) / 2, forehead - chin
     square = upwards.square().sum(-1) + 1e-6
-    along = (from_centre * upwards).sum(-1) / (_HEIGHT * square)
-    across = (from_centre[..., 0] * upwards[..., 1] - from_centre[..., 1] * upwards[..., 0]) / (_WIDTH * square)
-    radius = (along.square() + across.square() + 1e-6).sqrt()
-    return (torch.sigmoid(_EDGE * (1 - radius)) * points.presence[:, 0, None, None])[:, None]
+    sideways = torch.stack([upwards[..., 1], -upwards[..., 0]], -1)
+    turned = (((nose - middle) * sideways).sum(-1) / square).clamp(-_TURNED, _TURNED)
+    offset = at - middle - _LIFT * upwards + _BEHIND * turned[..., None] * sideways
+    along = (offset * upwards).sum(-1) / (_HEIGHT * square)
+    across = (offset * sideways).sum(-1) / (_WIDTH * square)
+    absent = 1 - points.presence[:, 0, None, None]
+    return offset, (along.square() + across.square() + 1e-6).sqrt() + 100 * absent
+
+
+def _beside_heads(flow: Tensor, grid: Tensor, driving: Points, sources: Points) -> tuple[Tensor, Tensor, Tensor]:
+    """Has what lies beside the driving head looked up beside the source's, though all sources may have theirs there.
+
+    Args:
+        flow: [B, H, W, 2], where the places of `grid` [H, W, 2] are looked up in the sources.
+
+    Returns:
+        flow, moved outwards from the sources' heads; and [B, 1, H, W] in [0, 1], soft at outlines and 0 without `sup`:
+        whether places lie inside the driving head, and whether they were looked up inside the source's.
+    """
+    _, lies = _from_head(driving, grid.expand(len(flow), -1, -1, -1))
+    offset, seen = _from_head(sources, flow)
+    inside, seen_inside = (torch.sigmoid(_EDGE * (1 - radius))[:, None] for radius in (lies, seen))
+    short = F.relu(lies.clamp(max=_WALL) - _SLACK - seen) * (1 - inside[:, 0])
+    return flow + offset * (short / seen)[..., None], inside, seen_inside
 
 
 class LevelsGenerator(nn.Module):
@@ -159,8 +185,8 @@ class ComposedGenerator(LevelsGenerator):
         maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
         with torch.autocast(maps.device.type, enabled=False):
             flow, blend = self._flows(source, points, maps, coarse, count)
-            heads = _head(points.each(count), self.grid.expand(batch * count, -1, -1, -1))
-            seen_heads = _head(points.each(count)._replace(position=source.position), flow)
+            there = points.each(count)._replace(position=source.position)
+            flow, heads, seen_heads = _beside_heads(flow, self.grid, points.each(count), there)
 
         def among(x: Tensor) -> Tensor:
             return x.unflatten(0, (batch, count))
@@ -208,9 +234,9 @@ class ComposedGenerator(LevelsGenerator):
         inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * present[..., 0]
         local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
 
-        def nearness(x: Tensor) -> Tensor:
+        def nearness(x: Tensor) -> Tensor:  # by ratios: of many sources, far ones must not make all others alike
             x = x.unflatten(0, (batch, count))
-            return -(x / (x.mean(1, keepdim=True) + 1e-4)).flatten(0, 1)
+            return -(x / (x.mean(1, keepdim=True) + 1e-4) + _EVEN).log().flatten(0, 1)
 
         logits = looked_up[:, 2:] + self.near_pose * nearness(pose)[:, None, None, None]
         urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]

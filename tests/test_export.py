@@ -25,8 +25,10 @@ from fvc.models.presets import DEFAULT
 
 
 @pytest.fixture(scope="module")
-def graphs() -> dict[str, Graph]:
-    return {graph.name: graph for graph in shipped_graphs(DEFAULT)}
+def graphs(encoded: Encoded) -> dict[str, Graph]:
+    """For as many sources as the sample's stream has."""
+    sources = len(SourceSet.parse(encoded.sources.read_bytes()).pictures)
+    return {graph.name: graph for graph in shipped_graphs(DEFAULT, sources)}
 
 
 @pytest.fixture(scope="module")

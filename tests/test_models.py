@@ -16,6 +16,7 @@ from fvc.codec.sources import SourceSet, code_pictures
 from fvc.encoding import SOURCE_CRF
 from fvc.export.openvino_graphs import graphs
 from fvc.models.flow import Points, SparseMotion
+from fvc.models.generator import _beside_heads, _from_head
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
 from fvc.models.network import load_network
@@ -104,6 +105,42 @@ def test_sparse_motion_is_exact_at_an_only_keypoint_and_follows_its_jacobian() -
     move = motion.displacement(weights, at, to)
     expected = (motion.grid - at.position[0, 0]) @ turn[0, 0].T + to.position[0, 0] - motion.grid
     assert torch.allclose(move[0], expected, atol=1e-5)
+
+
+def an_upright_head(x: float, nose: float = 0.0) -> Points:
+    """Forehead 0.4 above the chin, in the middle of the picture's height; the nose so far to the right."""
+    position = torch.zeros(1, N_SUP, 2)
+    position[0, :3] = torch.tensor([[x, -0.2], [x, 0.2], [x + nose, 0.0]])
+    return Points(position, torch.eye(2).expand(1, N_SUP, 2, 2), torch.ones(1, N_SUP))
+
+
+def test_what_lies_beside_the_head_is_looked_up_beside_it() -> None:
+    """Where the head has gone away, the source's is not drawn, though no source shows what is behind it."""
+    grid = identity_grid(64)[None]
+    driving, source = an_upright_head(0.4), an_upright_head(-0.4)
+    flow, inside, seen_inside = _beside_heads(grid, grid[0], driving, source)
+    lies, seen = (_from_head(head, grid)[1] for head in (driving, source))
+    assert torch.allclose(inside, torch.sigmoid(8 * (1 - lies))[:, None])
+    assert torch.allclose(seen_inside, torch.sigmoid(8 * (1 - seen))[:, None])
+    assert _from_head(source, flow)[1][lies > 1.5].min() > 1.2
+    assert _from_head(source, grid)[1][lies > 1.5].min() < 0.1
+    untouched = (seen > 1.3) | (lies < 0.5)
+    assert (flow - grid)[untouched].abs().max() < 0.01
+    assert ((flow - grid).norm(dim=-1) > 0.1).any()
+    at_rest, _, _ = _beside_heads(grid, grid[0], source, source)
+    assert torch.equal(at_rest, grid)
+    unseen = source._replace(presence=torch.zeros(1, N_SUP))
+    flow, inside, seen_inside = _beside_heads(grid, grid[0], unseen, unseen)
+    assert torch.equal(flow, grid)
+    assert inside.max() == seen_inside.max() == 0
+
+
+def test_a_head_that_turns_shows_its_other_side() -> None:
+    places = torch.tensor([[[[-0.25, 0.0], [0.25, 0.0]]]])
+    left, right = _from_head(an_upright_head(0.0, nose=0.08), places)[1][0, 0]
+    assert left < 1 < right
+    left, right = _from_head(an_upright_head(0.0), places)[1][0, 0]
+    assert left == pytest.approx(float(right))
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

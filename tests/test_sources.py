@@ -126,13 +126,27 @@ def faces(*at: float) -> np.ndarray:
 def test_sources_are_near_to_all_frames() -> None:
     turns = [0, 0.01, 0.02, 0.03, 1, 1.01, -1, -1.01, -1.02, 3]  # three poses, and one short look away
     open_eyes, sharp = np.full(10, 0.3), np.full(10, 50.0)
-    chosen = choose_sources(faces(*turns), open_eyes, sharp)
+    chosen = choose_sources(faces(*turns), open_eyes, sharp, 3)
     assert chosen[0] in range(4)  # the one that would do best alone
     assert {0 if n < 4 else 1 if n in (4, 5, 9) else 2 for n in chosen} == {0, 1, 2}
     eyes = np.where(np.arange(10) < 4, 0.1, 0.3)
-    assert choose_sources(faces(*turns), eyes, sharp)[0] > 3  # open eyes first
+    assert choose_sources(faces(*turns), eyes, sharp, 3)[0] > 3  # open eyes first
     faded = np.where(np.isin(np.arange(10), chosen), 5.0, 50.0)
-    assert not set(choose_sources(faces(*turns), open_eyes, faded)) & set(chosen)
+    assert not set(choose_sources(faces(*turns), open_eyes, faded, 3)) & set(chosen)
+
+
+def test_as_many_sources_as_are_worth_it() -> None:
+    """A head that goes on turning is nearer to six sources than to five; one of three poses is no nearer to a fourth."""
+    draw = np.random.default_rng(0)
+    fine, sharp = np.full(200, 0.3), np.full(200, 50.0)
+
+    def count(turns: np.ndarray) -> int:
+        return len(choose_sources(faces(*turns) + draw.normal(0, 1, (200, 33, 2)), fine, sharp))
+
+    assert count(np.linspace(-3, 3, 200)) == 6
+    assert count(np.repeat([-3, 0, 3], [60, 80, 60])) == 3
+    assert count(np.repeat([-3, -1, 1, 3], 50)) == 4
+    assert count(np.zeros(200)) == 3
 
 
 def test_short_and_still_clips_have_sources() -> None:
