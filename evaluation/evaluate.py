@@ -211,8 +211,8 @@ def _counted(items: Iterable[Any], work: _Work) -> Iterator[Any]:
 
 
 def _evaluate_clip(
-    clip: Clip, systems: Sequence[System], source_frames: int | None, quantizer: str, reference: Reference, metrics: Metrics,
-    result: Result, strips: Path | None, note: Note, work: _Work,
+    clip: Clip, systems: Sequence[System], source_frames: int | None, quantizer: str, reference: Reference,
+    metrics: Metrics, result: Result, strips: Path | None, note: Note, work: _Work,
 ) -> None:  # fmt: skip
     """Adds the clip's rows to `result`; a system that fails on it is noted there."""
     strip = Strip(reference) if strips else None

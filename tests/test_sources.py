@@ -136,7 +136,7 @@ def test_sources_are_near_to_all_frames() -> None:
 
 
 def test_as_many_sources_as_are_worth_it() -> None:
-    """A head that goes on turning is nearer to six sources than to five; one of three poses is no nearer to a fourth."""
+    """A head that goes on turning is nearer to six sources than to five; one of three poses needs no fourth."""
     draw = np.random.default_rng(0)
     fine, sharp = np.full(200, 0.3), np.full(200, 50.0)
 
