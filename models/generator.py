@@ -100,7 +100,7 @@ def _beside_heads(flow: Tensor, grid: Tensor, driving: Points, sources: Points) 
         flow, moved outwards from the sources' heads; and [B, 1, H, W] in [0, 1], soft at outlines and 0 without `sup`:
         whether places lie inside the driving head, and whether they were looked up inside the source's.
     """
-    _, lies = _from_head(driving, grid.expand(len(flow), -1, -1, -1))
+    _, lies = _from_head(driving, grid.expand(flow.shape[0], -1, -1, -1))
     offset, seen = _from_head(sources, flow)
     inside, seen_inside = (torch.sigmoid(_EDGE * (1 - radius))[:, None] for radius in (lies, seen))
     short = F.relu(lies.clamp(max=_WALL) - _SLACK - seen) * (1 - inside[:, 0])
