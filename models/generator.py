@@ -234,7 +234,7 @@ class ComposedGenerator(LevelsGenerator):
         inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * present[..., 0]
         local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
 
-        def nearness(x: Tensor) -> Tensor:  # by ratios: of many sources, far ones must not make all others alike
+        def nearness(x: Tensor) -> Tensor:  # by ratios: far sources make near ones less alike than by differences
             x = x.unflatten(0, (batch, count))
             return -(x / (x.mean(1, keepdim=True) + 1e-4) + _EVEN).log().flatten(0, 1)
 
