@@ -29,6 +29,7 @@ from fvc.codec.crop import SIDE, cut, to_crop
 from fvc.codec.errors import FvcError
 from fvc.codec.pipeline import parallel
 from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet, code_pictures
 from fvc.codec.still import decode_still, encode_still
 from fvc.decoding import draw_network
@@ -60,7 +61,7 @@ def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequen
 def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) -> dict[str, dict[str, float]]:
     """Way -> bytes, first_face (s), lpips of each network that is there."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
-    chosen, shown = clip.seen.sources(), np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
+    chosen, shown = clip.seen.sources(SOURCES), np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
     wanted = {*chosen, *(list(sup)[n] for n in shown)}
     crops = {f.index: cut(f.rgb, clip.crop) for f in clip.video.frames(clip.rate, only=wanted)}
     drawn = [list(sup)[n] for n in shown]

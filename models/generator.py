@@ -184,9 +184,7 @@ class ComposedGenerator(LevelsGenerator):
         count = source.rgb.shape[0] // batch
         maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
         with torch.autocast(maps.device.type, enabled=False):
-            flow, blend = self._flows(source, points, maps, coarse, count)
-            there = points.each(count)._replace(position=source.position)
-            flow, heads, seen_heads = _beside_heads(flow, self.grid, points.each(count), there)
+            flow, heads, seen_heads, blend = self._flows(source, points, maps, coarse, count)
 
         def among(x: Tensor) -> Tensor:
             return x.unflatten(0, (batch, count))
@@ -207,8 +205,8 @@ class ComposedGenerator(LevelsGenerator):
 
     def _flows(
         self, source: Embedding, points: Points, maps: Tensor, coarse: Tensor, count: int
-    ) -> tuple[Tensor, Tensor]:
-        """Flow to each source [B * N, 64, 64, 2] and blending logits [B * N, 1, 64, 64]."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Flow to each source [B * N, 64, 64, 2], both heads as `_beside_heads` has them, and blending logits."""
         image, batch = self.sparse.image, points.position.shape[0]
         weights, near = self.sparse.weights(points)
         fine_maps = resize(torch.cat([maps[:, :5], coarse], 1), FLOW_SIDE)
@@ -240,4 +238,5 @@ class ComposedGenerator(LevelsGenerator):
 
         logits = looked_up[:, 2:] + self.near_pose * nearness(pose)[:, None, None, None]
         urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
-        return flow, logits + image((urgent * nearness(local))[..., None])
+        logits = logits + image((urgent * nearness(local))[..., None])
+        return *_beside_heads(flow, self.grid, driving, sources), logits
