@@ -15,6 +15,7 @@ from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.errors import StreamError
 from fvc.codec.prediction import Integers
 from fvc.codec.quantizer import to_sample
+from fvc.codec.recent import Recent
 from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sample import DrivingSample
 from fvc.codec.video import Frame
@@ -43,12 +44,14 @@ class Decoder:
 
     Args:
         header: the stream's header.
-        draw: parts of a driving sample -> uint8 [256, 256, 3] (see `models.runtime.DrawRuntime`).
+        draw: parts of a driving sample, and "recent" (see `codec.recent`) -> uint8 [256, 256, 3]
+            (see `models.runtime.DrawRuntime`).
         rest: the sample to show before the first face arrives (the frontal source's own).
 
     Attributes:
         last: the newest decoded frame as (number, integers, None where it has no face).
         shown: where the last shown picture came from.
+        recent: adds to a sample what drawing takes of those before it; for callers that draw themselves.
     """
 
     def __init__(self, header: Header, draw: DrawNetwork, rest: DrivingSample) -> None:
@@ -60,6 +63,7 @@ class Decoder:
         self._tally = Tally()
         self.last: tuple[int, Integers | None] | None = None
         self.shown = Shown.HELD
+        self.recent = Recent(header.fps)
 
     @property
     def tally(self) -> Tally:
@@ -83,7 +87,7 @@ class Decoder:
         """The picture of frame `index`, which falls due now. Indices rise from call to call."""
         sample = self.due(index)
         if sample is not None:
-            self._picture = self._draw(sample.parts)
+            self._picture = self._draw(self.recent(index, sample))
         assert self._picture is not None
         return Frame(self._picture, index)
 

@@ -9,6 +9,7 @@ dropped, and all buffers are bounded. Pictures and sounds lie on one line of tim
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -20,7 +21,6 @@ from fvc.codec.decoder import Decoder, DrawNetwork
 from fvc.codec.errors import StreamError
 from fvc.codec.playout import PlayoutClock
 from fvc.codec.rtp import CLOCK, App, Bye, Pli, Rtp, is_control, parse_control
-from fvc.codec.sample import DrivingSample
 from fvc.codec.sending import Traffic
 from fvc.codec.setup import ACK, PIECE, Piece, Setup, SetupReceiver
 from fvc.codec.transport import Depacketizer, audio_begun
@@ -116,7 +116,7 @@ class ReceivingSession:
         self._sound: dict[int, bytes] = {}
         self._position = self._next_sound = self._outage = 0
         self._asked, self._owed = float("-inf"), Fraction(0)
-        self._pending: DrivingSample | None = None
+        self._pending: Mapping[str, np.ndarray] | None = None
         self._picture: np.ndarray | None = None
 
     def handle(self, data: bytes, now: float) -> list[bytes]:
@@ -231,9 +231,9 @@ class ReceivingSession:
         sample = self.decoder.due(index)
         self._outage = self._outage + 1 if self.decoder.shown == Shown.HELD else 0
         self.count.longest_outage = max(self.count.longest_outage, self._outage)
-        self._pending = self._pending if sample is None else sample
+        self._pending = self._pending if sample is None else self.decoder.recent(index, sample)
         if self._pending is not None and (is_newest or self._picture is None):
-            self._picture, self._pending = self._draw(self._pending.parts), None
+            self._picture, self._pending = self._draw(self._pending), None
         self.count.undrawn += not is_newest and sample is not None
         due = self._clock.time_of(index)
         assert self._picture is not None

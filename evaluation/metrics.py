@@ -44,12 +44,18 @@ METRICS: dict[str, tuple[str, bool]] = {
     "expr": ("1 - mean absolute difference of 52 blendshapes, MediaPipe face landmarker", True),
     "expr_au": ("1 - mean absolute difference of 17 action-unit intensities / 5, OpenFace", True),
     "flicker": ("mean absolute difference of the frame differences, in levels 0..255", False),
+    "jumps": (
+        "share of frames in which a place of 32x32 pixels changes by 12 levels or more that is still in the input: "
+        "changes by less than 4",
+        False,
+    ),
     "psnr": ("PSNR of RGB, dB, at most 100 for a frame", True),
     "ssim": ("SSIM of luma (Gaussian window, sigma 1.5)", True),
     "lost": ("share of frames whose drawing shows no face to the tracker", False),
 }
-ALWAYS = ("nme", "pose_deg", "yaw_deg", "pitch_deg", "roll_deg", "mouth", "eyes", "flicker", "psnr", "lost")
+ALWAYS = ("nme", "pose_deg", "yaw_deg", "pitch_deg", "roll_deg", "mouth", "eyes", "flicker", "jumps", "psnr", "lost")
 MAX_PSNR = 100.0  # dB, of identical frames, as in libaom's statistics
+_PLACE, _JUMP, _STILL = 32, 12.0, 4.0  # pixels, levels, levels: see "jumps"
 _OUTER_EYES = SUP.index(33), SUP.index(263)
 _LIDS = (SUP.index(159), SUP.index(145)), (SUP.index(386), SUP.index(374))
 _LIPS = SUP.index(13), SUP.index(14)
@@ -139,15 +145,18 @@ class _Pixels:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._sums: dict[str, list[float]] = {"flicker": [], "psnr": [], "ssim": []}
+        self._sums: dict[str, list[float]] = {"flicker": [], "jumps": [], "psnr": [], "ssim": []}
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        self._last: np.ndarray | None = None  # drawn - original of the frame before
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # original and drawn of the frame before
 
     def add(self, index: int, original: np.ndarray, drawn: np.ndarray) -> None:
         error = drawn.astype(np.int16) - original
-        if self._last is not None:  # (drawn_t - drawn_t-1) - (original_t - original_t-1)
-            self._sums["flicker"].append(float(np.abs(error - self._last).mean()))
-        self._last = error
+        if self._last is not None:
+            was = self._last[1].astype(np.int16) - self._last[0]
+            self._sums["flicker"].append(float(np.abs(error - was).mean()))
+            moves, changes = _changes(self._last[0], original), _changes(self._last[1], drawn)
+            self._sums["jumps"].append(float(((changes >= _JUMP) & (moves < _STILL)).any()))
+        self._last = original, drawn
         mse = float(np.square(error, dtype=np.float32).mean())
         self._sums["psnr"].append(min(10 * np.log10(255**2 / mse), MAX_PSNR) if mse else MAX_PSNR)
         if index % self._metrics.every == 0:
@@ -166,6 +175,13 @@ class _Pixels:
     def finish(self) -> dict[str, float]:
         self._ask()
         return {name: float(np.mean(values)) for name, values in self._sums.items() if values}
+
+
+def _changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Mean absolute difference in levels of each place of `_PLACE` x `_PLACE` pixels."""
+    size = before.shape[1] // _PLACE, before.shape[0] // _PLACE
+    means = cv2.resize(cv2.absdiff(before, after).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(means.mean(-1))
 
 
 def _ssim(a: np.ndarray, b: np.ndarray) -> float:

@@ -37,6 +37,7 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
 from fvc.codec.quantizer import QUANTIZERS
+from fvc.codec.recent import Recent
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import Frame
@@ -114,7 +115,9 @@ def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, ev
     reference = metrics.reference(originals)
     for point in rows:
         samples, rates = received(clip, sources, point, frames)
-        drawn = (draw(sample.parts) for sample in samples[::every])
+        recent = Recent(clip.rate)
+        asked = [recent(index, sample) for index, sample in enumerate(samples)]
+        drawn = (draw(parts) for parts in asked[::every])
         row = metrics.compare(zip(originals, drawn, strict=True), reference)
         yield {"clip": clip.name, "point": point.name, "rotation": clip.rotation, **rates, **row}
 

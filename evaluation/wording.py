@@ -28,13 +28,14 @@ _SHORT = {
     "expr": ("Expr", 3),
     "expr_au": ("Expr AU", 3),
     "flicker": ("flicker, levels", 2),
+    "jumps": ("jumps, %", 1),
     "psnr": ("PSNR, dB", 1),
     "ssim": ("SSIM", 3),
     "lost": ("face lost, %", 1),
 }
-_SCALE = {"lost": 100.0}
+_SCALE = {"lost": 100.0, "jumps": 100.0}
 # What matters to an eye comes first; the rest stays in the further tables and in results.csv.
-MAIN_METRICS = ("lpips", "nme", "csim", "expr", "pose_deg", "mouth", "eyes", "flicker", "lost", "psnr", "ssim")
+MAIN_METRICS = ("lpips", "nme", "csim", "expr", "pose_deg", "mouth", "eyes", "flicker", "jumps", "lost", "psnr", "ssim")
 
 
 def metric_heading(name: str) -> str:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fvc.codec.recent import MOMENTS
 from fvc.models.flow import Points
 from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
 from fvc.models.network import Network, load_network
@@ -53,7 +54,7 @@ class EmbedGraph(nn.Module):
 
 
 class DrawGraph(nn.Module):
-    """The embedding's tensors and one driving sample (its points, its expression code) -> uint8 [1, 256, 256, 3]."""
+    """The embedding's tensors and those of `models.runtime.driving_inputs` -> uint8 [1, 256, 256, 3]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -61,8 +62,8 @@ class DrawGraph(nn.Module):
 
     def picture(self, *tensors: Tensor) -> Tensor:
         """Float32 [1, 3, 256, 256] in [0, 1]."""
-        embedding, (position, jacobian, presence, expression) = tensors[:-4], tensors[-4:]
-        return self.generator.draw(embedding, Points(position, jacobian, presence), expression)
+        embedding, (position, jacobian, presence, expression, recent) = tensors[:-5], tensors[-5:]
+        return self.generator.draw(embedding, Points(position, jacobian, presence), expression, recent[None])
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """See the class."""
@@ -100,7 +101,7 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     return {
         "motion": (MotionGraph(network), (pictures[:1],)),
         "embed": (embed, source),
-        "draw": (DrawGraph(network), (*embedding, *points(1), rand(1, N_EXPRESSION))),
+        "draw": (DrawGraph(network), (*embedding, *points(1), rand(1, N_EXPRESSION), points(MOMENTS)[0])),
     }
 
 
@@ -119,7 +120,9 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
             traced = torch.jit.trace(module.eval(), example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
-            shape = openvino.PartialShape([-1 if len(tensor) == 3 else 1, *tensor.shape[1:]])  # 3: one per source
+            shape = openvino.PartialShape(
+                [-1 if len(tensor) == 3 else len(tensor), *tensor.shape[1:]]
+            )  # 3: one per source
             model.inputs[index].get_node().set_partial_shape(shape)
             port.get_tensor().set_names({f"in{index}"})
         model.validate_nodes_and_infer_types()

@@ -78,7 +78,7 @@ def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
 
 
 def draw_inputs(sample: DrivingSample) -> tuple[Tensor, ...]:
-    """What `draw` takes behind the embedding: position, jacobian, presence, expression."""
+    """What `draw` takes behind the embedding; the head has been still."""
     return tuple(map(torch.from_numpy, driving_inputs(sample.parts)))
 
 

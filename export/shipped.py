@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fvc._version import __version__
 from fvc.codec.provenance import file_hash
+from fvc.codec.recent import MOMENTS
 from fvc.codec.selection import PICTURES
 from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms, unit
 from fvc.models.keypoints import N_EXPRESSION
@@ -21,7 +22,7 @@ from fvc.models.weights import folder_of, require_shipped, verify
 
 LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset
 POINTS = ("position", "jacobian", "presence")
-DRIVING = (*POINTS, "expression")
+DRIVING = (*POINTS, "expression", "recent")
 LICENCE, AUTHOR = "Apache-2.0", "the fvc project"
 ABOUT = {
     "landmarks": "Sender, per frame: face crop -> the 33 tracked landmarks (x, y) in [-1, 1] of the crop.",
@@ -116,7 +117,7 @@ def likely_inputs(network: Network, count: int = PICTURES) -> tuple[tuple[Tensor
     coarse = torch.rand(count, 3, 12, 12, generator=draw)
     pictures = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1)
     source = ((pictures * 255).round().to(torch.uint8).contiguous(), *points(count))
-    return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=draw))
+    return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=draw), points(MOMENTS)[0])
 
 
 def shipped_graphs(preset: str, sources: int = PICTURES) -> list[Graph]:

@@ -92,7 +92,7 @@ def decode(
             draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
             rest = loaded.source_set.samples[0].only(header.profile.parts)
             play = _Play(reader, Decoder(header, draw, rest), stream, note)
-            due = _retargeted(play.items(), Retarget(rest)) if relative_motion else play.items()
+            due = _with_recent(play, Retarget(rest) if relative_motion else None)
             painter = _Painter(draw, whole, header)
             with closing(parallel(painter, ahead(due, 32), _CORES)) as items:
                 frames = _write(video, items, play.total, progress)
@@ -131,9 +131,17 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Due:
-    """A frame that falls due: what to draw, None for the last picture again."""
+    """A frame that falls due: its sample, None for the last picture again."""
 
+    index: int
     sample: DrivingSample | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A frame to draw: what `DrawRuntime` takes, None for the last picture again."""
+
+    parts: Mapping[str, np.ndarray] | None
 
 
 @dataclass(frozen=True)
@@ -183,9 +191,15 @@ class _Play:
             self._note(_describe(damage, name, self._track.frames))
 
 
-def _retargeted(items: Iterator[_Due | np.ndarray], retarget: Retarget) -> Iterator[_Due | np.ndarray]:
-    for item in items:
-        yield _Due(retarget(item.sample)) if isinstance(item, _Due) and item.sample is not None else item
+def _with_recent(play: _Play, retarget: Retarget | None) -> Iterator[_Asked | np.ndarray]:
+    recent = play.decoder.recent
+    for item in play.items():
+        if not isinstance(item, _Due):
+            yield item
+        elif item.sample is None:
+            yield _Asked(None)
+        else:
+            yield _Asked(recent(item.index, retarget(item.sample) if retarget else item.sample))
 
 
 class _Painter:
@@ -196,12 +210,12 @@ class _Painter:
     ) -> None:
         self._draw, self._whole, self._crop = draw, whole, header.crop
 
-    def __call__(self, item: _Due | np.ndarray) -> _Drawn | np.ndarray:
-        if not isinstance(item, _Due):
+    def __call__(self, item: _Asked | np.ndarray) -> _Drawn | np.ndarray:
+        if not isinstance(item, _Asked):
             return item
-        if item.sample is None:
+        if item.parts is None:
             return _Drawn(None)
-        rgb = self._draw(item.sample.parts)
+        rgb = self._draw(item.parts)
         return _Drawn(rgb if self._whole is None else paste(self._whole, rgb, self._crop))
 
 
@@ -264,7 +278,7 @@ class _Track:
 
     def _due(self) -> _Due:
         self.frames += 1
-        return _Due(self._decoder.due(self.frames - 1))
+        return _Due(self.frames - 1, self._decoder.due(self.frames - 1))
 
 
 class _SoundTrack:

@@ -82,8 +82,10 @@ class FusedGenerator(nn.Module):
         weights = maps[:, 2:].unflatten(0, (batch, count)).softmax(1)
         return ((warp(features, flow).unflatten(0, (batch, count)) * weights).sum(1),)
 
-    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+    def draw(
+        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+    ) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
         maps, _, coarse = self.dense_motion(points, self.reference.like(points))
         flow = _flow(self.grid, coarse, maps)
         return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
@@ -114,8 +116,10 @@ class MultiScaleGenerator(LevelsGenerator):
 
         return tuple(map(fused, self.levels(sources), _SIDES))
 
-    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+    def draw(
+        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+    ) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
         maps, features, coarse = self.dense_motion(points, self.reference.like(points))
         flow = _flow(self.grid, coarse, maps)
         deep, middle, rgb = (
@@ -137,8 +141,10 @@ class FirstOrderGenerator(nn.Module):
         """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
         return self.encoder(sources.flatten(0, 1)).float(), points.position, points.jacobian
 
-    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+    def draw(
+        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+    ) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
         batch = points.position.shape[0]
         features, position, jacobian = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in embedding)
         apart = ((position - points.position[:, None]) ** 2).sum(-1) * points.presence[:, None]  # [B, N, K]

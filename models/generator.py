@@ -11,6 +11,8 @@ reference position stays the hub, so that there is one dense motion network per 
                 every level is sampled once, straight from the source, and blended by
                 softmax(confidence_n + learned vote + nearness of the head pose + nearness of the local keypoints
                         - heads that do not lie on each other)
+                beside the head only the pose counts, but more, and as a mean over the last poses: walls and shoulders
+                want one source, and what only that one shows, as a hand, shall not come and go between two frames
                 the Decoder redraws, and keeps the warped RGB where its mask says so
 
 Presence masks (see `models.flow.Points`) let one set of weights serve all profiles.
@@ -35,6 +37,7 @@ _HEIGHT, _WIDTH, _LIFT, _EDGE = 0.72, 0.5, 0.12, 8.0
 _BEHIND, _TURNED = 3.0, 0.3
 _WALL, _SLACK = 1.3, 0.05  # radius from where on a place is wall; how much nearer it may be looked up than it lies
 _EVEN = 0.5  # of the mean square distance to the sources: what makes a ratio of two distances less
+_BESIDE, _SOFT = 1.2, 4.0  # radius from where on a place is beside the head, and how soft that limit is
 
 
 class Embedding(NamedTuple):
@@ -90,17 +93,29 @@ def _from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
     return offset, (along.square() + across.square() + 1e-6).sqrt() + 100 * absent
 
 
-def _beside_heads(flow: Tensor, grid: Tensor, driving: Points, sources: Points) -> tuple[Tensor, Tensor, Tensor]:
+def _pose_distances(poses: Tensor, sources: Points) -> Tensor:
+    """Mean square distances of keypoints about their centre: [B, M, K, 2] to the sources' -> [B, M]."""
+    present = sources.presence[:, None, :, None]
+    total = present.sum(2, keepdim=True) + 1e-6
+
+    def centred(position: Tensor) -> Tensor:
+        return (position - (position * present).sum(2, keepdim=True) / total) * present
+
+    apart = (centred(poses) - centred(sources.position[:, None])) ** 2
+    return apart.sum((2, 3)) / total[:, :, 0, 0]
+
+
+def _beside_heads(flow: Tensor, lies: Tensor, sources: Points) -> tuple[Tensor, Tensor, Tensor]:
     """Has what lies beside the driving head looked up beside the source's, though all sources may have theirs there.
 
     Args:
-        flow: [B, H, W, 2], where the places of `grid` [H, W, 2] are looked up in the sources.
+        flow: [B, H, W, 2], where places are looked up in the sources.
+        lies: [B, H, W], the radius of these places about the driving head, see `_from_head`.
 
     Returns:
         flow, moved outwards from the sources' heads; and [B, 1, H, W] in [0, 1], soft at outlines and 0 without `sup`:
         whether places lie inside the driving head, and whether they were looked up inside the source's.
     """
-    _, lies = _from_head(driving, grid.expand(flow.shape[0], -1, -1, -1))
     offset, seen = _from_head(sources, flow)
     inside, seen_inside = (torch.sigmoid(_EDGE * (1 - radius))[:, None] for radius in (lies, seen))
     short = F.relu(lies.clamp(max=_WALL) - _SLACK - seen) * (1 - inside[:, 0])
@@ -166,6 +181,7 @@ class ComposedGenerator(LevelsGenerator):
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.near_part = nn.Parameter(torch.zeros(sum(points)))  # what `near_local` is more at each keypoint
+        self.near_beside = nn.Parameter(torch.tensor(9.0))  # `near_pose` beside the head
         self.near_outline = nn.Parameter(torch.tensor(20.0))
         seen = 2 * size.middle_kept + 3  # features, by how much others differ, logit, head, the source's head
         self.vote = nn.Sequential(nn.Conv2d(seen, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
@@ -177,14 +193,19 @@ class ComposedGenerator(LevelsGenerator):
         residual, _, _ = self.frontalizer(self.reference.like(points), points)
         return Embedding(*self.levels(sources), residual, points.position, points.jacobian)
 
-    def draw(self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+    def draw(
+        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+    ) -> Tensor:
+        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1].
+
+        recent [B, M, K, 2]: positions of the same points at M moments before; None: the head has been still.
+        """
         source = Embedding(*embedding)
         batch = points.position.shape[0]
         count = source.rgb.shape[0] // batch
         maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
         with torch.autocast(maps.device.type, enabled=False):
-            flow, heads, seen_heads, blend = self._flows(source, points, maps, coarse, count)
+            flow, heads, seen_heads, blend = self._flows(source, points, recent, maps, coarse, count)
 
         def among(x: Tensor) -> Tensor:
             return x.unflatten(0, (batch, count))
@@ -204,7 +225,7 @@ class ComposedGenerator(LevelsGenerator):
         return self.redraw(levels, maps[:, 5:7], motion_features, expression)
 
     def _flows(
-        self, source: Embedding, points: Points, maps: Tensor, coarse: Tensor, count: int
+        self, source: Embedding, points: Points, recent: Tensor | None, maps: Tensor, coarse: Tensor, count: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Flow to each source [B * N, 64, 64, 2], both heads as `_beside_heads` has them, and blending logits."""
         image, batch = self.sparse.image, points.position.shape[0]
@@ -221,22 +242,25 @@ class ComposedGenerator(LevelsGenerator):
         move = direct * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0) + 0.3 * looked_up[:, :2]
         flow = self.grid + move.permute(0, 2, 3, 1)
 
-        present = driving.presence[..., None]
-        total = present.sum(1, keepdim=True) + 1e-6
-
-        def centred(position: Tensor) -> Tensor:
-            return (position - (position * present).sum(1, keepdim=True) / total) * present
-
-        apart = ((centred(driving.position) - centred(sources.position)) ** 2).sum(-1)  # [B * N, K]
-        pose = apart.sum(1) / total[:, 0, 0]
-        inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * present[..., 0]
-        local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
-
         def nearness(x: Tensor) -> Tensor:  # by ratios: far sources make near ones less alike than by differences
             x = x.unflatten(0, (batch, count))
             return -(x / (x.mean(1, keepdim=True) + 1e-4) + _EVEN).log().flatten(0, 1)
 
-        logits = looked_up[:, 2:] + self.near_pose * nearness(pose)[:, None, None, None]
+        _, lies = _from_head(points, self.grid.expand(batch, -1, -1, -1))
+        beside = torch.sigmoid(_SOFT * (lies - _BESIDE)) * points.presence[:, :1, None]
+        lies, beside = lies.repeat_interleave(count, 0), beside.repeat_interleave(count, 0)[:, None]
+        poses = points.position[:, None] if recent is None else torch.cat([points.position[:, None], recent], 1)
+        pose = nearness(_pose_distances(poses.repeat_interleave(count, 0), sources))  # [B * N, 1 + M]
+        calm = self._calm(pose.unflatten(0, (batch, count))).flatten(0, 1)
+        inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * driving.presence
+        local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
         urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
-        logits = logits + image((urgent * nearness(local))[..., None])
-        return *_beside_heads(flow, self.grid, driving, sources), logits
+        face = self.near_pose * pose[:, :1, None, None] + image((urgent * nearness(local))[..., None])
+        logits = looked_up[:, 2:] + face + beside * (calm[:, None, None, None] - face)
+        return *_beside_heads(flow, lies, sources), logits
+
+    def _calm(self, pose: Tensor) -> Tensor:
+        """Nearness [B, N, 1 + M] of the newest pose and of M before -> logits [B, N] whose softmax is the mean of
+        theirs; `near_beside` times the nearness where the head is still."""
+        logits = self.near_beside * pose
+        return (logits.softmax(1).mean(2) * logits[..., 0].exp().sum(1, keepdim=True) + 1e-12).log()

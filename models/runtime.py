@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from fvc.codec.recent import MOMENTS
 from fvc.codec.sample import Profile
 from fvc.models.presets import N_SUP
 from fvc.models.weights import folder_of, verify
@@ -125,9 +126,15 @@ def source_inputs(
     return np.stack(pictures), position, jacobian, presence
 
 
-def driving_inputs(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `draw` takes behind the embedding: position, jacobian, presence, and expression [1, 16]."""
-    return *points(parts), np.asarray(parts.get("expr", np.full(16, 0.5)), np.float32)[None]
+def driving_inputs(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What `draw` takes behind the embedding: position, jacobian, presence, expression [1, 16], and recent [5, 43, 2],
+    positions of the moments before (see `codec.recent`); if `parts` has none: the head has been still."""
+    position, jacobian, presence = points(parts)
+    recent = position.repeat(MOMENTS, 0)
+    if "recent" in parts:
+        recent[:, presence[0] > 0] = parts["recent"]
+    expression = np.asarray(parts.get("expr", np.full(16, 0.5)), np.float32)[None]
+    return position, jacobian, presence, expression, recent
 
 
 class MotionRuntime:
@@ -180,7 +187,7 @@ class DrawRuntime:
             self._idle.put(request)
 
     def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The parts of a driving sample -> uint8 [256, 256, 3]."""
+        """The parts of a driving sample, perhaps with "recent" -> uint8 [256, 256, 3]."""
         inputs = {self._first + n: array for n, array in enumerate(driving_inputs(sample))}
         request = self._idle.get()
         try:

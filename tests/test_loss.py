@@ -25,6 +25,7 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, check_refresh
 from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.quantizer import Quantizer, to_sample
+from fvc.codec.recent import MOMENTS, Recent
 from fvc.codec.recovery import WINDOW, MotionDecoder
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.transport import Depacketizer, Packetizer
@@ -408,3 +409,47 @@ def test_long_call_command_line(
     assert capsys.readouterr().out.count("RSS") == 6
     monkeypatch.undo()
     assert long_call.main(["missing.mp4"]) == 3
+
+
+def sample_of(number: float) -> DrivingSample:
+    return DrivingSample({"unsup": np.full((10, 2), number, np.float32), "jac": np.zeros((10, 2, 2), np.float32)})
+
+
+@given(
+    fps=st.sampled_from([Fraction(1), Fraction(10), Fraction(15), Fraction(30000, 1001), Fraction(240)]),
+    gaps=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+)
+def test_recent_positions_are_those_of_the_specification(fps: Fraction, gaps: list[int]) -> None:
+    """Section 8.2, by its formula and with all that was drawn kept."""
+    recent, drawn = Recent(fps), list[int]()
+    for index in np.cumsum(gaps).tolist():
+        drawn.append(index)
+        found = recent(index, sample_of(index))
+        back = [(2 * k * fps.numerator + 15 * fps.denominator) // (30 * fps.denominator) for k in range(1, MOMENTS + 1)]
+        wanted = [max((n for n in drawn if n <= index - d), default=drawn[0]) for d in back]
+        assert found["recent"][:, 0, 0].tolist() == wanted
+        assert found["recent"].shape == (MOMENTS, 10, 2)
+        assert found["unsup"][0, 0] == index
+
+
+def test_every_way_to_play_knows_the_same_moments(streams: dict[int, Sent]) -> None:
+    """Frame by frame, and by callers that draw themselves; frames 23 and 24 hold the picture."""
+    asked, others = list[Any](), list[Any]()
+
+    def note(parts: Any) -> np.ndarray:
+        asked.append(parts)
+        return draw_points(parts)
+
+    shown, due = Decoder(HEADER, note, REST), new_decoder()
+    for packet in streams[0].packets:
+        shown.decode(packet)
+        due.put(packet)
+        sample = due.due(packet.number)
+        if sample is not None:
+            others.append(due.recent(packet.number, sample))
+    assert len(asked) == len(others) == FRAMES - 2
+    for mine, theirs in zip(asked, others, strict=True):
+        assert np.array_equal(mine["recent"], theirs["recent"])
+    assert np.array_equal(asked[0]["recent"], [asked[0]["sup"]] * MOMENTS)
+    assert np.array_equal(asked[20]["recent"], [asked[20 - k]["sup"] for k in range(1, MOMENTS + 1)])
+    assert np.array_equal(asked[23]["recent"], [asked[22]["sup"]] * 3 + [asked[21]["sup"], asked[20]["sup"]])

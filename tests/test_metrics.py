@@ -141,6 +141,14 @@ class TestPixels:
         """A drawing that follows a change of light does not flicker."""
         assert Metrics(None).compare([(gray(v), gray(v + 9)) for v in (20, 90, 40)])["flicker"] == 0
 
+    def test_jumps_are_where_the_input_is_still(self) -> None:
+        still, left = gray(100), gray(100)
+        left[:32, 64:96] = 115  # one place of 32x32
+        assert Metrics(None).compare([(still, still), (still, left), (still, left), (still, still)])["jumps"] == 2 / 3
+        assert Metrics(None).compare([(still, still), (left, left)])["jumps"] == 0  # the input does so too
+        left[:32, 64:96] = 111  # too little to be seen
+        assert Metrics(None).compare([(still, still), (still, left)])["jumps"] == 0
+
     def test_ssim_of_flat_pictures(self) -> None:
         c1 = (0.01 * 255) ** 2
         expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)  # variances are 0
@@ -149,7 +157,7 @@ class TestPixels:
     def test_identical(self) -> None:
         found = Metrics(None).compare([(gray(100), gray(100))])
         assert (found["psnr"], found["ssim"]) == (MAX_PSNR, 1)
-        assert found["flicker"] is None  # one frame has no difference to the one before
+        assert found["flicker"] is found["jumps"] is None  # one frame has no difference to the one before
         assert found["nme"] is found["lost"] is None  # no face anywhere
 
     def test_shapes_must_agree(self) -> None:
@@ -160,7 +168,7 @@ class TestPixels:
 class TestTracking:
     def test_identical(self, pictures: list[np.ndarray]) -> None:
         found = Metrics(None).compare(zip(pictures, pictures, strict=True))
-        assert [found[name] for name in ("nme", "pose_deg", "mouth", "eyes", "lost", "flicker")] == [0] * 6
+        assert [found[name] for name in ("nme", "pose_deg", "mouth", "eyes", "lost", "flicker", "jumps")] == [0] * 7
 
     def test_shifted(self, pictures: list[np.ndarray], tracked: list[Face]) -> None:
         still = [pictures[0]] * 4

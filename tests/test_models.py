@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import Encoded
 
+from fvc.codec.recent import MOMENTS
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet, code_pictures
 from fvc.encoding import SOURCE_CRF
@@ -118,8 +119,8 @@ def test_what_lies_beside_the_head_is_looked_up_beside_it() -> None:
     """Where the head has gone away, the source's is not drawn, though no source shows what is behind it."""
     grid = identity_grid(64)[None]
     driving, source = an_upright_head(0.4), an_upright_head(-0.4)
-    flow, inside, seen_inside = _beside_heads(grid, grid[0], driving, source)
     lies, seen = (_from_head(head, grid)[1] for head in (driving, source))
+    flow, inside, seen_inside = _beside_heads(grid, lies, source)
     assert torch.allclose(inside, torch.sigmoid(8 * (1 - lies))[:, None])
     assert torch.allclose(seen_inside, torch.sigmoid(8 * (1 - seen))[:, None])
     assert _from_head(source, flow)[1][lies > 1.5].min() > 1.2
@@ -127,10 +128,10 @@ def test_what_lies_beside_the_head_is_looked_up_beside_it() -> None:
     untouched = (seen > 1.3) | (lies < 0.5)
     assert (flow - grid)[untouched].abs().max() < 0.01
     assert ((flow - grid).norm(dim=-1) > 0.1).any()
-    at_rest, _, _ = _beside_heads(grid, grid[0], source, source)
+    at_rest, _, _ = _beside_heads(grid, seen, source)
     assert torch.equal(at_rest, grid)
     unseen = source._replace(presence=torch.zeros(1, N_SUP))
-    flow, inside, seen_inside = _beside_heads(grid, grid[0], unseen, unseen)
+    flow, inside, seen_inside = _beside_heads(grid, _from_head(unseen, grid)[1], unseen)
     assert torch.equal(flow, grid)
     assert inside.max() == seen_inside.max() == 0
 
@@ -218,6 +219,7 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     network = load_network(folder_of(preset) / "weights.safetensors", preset)
     smooth = [np.kron(draw.integers(0, 255, (16, 16, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(count)]
     samples, driving = [random_sample(draw) for _ in range(count)], random_sample(draw)
+    driving["recent"] = np.concatenate([points(random_sample(draw))[0] for _ in range(MOMENTS)])
     picture = DrawRuntime(preset, smooth, samples, exact=True)(driving)
 
     with torch.no_grad():
@@ -225,7 +227,8 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         joined = [torch.from_numpy(np.concatenate(t)) for t in zip(*map(points, samples), strict=True)]
         embedding = network.embed(pictures, Points(*joined))
         at = Points(*map(torch.from_numpy, points(driving)))
-        wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None])
+        recent = torch.from_numpy(driving["recent"])[None]
+        wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
     assert np.abs(picture - wanted).max() < 12  # levels of 255; keypoints at random make steep flows
     assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
@@ -236,6 +239,37 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         for future in drawn:
             assert np.abs(future.result().astype(int) - picture).max() <= 1
     assert locale.getencoding() == encoding
+
+
+def test_another_source_fades_in_beside_the_head_and_is_there_at_once_in_the_face(encoded: Encoded) -> None:
+    """A dark and a bright picture of one man: his head comes from where the dark one has it to the bright one's."""
+    sources = SourceSet.parse(encoded.sources.read_bytes())
+    first = sources.samples[0].parts["sup"]
+    other = first * np.float32([0.8, 1])
+    dark, bright = (np.full_like(sources.pictures[0], level) for level in (60, 180))
+    draw = DrawRuntime(DEFAULT, [dark, bright], [{"sup": first}, {"sup": other}], exact=True)
+
+    def levels(**recent: np.ndarray) -> tuple[float, float]:
+        """Mean of the upper corners and about the nose."""
+        picture = draw({"sup": other, **recent})
+        x, y = np.round((other[2] + 1) * 128).astype(int)
+        nose = picture[y - 4 : y + 4, x - 4 : x + 4]
+        return float(picture[:24, [*range(24), *range(232, 256)]].mean()), float(nose.mean())
+
+    still, nose = levels()
+    assert still > 165
+    assert nose > 150
+    assert levels(recent=np.stack([other] * MOMENTS)) == (still, nose)
+    corners = []
+    for frames in range(MOMENTS + 1):  # since the head came
+        corner, now = levels(recent=np.stack([other] * frames + [first] * (MOMENTS - frames)))
+        corners.append(corner)
+        assert now == pytest.approx(nose, abs=3)
+    assert corners[0] < 100
+    steps = np.diff(corners)
+    assert (steps > 0).all()
+    assert steps.max() < 40
+    assert corners[-1] == still
 
 
 def test_half_precision_draws_nearly_the_same(encoded: Encoded) -> None:

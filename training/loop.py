@@ -14,6 +14,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from fvc.codec.selection import SOURCES
 from fvc.training.checkpoint import append_log
 from fvc.training.engine import Engine
 from fvc.training.losses import ExpressionLoss, load_perceptual
@@ -87,8 +88,9 @@ def _loop(run: Run, began: float, val: Pack | None, perceptual: Any) -> None:
 
 def _validate(run: Run, val: Pack, perceptual: Any, writer: Any = None) -> None:
     """LPIPS and a strip of the averaged network, whose statistics must be fresh."""
-    score = validate(run.average, perceptual, val, run.most_sources, profile=run.main)
-    picture = strip(run.average, val, run.most_sources, profile=run.main)
+    n_sources = min(SOURCES, run.most_sources)
+    score = validate(run.average, perceptual, val, n_sources, profile=run.main)
+    picture = strip(run.average, val, n_sources, profile=run.main)
     cv2.imwrite(str(run.setup.folder / "strip.png"), picture[..., ::-1])
     _log(run, val_lpips=round(score, 4))
     if writer:

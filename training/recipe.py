@@ -56,7 +56,7 @@ class Recipe:
         sampling: spread: half of the samples with sources chosen as at inference, half with sources far apart in yaw;
             eyes and mouths unlike the sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section
             3.3).
-        three: share of steps with three sources instead of the paper's two.
+        three: share of steps with three sources, or more if the preset has them, instead of the paper's two.
         scales: the perceptual loss looks at the picture shrunk by these. (SqueezeNet needs 35 pixels: up to 4.)
         coarse: driving keypoints and codes are quantized as on the wire, by up to 2^coarse coarser, drawn per sample.
         turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.

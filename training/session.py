@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fvc.codec.selection import SOURCES
 from fvc.models.network import borrow_weights, load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -155,7 +156,9 @@ class Run:
         """Profile and number of sources of a step: by step, so that a run that was stopped draws the same."""
         draw = np.random.default_rng([self.recipe.seed, step, 1])
         profile = str(draw.choice(list(self.profiles), p=list(self.profiles.values())))
-        n_sources = 3 if draw.random() < self.recipe.three else 2  # two as in the paper, three: it is what ships
+        n_sources = 2  # as in the paper
+        if draw.random() < self.recipe.three:  # as `fvc encode` has
+            n_sources = int(draw.integers(SOURCES, max(self.most_sources, SOURCES) + 1))
         return profile, min(n_sources, self.most_sources)
 
     def save(self) -> None:

@@ -85,6 +85,26 @@ func inputs(_ samples: [Parts]) throws -> [String: MLMultiArray] {
     return ["position": position, "jacobian": jacobian, "presence": presence, "expression": expression]
 }
 
+/// What draw takes of the frames before: positions 1 to 5 fifteenths of a second ago (bitstream_spec.md, section 8.2).
+final class Recent {
+    static let moments = 5
+    private let back: [Int64]
+    private var shown: [(number: Int64, position: MLMultiArray)] = []
+
+    init(fps: (Int64, Int64)) {
+        back = (1...Int64(Recent.moments)).map { (2 * $0 * fps.0 + 15 * fps.1) / (30 * fps.1) }  // rounded, in frames
+    }
+
+    /// The array for draw, once `position` is drawn as frame `number`.
+    func add(_ number: UInt64, _ position: MLMultiArray) throws -> MLMultiArray {
+        let now = Int64(number)
+        shown.append((now, position))
+        while shown.count > 1 && shown[1].number <= now - back.last! { shown.removeFirst() }
+        let at = back.map { frames in shown.last(where: { $0.number <= now - frames }) ?? shown[0] }
+        return try array([Recent.moments, points, 2]) { n in at[n / (2 * points)].position[n % (2 * points)].floatValue }
+    }
+}
+
 // MARK: - The stream
 
 final class Stream {
@@ -95,6 +115,7 @@ final class Stream {
     private let basis: Basis
     private var quantizers: [Int: Quantizer] = [:]
     private var parts: [Int] = []
+    private(set) var fps: (Int64, Int64) = (15, 1)  // frames in so many seconds
 
     /// The parts that are drawn from: sup where the stream has shape.
     var drawn: [Int] { parts.map { $0 == shape ? sup : $0 } }
@@ -107,6 +128,7 @@ final class Stream {
         var header = fvc_header()
         try check(fvc_read_header(&header, bytes, bytes.count, &at), "header")
         fvc_start(decoder, priors, &header)
+        fps = (Int64(header.fps_numerator), Int64(header.fps_denominator))
         let (bits, low, high) = (list(header.bits), list(header.low), list(header.high))
         parts = list(header.part).prefix(Int(header.parts)).map { Int($0) }
         for part in parts {
@@ -216,12 +238,14 @@ func run() throws {
     for (name, port) in zip(names.filter { state[$0] == nil }, ["position", "jacobian"]) { state[name] = source[port]! }
 
     // Every frame.
+    let recent = Recent(fps: stream.fps)
     var last: CVPixelBuffer?
     var drawn = 0, seconds = 0.0
     while let frame = try stream.next() {
         if let parts = frame.parts ?? (last == nil ? samples[0] : nil) {
             let start = Date()
-            let all = state.merging(try inputs([parts])) { _, new in new }
+            var all = state.merging(try inputs([parts])) { _, new in new }
+            all["recent"] = try recent.add(frame.number, all["position"] as! MLMultiArray)
             let result = try draw.prediction(from: MLDictionaryFeatureProvider(dictionary: all))
             last = result.featureValue(for: "picture")?.imageBufferValue
             drawn += 1
