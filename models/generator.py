@@ -51,6 +51,16 @@ class Embedding(NamedTuple):
     jacobian: Tensor  # [B * N, K, 2, 2]
 
 
+class _Flows(NamedTuple):
+    """Where places of the drawing are looked up in each source (N innermost in the batch), and what speaks for it."""
+
+    flow: Tensor  # [B * N, 64, 64, 2]
+    heads: Tensor  # [B * N, 1, 64, 64], see `_beside_heads`
+    seen_heads: Tensor  # the same
+    logits: Tensor  # [B * N, 1, 64, 64]
+    moments: Tensor  # [B * N, 1 + M, 64, 64]: what is to be added at the present and at each recent moment
+
+
 class Size(NamedTuple):
     """Channels that decide what a frame costs; what is done once per source set is the same for all sizes."""
 
@@ -205,7 +215,7 @@ class ComposedGenerator(LevelsGenerator):
         count = source.rgb.shape[0] // batch
         maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
         with torch.autocast(maps.device.type, enabled=False):
-            flow, heads, seen_heads, blend = self._flows(source, points, recent, maps, coarse, count)
+            flow, heads, seen_heads, logits, moments = self._flows(source, points, recent, maps, coarse, count)
 
         def among(x: Tensor) -> Tensor:
             return x.unflatten(0, (batch, count))
@@ -214,20 +224,19 @@ class ComposedGenerator(LevelsGenerator):
             return among(warp(level, resize_flow(flow, side)) * resize(blend, side)).sum(1)
 
         # A source that would show its hair beside the head, or a wall on it, is out, unless all would.
-        matched = blend - self.near_outline * (heads - seen_heads).abs()
+        matched = logits - self.near_outline * (heads - seen_heads).abs()
         # The vote needs the warped middle level before it is blended.
         middle = warp(source.middle, flow)
         usual = (among(middle) * among(matched).softmax(1)).sum(1, keepdim=True)
         differs = (among(middle) - usual).abs().flatten(0, 1)
-        matched = matched + run_joined(self.vote, middle, blend, differs, heads, seen_heads).float()
-        blend = among(matched).softmax(1).flatten(0, 1)
+        matched = matched + run_joined(self.vote, middle, logits, differs, heads, seen_heads).float()
+        blend = among(matched + moments).softmax(1).mean(2, keepdim=True).flatten(0, 1)
         levels = mix(source.deep, NET_SIDE), among(middle * blend).sum(1), mix(source.rgb, 256)
         return self.redraw(levels, maps[:, 5:7], motion_features, expression)
 
     def _flows(
         self, source: Embedding, points: Points, recent: Tensor | None, maps: Tensor, coarse: Tensor, count: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Flow to each source [B * N, 64, 64, 2], both heads as `_beside_heads` has them, and blending logits."""
+    ) -> _Flows:
         image, batch = self.sparse.image, points.position.shape[0]
         weights, near = self.sparse.weights(points)
         fine_maps = resize(torch.cat([maps[:, :5], coarse], 1), FLOW_SIDE)
@@ -250,17 +259,11 @@ class ComposedGenerator(LevelsGenerator):
         beside = torch.sigmoid(_SOFT * (lies - _BESIDE)) * points.presence[:, :1, None]
         lies, beside = lies.repeat_interleave(count, 0), beside.repeat_interleave(count, 0)[:, None]
         poses = points.position[:, None] if recent is None else torch.cat([points.position[:, None], recent], 1)
-        pose = nearness(_pose_distances(poses.repeat_interleave(count, 0), sources))  # [B * N, 1 + M]
-        calm = self._calm(pose.unflatten(0, (batch, count))).flatten(0, 1)
+        pose = nearness(_pose_distances(poses.repeat_interleave(count, 0), sources))[..., None, None]
+        calm = pose.mean(1, keepdim=True)  # of all moments
         inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * driving.presence
         local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
         urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
-        face = self.near_pose * pose[:, :1, None, None] + image((urgent * nearness(local))[..., None])
-        logits = looked_up[:, 2:] + face + beside * (calm[:, None, None, None] - face)
-        return *_beside_heads(flow, lies, sources), logits
-
-    def _calm(self, pose: Tensor) -> Tensor:
-        """Nearness [B, N, 1 + M] of the newest pose and of M before -> logits [B, N] whose softmax is the mean of
-        theirs; `near_beside` times the nearness where the head is still."""
-        logits = self.near_beside * pose
-        return (logits.softmax(1).mean(2) * logits[..., 0].exp().sum(1, keepdim=True) + 1e-12).log()
+        face = self.near_pose * pose[:, :1] + image((urgent * nearness(local))[..., None])
+        logits = looked_up[:, 2:] + face + beside * (self.near_beside * calm - face)
+        return _Flows(*_beside_heads(flow, lies, sources), logits, beside * self.near_beside * (pose - calm))

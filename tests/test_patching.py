@@ -129,8 +129,8 @@ def test_eyes_come_from_the_source_that_has_them_so() -> None:
     source = generator.embed(torch.rand(1, 2, 3, SIDE, SIDE), at(near, far.astype(np.float32)))
     driving = at(face(lids=0.003))
     maps, _, coarse = generator.dense_motion(driving, generator.reference.like(driving))
-    *_, logits = generator._flows(source, driving, maps, coarse, 2)
-    of_far = logits[:, 0].softmax(0)[1]  # [64, 64]
+    found = generator._flows(source, driving, None, maps, coarse, 2)
+    of_far = found.logits[:, 0].softmax(0)[1]  # [64, 64]
 
     def there(x: float, y: float) -> float:
         return float(of_far[round((y + 1) * 32), round((x + 1) * 32)])
