@@ -19,10 +19,9 @@ from fvc.models.restorer import Restorer
 
 
 def _older(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Weights that have no restorer, as those of the baselines, or that were trained before `near_beside` was: with
-    what an untrained network has."""
+    """Weights that have no restorer, as those of the baselines: with one that was never trained."""
     for name, tensor in network.state_dict().items():
-        if name.startswith("restorer.") or name == "generator.near_beside":
+        if name.startswith("restorer."):
             state.setdefault(f"{prefix}{name}", tensor)
 
 
