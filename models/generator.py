@@ -191,7 +191,7 @@ class ComposedGenerator(LevelsGenerator):
         self.background = nn.Parameter(torch.tensor(-4.0))
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.near_part = nn.Parameter(torch.zeros(sum(points)))  # what `near_local` is more at each keypoint
-        self.near_beside = nn.Parameter(torch.tensor(9.0))  # `near_pose` beside the head
+        self.near_beside = nn.Parameter(torch.tensor(12.0))  # `near_pose` beside the head
         self.near_outline = nn.Parameter(torch.tensor(20.0))
         seen = 2 * size.middle_kept + 3  # features, by how much others differ, logit, head, the source's head
         self.vote = nn.Sequential(nn.Conv2d(seen, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))

@@ -127,7 +127,7 @@ def source_inputs(
 
 
 def driving_inputs(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """What `draw` takes behind the embedding: position, jacobian, presence, expression [1, 16], and recent [5, 43, 2],
+    """What `draw` takes behind the embedding: position, jacobian, presence, expression [1, 16], and recent [4, 43, 2],
     positions of the moments before (see `codec.recent`); if `parts` has none: the head has been still."""
     position, jacobian, presence = points(parts)
     recent = position.repeat(MOMENTS, 0)

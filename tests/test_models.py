@@ -230,7 +230,8 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         recent = torch.from_numpy(driving["recent"])[None]
         wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
-    assert np.abs(picture - wanted).max() < 12  # levels of 255; keypoints at random make steep flows
+    # levels of 255; keypoints at random make steep flows and outlines, where rounding moves single pixels
+    assert np.quantile(np.abs(picture - wanted), 0.998) < 5
     assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"

@@ -85,9 +85,9 @@ func inputs(_ samples: [Parts]) throws -> [String: MLMultiArray] {
     return ["position": position, "jacobian": jacobian, "presence": presence, "expression": expression]
 }
 
-/// What draw takes of the frames before: positions 1 to 5 fifteenths of a second ago (bitstream_spec.md, section 8.2).
+/// What draw takes of the frames before: positions 1 to 4 fifteenths of a second ago (bitstream_spec.md, section 8.2).
 final class Recent {
-    static let moments = 5
+    static let moments = 4
     private let back: [Int64]
     private var shown: [(number: Int64, position: MLMultiArray)] = []
 
