@@ -29,7 +29,7 @@ class Recent:
     def __call__(self, index: int, sample: DrivingSample) -> dict[str, np.ndarray]:
         """What to draw as frame `index`: the sample's parts, and "recent", float32 [MOMENTS, K, 2].
 
-        That are the positions of the sample's K keypoints (sup, then unsup) in the frames shown last 1, 2, 3 and 4
+        These are the positions of the sample's K keypoints (sup, then unsup) in the frames shown last 1, 2, 3 and 4
         fifteenths of a second before, newest first; before the first frame, as in that. Indices rise.
         """
         position = np.concatenate([sample.parts[part] for part in _KEYPOINTS if part in sample.parts])

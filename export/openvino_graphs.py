@@ -120,9 +120,8 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
             traced = torch.jit.trace(module.eval(), example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
-            shape = openvino.PartialShape(
-                [-1 if len(tensor) == 3 else len(tensor), *tensor.shape[1:]]
-            )  # 3: one per source
+            count = -1 if len(tensor) == 3 else len(tensor)  # 3: one per source
+            shape = openvino.PartialShape([count, *tensor.shape[1:]])
             model.inputs[index].get_node().set_partial_shape(shape)
             port.get_tensor().set_names({f"in{index}"})
         model.validate_nodes_and_infer_types()
