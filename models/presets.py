@@ -43,14 +43,13 @@ class Preset:
         return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup, **self.size)
 
 
+_TINY = dict(deep_kept=24, middle_kept=8, deep=48, blocks=2, middle=32, fine=12)
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("composed", "composed", max_sources=5),
         # two thirds of its multiply-adds; pruned from it (`fvc.training.pruning`)
-        Preset("tiny", "composed", max_sources=5, size={
-            "deep_kept": 24, "middle_kept": 8, "deep": 48, "blocks": 2, "middle": 32, "fine": 12,
-        }),  # fmt: skip
+        Preset("tiny", "composed", max_sources=5, size=_TINY),
         # the paper's, trained for its three profiles alike
         Preset("frontalizer-mobile", "fused", {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}, 2),
         Preset("frontalizer-multiscale", "multi-scale", {"sup": 0.7, "sup+unsup+expr": 0.3}),
