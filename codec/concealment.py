@@ -15,12 +15,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from fvc.codec.sample import DrivingSample
+from fvc.codec.sample import KEYPOINTS, DrivingSample
 
 GOES_ON = 0.2  # seconds
 _SLOWING = 0.7  # of the speed is left after 1/15 s
 _FADING = 0.5  # of an offset is left after 1/15 s
-_KEYPOINTS = ("sup", "unsup")
 
 
 class Shown(Enum):
@@ -73,7 +72,7 @@ class Concealment:
             return None, Shown.HELD
         self._last = guess
         shift = self._speed(number, sample) * sum(self._slowing**k for k in range(1, guess[1] + 1))
-        parts = {part: v + shift if part in _KEYPOINTS else v for part, v in sample.parts.items()}
+        parts = {part: v + shift if part in KEYPOINTS else v for part, v in sample.parts.items()}
         self._drawn = index, DrivingSample(parts)
         return self._drawn[1], Shown.CONCEALED
 
@@ -90,7 +89,7 @@ class Concealment:
         before = [known for known in self._known if known[0] < number]
         if not before or before[-1][1] is None:
             return np.zeros(2, np.float32)
-        part = next(part for part in _KEYPOINTS if part in sample.parts)
+        part = next(part for part in KEYPOINTS if part in sample.parts)
         moved = (sample.parts[part] - before[-1][1].parts[part]).mean(0)
         return np.asarray(moved / (number - before[-1][0]), np.float32)
 

@@ -12,11 +12,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from fvc.codec.sample import DrivingSample
+from fvc.codec.sample import KEYPOINTS, DrivingSample
 
 MOMENTS = 4
 _APART = Fraction(1, 15)  # seconds between them
-_KEYPOINTS = ("sup", "unsup")
 
 
 class Recent:
@@ -32,7 +31,7 @@ class Recent:
         These are the positions of the sample's K keypoints (sup, then unsup) in the frames shown last 1, 2, 3 and 4
         fifteenths of a second before, newest first; before the first frame, as in that. Indices rise.
         """
-        position = np.concatenate([sample.parts[part] for part in _KEYPOINTS if part in sample.parts])
+        position = np.concatenate([sample.parts[part] for part in KEYPOINTS if part in sample.parts])
         self._shown.append((index, position))
         while len(self._shown) > 1 and self._shown[1][0] <= index - self._back[-1]:
             self._shown.popleft()

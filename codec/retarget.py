@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fvc.codec.sample import DrivingSample
-
-_KEYPOINTS = ("sup", "unsup")
+from fvc.codec.sample import KEYPOINTS, DrivingSample
 
 
 def _spread(points: np.ndarray) -> float:
@@ -39,6 +37,6 @@ class Retarget:
         rest, first = self._rest.parts[part], self._first.parts[part]
         if part == "jac":
             return (values @ np.linalg.pinv(first) @ rest).astype(np.float32)
-        scale = _spread(rest) / max(_spread(first), 1e-3) if part in _KEYPOINTS else 1.0
+        scale = _spread(rest) / max(_spread(first), 1e-3) if part in KEYPOINTS else 1.0
         moved = rest + scale * (values - first)
-        return moved.astype(np.float32) if part in _KEYPOINTS else moved.clip(0, 1).astype(np.float32)
+        return moved.astype(np.float32) if part in KEYPOINTS else moved.clip(0, 1).astype(np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 from fvc.codec.errors import UsageError
 
 PART_SHAPES: dict[str, tuple[int, ...]] = {"sup": (33, 2), "unsup": (10, 2), "jac": (10, 2, 2), "expr": (16,)}
+KEYPOINTS = ("sup", "unsup")  # the parts that are places in the crop
 
 
 class Profile(IntEnum):

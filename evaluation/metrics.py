@@ -152,10 +152,9 @@ class _Pixels:
     def add(self, index: int, original: np.ndarray, drawn: np.ndarray) -> None:
         error = drawn.astype(np.int16) - original
         if self._last is not None:
-            was = self._last[1].astype(np.int16) - self._last[0]
-            self._sums["flicker"].append(float(np.abs(error - was).mean()))
-            moves, changes = _changes(self._last[0], original), _changes(self._last[1], drawn)
-            self._sums["jumps"].append(float(((changes >= _JUMP) & (moves < _STILL)).any()))
+            moved, changed = original.astype(np.int16) - self._last[0], drawn.astype(np.int16) - self._last[1]
+            self._sums["flicker"].append(float(np.abs(changed - moved).mean()))
+            self._sums["jumps"].append(float(((_sizes(changed) >= _JUMP) & (_sizes(moved) < _STILL)).any()))
         self._last = original, drawn
         mse = float(np.square(error, dtype=np.float32).mean())
         self._sums["psnr"].append(min(10 * np.log10(255**2 / mse), MAX_PSNR) if mse else MAX_PSNR)
@@ -177,10 +176,10 @@ class _Pixels:
         return {name: float(np.mean(values)) for name, values in self._sums.items() if values}
 
 
-def _changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _sizes(differences: np.ndarray) -> np.ndarray:
     """Mean absolute difference in levels of each place of `_PLACE` x `_PLACE` pixels."""
-    size = before.shape[1] // _PLACE, before.shape[0] // _PLACE
-    means = cv2.resize(cv2.absdiff(before, after).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    size = differences.shape[1] // _PLACE, differences.shape[0] // _PLACE
+    means = cv2.resize(np.abs(differences).astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.asarray(means.mean(-1))
 
 

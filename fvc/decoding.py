@@ -25,7 +25,7 @@ from fvc.codec.output import VideoWriter
 from fvc.codec.pipeline import ahead, parallel
 from fvc.codec.provenance import Provenance, file_hash
 from fvc.codec.retarget import Retarget
-from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import label
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
@@ -91,10 +91,10 @@ def decode(
         with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
             draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
             rest = loaded.source_set.samples[0].only(header.profile.parts)
-            play = _Play(reader, Decoder(header, draw, rest), stream, note)
-            due = _with_recent(play, Retarget(rest) if relative_motion else None)
+            retarget = Retarget(rest) if relative_motion else None
+            play = _Play(reader, Decoder(header, draw, rest), stream, note, retarget)
             painter = _Painter(draw, whole, header)
-            with closing(parallel(painter, ahead(due, 32), _CORES)) as items:
+            with closing(parallel(painter, ahead(play.items(), 32), _CORES)) as items:
                 frames = _write(video, items, play.total, progress)
     return {
         "frames": frames,
@@ -131,15 +131,7 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Due:
-    """A frame that falls due: its sample, None for the last picture again."""
-
-    index: int
-    sample: DrivingSample | None
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A frame to draw: what `DrawRuntime` takes, None for the last picture again."""
+    """A frame that falls due: what `DrawRuntime` takes, None for the last picture again."""
 
     parts: Mapping[str, np.ndarray] | None
 
@@ -160,10 +152,12 @@ class _Play:
         total: frames that the stream states, if it does.
     """
 
-    def __init__(self, reader: StreamReader, decoder: Decoder, stream: PathLike, note: Note) -> None:
+    def __init__(
+        self, reader: StreamReader, decoder: Decoder, stream: PathLike, note: Note, retarget: Retarget | None = None
+    ) -> None:
         self._reader, self.decoder, self._stream, self._note = reader, decoder, stream, note
         self._size = os.path.getsize(stream)
-        self._track = _Track(decoder, reader.header, self._size)
+        self._track = _Track(decoder, reader.header, self._size, retarget)
         self.damaged_places, self.total = 0, _stated_frames(stream)
 
     def items(self) -> Iterator[_Due | np.ndarray]:
@@ -191,17 +185,6 @@ class _Play:
             self._note(_describe(damage, name, self._track.frames))
 
 
-def _with_recent(play: _Play, retarget: Retarget | None) -> Iterator[_Asked | np.ndarray]:
-    recent = play.decoder.recent
-    for item in play.items():
-        if not isinstance(item, _Due):
-            yield item
-        elif item.sample is None:
-            yield _Asked(None)
-        else:
-            yield _Asked(recent(item.index, retarget(item.sample) if retarget else item.sample))
-
-
 class _Painter:
     """Draws frames; called from several threads. Sound passes through."""
 
@@ -210,8 +193,8 @@ class _Painter:
     ) -> None:
         self._draw, self._whole, self._crop = draw, whole, header.crop
 
-    def __call__(self, item: _Asked | np.ndarray) -> _Drawn | np.ndarray:
-        if not isinstance(item, _Asked):
+    def __call__(self, item: _Due | np.ndarray) -> _Drawn | np.ndarray:
+        if not isinstance(item, _Due):
             return item
         if item.parts is None:
             return _Drawn(None)
@@ -248,8 +231,8 @@ def _stated_frames(path: PathLike) -> int | None:
 class _Track:
     """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
-    def __init__(self, decoder: Decoder, header: Header, file_bytes: int) -> None:
-        self._decoder, self._header = decoder, header
+    def __init__(self, decoder: Decoder, header: Header, file_bytes: int, retarget: Retarget | None) -> None:
+        self._decoder, self._header, self._retarget = decoder, header, retarget
         self._sound = _SoundTrack(header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
         self._file_bytes = file_bytes
@@ -277,8 +260,11 @@ class _Track:
             yield self._due()
 
     def _due(self) -> _Due:
-        self.frames += 1
-        return _Due(self.frames - 1, self._decoder.due(self.frames - 1))
+        index, self.frames = self.frames, self.frames + 1
+        sample = self._decoder.due(index)
+        if sample is None:
+            return _Due(None)
+        return _Due(self._decoder.recent(index, self._retarget(sample) if self._retarget else sample))
 
 
 class _SoundTrack:

@@ -218,8 +218,14 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     draw = np.random.default_rng(count)
     network = load_network(folder_of(preset) / "weights.safetensors", preset)
     smooth = [np.kron(draw.integers(0, 255, (16, 16, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(count)]
-    samples, driving = [random_sample(draw) for _ in range(count)], random_sample(draw)
-    driving["recent"] = np.concatenate([points(random_sample(draw))[0] for _ in range(MOMENTS)])
+    head = random_sample(draw)
+
+    def moved() -> dict[str, np.ndarray]:
+        near = {part: head[part] + draw.normal(0, 0.05, head[part].shape) for part in ("sup", "unsup", "jac")}
+        return head | {part: values.astype(np.float32) for part, values in near.items()}
+
+    samples, driving = [moved() for _ in range(count)], moved()
+    driving["recent"] = np.concatenate([points(moved())[0] for _ in range(MOMENTS)])
     picture = DrawRuntime(preset, smooth, samples, exact=True)(driving)
 
     with torch.no_grad():
@@ -230,9 +236,8 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         recent = torch.from_numpy(driving["recent"])[None]
         wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
-    # levels of 255; keypoints at random make steep flows and outlines, where rounding moves single pixels
-    assert np.quantile(np.abs(picture - wanted), 0.998) < 5
-    assert np.abs(picture - wanted).mean() < 0.6  # half of it is rounding to integers
+    assert np.abs(picture - wanted).max() < 5  # levels of 255
+    assert np.abs(picture - wanted).mean() < 0.3  # half of it is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"
         encoding = locale.getencoding()

@@ -36,7 +36,7 @@ from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
 from fvc.codec.transport import Datagram, Depacketizer
 from fvc.codec.video import read_image
-from fvc.decoding import _Painter, _Play, _with_recent, _write
+from fvc.decoding import _Painter, _Play, _write
 from fvc.files import open_stream, silent
 from fvc.repair import _copy
 
@@ -379,7 +379,7 @@ def play(data: bytes, video: CountingWriter) -> None:
             decoder = Decoder(reader.header, lambda _: _BLANK, rest.only(reader.header.profile.parts))
             player = _Play(reader, decoder, file.name, silent)
             painter = _Painter(lambda _: _BLANK, None, reader.header)
-            _write(video, map(painter, _with_recent(player, None)), player.total, silent)  # type: ignore[arg-type]
+            _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
