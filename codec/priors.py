@@ -1,4 +1,4 @@
-"""What is known of faces before the first packet: weights, scales and shapes of `priors.bin` (bitstream_spec.md, A).
+"""What is known of faces before the first packet: weights, scales and error distributions (bitstream_spec.md, A).
 
 `fvc fit-priors` makes the file (`fvc.training.priors`); it is part of the format: another file is another version.
 """
@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,9 +16,16 @@ import numpy as np
 from fvc.codec.quantizer import COMPONENTS, USUAL_BITS
 
 MAGIC = b"FVCP\2"
-FINE = 12  # predictions are in 1/4096 of a step
-OCTAVE = 32  # spreads are in 1/32 octave; 0 is 1/16 of a step
-SHAPE_STEPS = 1024  # of a shape, 1/64 of a spread each
+SHAPE_STEPS = 1024  # entries of an error distribution, 1/64 of a spread apart
+_MIX = (  # the file's element `mix`: one byte each, in this order
+    "key_spread_offset",
+    "error_exponent",
+    "recent_activity_exponent",
+    "frame_activity_exponent",
+    "key_activity_exponent",
+    "hold_threshold",
+)
+_KEY_SPREAD_ZERO = 128  # the byte that stands for a key_spread_offset of 0
 
 
 @dataclass(frozen=True)
@@ -25,17 +33,20 @@ class PartPriors:
     """Priors of one part with n components. All but `order` are in coding order; weights are in 1/4096.
 
     Attributes:
-        order: [n], component that is coded first, second ...
-        mean: [n], usual value with 16 bits.
-        key_weights: [n, n], strictly lower triangular: what a keyframe's component owes to those before it.
-        key_error: [n], expected error of that, 1/4096 of a step of usual bits.
-        now_weights: [n, n], strictly lower triangular: the same for changes against the last frame.
-        last_weights, mean_weights: [n, n], from the last changes, and from the distances to the running mean.
-        error: [n], expected error of these after a keyframe, 1/4096 of a step of usual bits.
+        order: int64 [n], the component that is coded first, second ...
+        mean: [n], the mean face's values with 16 bits.
+        key_weights: [n, n], strictly lower triangular: how a keyframe's components before it correct a prediction.
+        key_error: [n], expected error of that prediction, 1/4096 of a step of the usual bits.
+        now_weights: [n, n], strictly lower triangular: the same for changes since the last frame.
+        last_weights, mean_weights: [n, n], of the last frame's changes, and of the distances to the running means.
+        error: [n], expected error of these right after a keyframe, 1/4096 of a step of the usual bits.
         spread: [n], logarithm of spread over expected error, 1/32 octave.
-        mix: [6], that of keyframes plus 128; then in 1/64: exponents of expected error, of the last frames' liveliness,
-            of this frame's liveliness so far in other frames and in keyframes; how small the last value's error must
-            be against the learned prediction's for it to be taken instead.
+        key_spread_offset: the same for all components of keyframes, 1/32 octave, -128 to 127.
+        error_exponent: by how much the spread follows the expected error, 1/64.
+        recent_activity_exponent: by how much it follows the activity of the last frames, 1/64.
+        frame_activity_exponent: by how much it follows the activity of this frame so far, 1/64.
+        key_activity_exponent: the same in keyframes, 1/64.
+        hold_threshold: the last value is held where its error is below this share of the learned prediction's, 1/64.
         shape: [SHAPE_STEPS], 65536 times the probability of an error between 0 and k/64 spreads.
     """
 
@@ -48,7 +59,12 @@ class PartPriors:
     mean_weights: np.ndarray
     error: np.ndarray
     spread: np.ndarray
-    mix: np.ndarray
+    key_spread_offset: int
+    error_exponent: int
+    recent_activity_exponent: int
+    frame_activity_exponent: int
+    key_activity_exponent: int
+    hold_threshold: int
     shape: np.ndarray
 
 
@@ -69,16 +85,14 @@ def _layout(n: int) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def pack(priors: dict[str, PartPriors]) -> bytes:
+def pack(priors: Mapping[str, PartPriors]) -> bytes:
     """The bytes of `priors.bin`."""
     out = bytearray(MAGIC)
     for part, n in COMPONENTS.items():
         out += struct.pack(">BB", n, USUAL_BITS[part])
         for name, (kind, shape) in _layout(n).items():
-            array = getattr(priors[part], name)
-            out += (
-                array[np.tril_indices(n, -1)].astype(kind).tobytes() if shape[-1] < 0 else array.astype(kind).tobytes()
-            )
+            array = _mix_of(priors[part]) if name == "mix" else getattr(priors[part], name)
+            out += (array[np.tril_indices(n, -1)] if shape[-1] < 0 else array).astype(kind).tobytes()
     return bytes(out)
 
 
@@ -91,7 +105,7 @@ def unpack(data: bytes) -> dict[str, PartPriors]:
         if struct.unpack_from(">BB", data, at) != (n, USUAL_BITS[part]):
             raise ValueError(f"priors of {part} are for other components")
         at += 2
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, (kind, shape) in _layout(n).items():
             count = n * (n - 1) // 2 if shape[-1] < 0 else int(np.prod(shape))
             flat = np.frombuffer(data, kind, count, at).astype(np.int64)
@@ -101,16 +115,21 @@ def unpack(data: bytes) -> dict[str, PartPriors]:
                 arrays[name][np.tril_indices(n, -1)] = flat
             else:
                 arrays[name] = flat.reshape(shape)
-        result[part] = PartPriors(**arrays)
+        numbers = dict(zip(_MIX, arrays.pop("mix").tolist(), strict=True))
+        numbers["key_spread_offset"] -= _KEY_SPREAD_ZERO
+        result[part] = PartPriors(**arrays, **numbers)
     if at != len(data):
         raise ValueError("the priors file is too long")
     return result
+
+
+def _mix_of(priors: PartPriors) -> np.ndarray:
+    numbers = np.array([getattr(priors, name) for name in _MIX])
+    numbers[0] += _KEY_SPREAD_ZERO
+    return numbers
 
 
 @cache
 def load() -> dict[str, PartPriors]:
     """The priors of this version of the format."""
     return unpack(Path(__file__).with_name("priors.bin").read_bytes())
-
-
-assert [field.name for field in fields(PartPriors)] == list(_layout(1))

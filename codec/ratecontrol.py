@@ -4,7 +4,7 @@
     plan.room      bits that the next frame may have if it is a keyframe
     plan.motion_room  the same if it is not
     plan.spend(n, quality)  the frame took n bits, coded with this quality; None: it was left out
-    plan.save()    a keyframe is due and there was no room for it: it will be tried again with the next frame
+    plan.defer_keyframe()  a keyframe is due and there was no room for it: it is tried again with the next frame
 
 Sender only: what a plan does is invisible in the format. Counted are the payloads of packets ("motion bits"), not
 their heads and checksums.
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from fvc.codec.decisions import BEST, DEFAULT_QUALITY, LOWEST
 from fvc.codec.errors import UsageError
@@ -22,6 +23,7 @@ from fvc.codec.errors import UsageError
 MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
 _RESERVE = 0.1  # of the two seconds' bits are kept for what cannot be foreseen
 COARSEST = 18.0  # quality: below it, errors grow faster than bits fall, and leaving out frames is better
+_COARSER = 15.0  # by how much quality falls from one attempt to the next
 _START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (kbps below this, quality to begin with)
 
 
@@ -35,7 +37,7 @@ class Plan(Protocol):
     @property
     def motion_room(self) -> float: ...  # noqa: D102
     def spend(self, bits: int, quality: float | None) -> None: ...  # noqa: D102
-    def save(self) -> None: ...  # noqa: D102
+    def defer_keyframe(self) -> None: ...  # noqa: D102
 
 
 class ConstantQuality:
@@ -51,7 +53,7 @@ class ConstantQuality:
     def spend(self, bits: int, quality: float | None) -> None:
         """Nothing follows from it."""
 
-    def save(self) -> None:
+    def defer_keyframe(self) -> None:
         """There is always room."""
 
 
@@ -107,6 +109,34 @@ class ConstantRate:
         self._last.append(bits)
         self._saving = False
 
-    def save(self) -> None:
+    def defer_keyframe(self) -> None:
         """See the module."""
         self._saving = True
+
+
+class Sized(Protocol):
+    """A frame coded on trial."""
+
+    @property
+    def bits(self) -> int: ...  # noqa: D102
+
+
+Attempt = TypeVar("Attempt", bound=Sized)
+
+
+def fit(quality: float | None, code: Callable[[float | None], Attempt], room: float, must_send: bool) -> Attempt | None:
+    """Codes a frame more and more coarsely until it has at most `room` bits; None where no quality is coarse enough.
+
+    Args:
+        quality: of the first attempt; None: there is only one attempt, with the nearest integers.
+        code: codes the frame at a quality.
+        must_send: take the coarsest attempt rather than none.
+    """
+    while True:
+        attempt = code(quality)
+        is_coarsest = quality is None or quality <= COARSEST
+        if attempt.bits <= room or (must_send and is_coarsest):
+            return attempt
+        if quality is None or is_coarsest:
+            return None
+        quality = max(quality - _COARSER, COARSEST)

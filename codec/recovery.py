@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fvc.codec import coding
 from fvc.codec.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
-from fvc.codec.entropy import RangeReader
+from fvc.codec.entropy import RangeReader, format_tables
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import Integers, MotionState
+from fvc.codec.prediction import Integers, MotionModel
+from fvc.codec.priors import load
 
 WINDOW = 128  # frames behind the newest that are waited for
 
@@ -30,7 +32,7 @@ class MotionDecoder:
     """
 
     def __init__(self, header: Header) -> None:
-        self._state = MotionState(header.bits)
+        self._model, self._tables = MotionModel(header.bits, load()), format_tables()
         self._expected: int | None = None  # the only frame that may follow; None: wait for a keyframe
         self._waiting: dict[int, Packet | RefreshPayload] = {}
         self._oldest = 0  # frames before it are decoded or given up
@@ -129,22 +131,23 @@ class MotionDecoder:
             return
         slices = self._slices(start)
         with self._attempt(start):
-            decoded.append((start, self._state.code(RangeReader(b"".join(part.coded for part in slices)), None, True)))
+            decoded.append((start, self._read(b"".join(part.coded for part in slices), keyframe=True)))
 
     def _decode(self, number: int, decoded: list[tuple[int, Integers | None]]) -> None:
         """Decodes the frame from its packet; the state before it must be right unless it is a KEY."""
         item = self._waiting[number]
         with self._attempt(number):
             if isinstance(item, Packet) and item.kind == Kind.KEY:
-                decoded.append(
-                    (number, self._state.code(RangeReader(KeyPayload.parse(item.payload).coded), None, True))
-                )
+                decoded.append((number, self._read(KeyPayload.parse(item.payload).coded, keyframe=True)))
                 return
             motion = item.motion if isinstance(item, RefreshPayload) else item.payload
-            integers = self._state.code(RangeReader(motion), None, False) if motion else None
+            integers = self._read(motion, keyframe=False) if motion else None
             if integers is not None and isinstance(item, RefreshPayload) and item.slice == 0:
-                self._state.restart(integers)
+                coding.replay(self._model, integers, keyframe=True)  # the keyframe in slices has the same integers
             decoded.append((number, integers))
+
+    def _read(self, data: bytes, keyframe: bool) -> Integers:
+        return coding.decode(self._model, RangeReader(data, self._tables), keyframe)
 
     @contextmanager
     def _attempt(self, number: int) -> Iterator[None]:

@@ -20,14 +20,16 @@ import argparse
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fvc.codec.entropy import RangeWriter, cost
-from fvc.codec.prediction import MotionState
+from fvc.codec import coding
+from fvc.codec.entropy import RangeWriter, SymbolTables
+from fvc.codec.prediction import Context, MotionModel
+from fvc.codec.priors import PartPriors, load
 from fvc.codec.quantizer import PAPER
 from fvc.codec.sample import Profile
 from fvc.codec.smoothing import FILTERS
@@ -39,29 +41,33 @@ PAPER_BITS = {"unsup+jac": 426, "sup": 264, "sup+unsup": 418, "sup+unsup+expr": 
 BITS = {part: quantizer.bits for part, quantizer in PAPER.items()}
 
 
-class _Meter:
-    """A coder that codes nothing and adds up ideal code lengths."""
+class _Meter(RangeWriter):
+    """A RangeWriter that adds up ideal code lengths, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: SymbolTables) -> None:
+        super().__init__(tables)
         self.bits_of: dict[str, float] = defaultdict(float)
 
-    def value(self, value: int, part: str, prediction: int, spread: int) -> int:
-        """See `entropy.RangeWriter.value`."""
-        self.bits_of[part] += cost(value, part, prediction, spread)
-        return value
+    def put(self, value: int, context: Context) -> None:
+        """See `entropy.RangeWriter.put`."""
+        self.bits_of[context.part] += self.tables.cost(value, context)
+        super().put(value, context)
 
 
-def ours(track: Track, parts: tuple[str, ...]) -> dict[str, float]:
-    """Bits per frame: total, of keyframes, of each part in the other frames, and what the packets' ends add."""
-    state, twin = (MotionState({part: BITS[part] for part in parts}) for _ in range(2))
+def ours(track: Track, parts: tuple[str, ...], priors: Mapping[str, PartPriors] | None = None) -> dict[str, float]:
+    """Bits per frame: total, of keyframes, of each part in the other frames, and what the packets' ends add.
+
+    With the format's priors, unless others are given.
+    """
+    known = priors or load()
+    model, tables = MotionModel({part: BITS[part] for part in parts}, known), SymbolTables(known)
     sums = dict.fromkeys(("total", "key", *parts, "ends"), 0.0)
     frames = len(track.parts[parts[0]])
     for t in range(frames):
-        given, key = {part: track.parts[part][t].tolist() for part in parts}, t % GROUP == 0
-        writer, meter = RangeWriter(), _Meter()
-        state.code(writer, given, key)
-        twin.code(meter, given, key)
-        size, ideal = 8 * max(len(writer.finish()), 1), sum(meter.bits_of.values())
+        integers, key = {part: track.parts[part][t].tolist() for part in parts}, t % GROUP == 0
+        meter = _Meter(tables)
+        coding.encode(model, coding.given(model, integers), meter, key)
+        size, ideal = 8 * max(len(meter.finish()), 1), sum(meter.bits_of.values())
         sums["total"] += size
         sums["ends"] += size - ideal
         for part, bits in meter.bits_of.items():

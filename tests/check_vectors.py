@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
-from fvc.codec import bitstream, container
+from fvc.codec import bitstream, coding, container, priors
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import MotionState
+from fvc.codec.prediction import Context, MotionModel
 
 try:
-    from fvc.codec.entropy import RangeReader
+    from fvc.codec.entropy import RangeReader, format_tables
 except ImportError:
     RangeReader = None  # type: ignore[assignment, misc]
 
@@ -31,23 +31,24 @@ VECTORS = Path(__file__).resolve().parent / "vectors"
 
 
 class SpecReader:
-    """The range decoder of spec_decoder.py with the methods of `fvc.codec.entropy.RangeReader`."""
+    """The range decoder of spec_decoder.py as a `coding.ValueReader`."""
 
     def __init__(self, data: bytes) -> None:
         self._decoder = spec_decoder.RangeDecoder(data)
 
-    def bits(self, _: int, count: int) -> int:
-        return self._decoder.bits(count)
+    def get(self, context: Context) -> int:
+        return self._decoder.value(*context)
 
-    def value(self, _: int, part: str, prediction: int, spread: int) -> int:
-        return self._decoder.value(part, prediction, spread)
+
+def reader_of(data: bytes) -> coding.ValueReader:
+    return SpecReader(data) if RangeReader is None else RangeReader(data, format_tables())
 
 
 def by_fvc(data: bytes) -> list[Any]:
-    """[frame number, integers or None] of each frame, as `fvc.codec.decoder.MotionDecoder` finds them."""
+    """[frame number, integers or None] of each frame, by `fvc.codec.coding`."""
     reader = container.StreamReader(io.BytesIO(data))
     header = reader.header
-    state = MotionState(header.bits)
+    model = MotionModel(header.bits, priors.load())
     follows, found = -1, []
     for item in reader.packets():
         if isinstance(item, container.Damage):
@@ -62,9 +63,9 @@ def by_fvc(data: bytes) -> list[Any]:
             elif item.kind == bitstream.Kind.REFRESH:
                 refresh = bitstream.RefreshPayload.parse(coded)
                 coded, restarts = refresh.motion, refresh.slice == 0
-            integers = state.code((RangeReader or SpecReader)(coded), None, is_key) if coded else None
+            integers = coding.decode(model, reader_of(coded), is_key) if coded else None
             if restarts and integers is not None:
-                state.restart(integers)
+                coding.replay(model, integers, keyframe=True)
         follows = item.number + 1 if is_key or follows == item.number else -1
         found.append([item.number, integers])
     return found

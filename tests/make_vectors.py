@@ -107,6 +107,7 @@ class Stream:
         self._header, self._file = header, io.BytesIO()
         self._writer = StreamWriter(self._file, header)
         self._encoder = Encoder(header, no_network, refresh=refresh)
+        self._sounds = 0  # packets of sound so far
         self._next_frame = self._next_sound = 0  # the lowest number that a decoder may find next
         self._follows: int | None = None  # the frame that needs no keyframe
         self._slices: list[int] = []  # frames of the slices of one keyframe that came without a gap
@@ -116,14 +117,14 @@ class Stream:
 
     def frame(self, number: int, integers: Integers | None, lost: bool = False) -> None:
         """Codes a frame (None: no face); `lost` keeps its packet out of the stream."""
-        packet, integers = code(self._encoder, self._header, number, integers)
+        packet, integers = code(self._encoder, self._header, number, integers, self._sounds)
         if lost:
             return
         if packet.kind == Kind.KEY:
             self._follows = number
         if packet.kind in (Kind.KEY, Kind.REFRESH):
             self._next_frame = number
-            self._next_sound = max(self._next_sound, self._encoder.audio_packets)
+            self._next_sound = max(self._next_sound, self._sounds)
         if packet.kind == Kind.REFRESH:
             part = RefreshPayload.parse(packet.payload)
             whole = self._slices == list(range(number - part.slice, number))
@@ -138,7 +139,7 @@ class Stream:
         self._writer.write(packet)
 
     def sound(self, number: int, payload: bytes, lost: bool = False) -> None:
-        self._encoder.audio_packets = number + 1
+        self._sounds = number + 1
         if not lost:
             self._writer.write(Packet(Kind.AUDIO, number, payload))
             self._audio.append((restored(number, self._next_sound), payload.hex()))
@@ -179,12 +180,15 @@ class Stream:
         )
 
 
-def code(encoder: Encoder, header: Header, number: int, integers: Integers | None) -> tuple[Packet, Integers | None]:
-    """The packet of a frame (None: no face) and the integers that it carries."""
+def code(
+    encoder: Encoder, header: Header, number: int, integers: Integers | None, sounds: int = 0
+) -> tuple[Packet, Integers | None]:
+    """The packet of a frame (None: no face) and the integers that it carries, after so many packets of sound."""
     if integers is None:
-        return encoder.encode_tracked(Frame(np.zeros((1, 1, 3), np.uint8), number), None), None
+        blank = Frame(np.zeros((1, 1, 3), np.uint8), number)
+        return encoder.encode_tracked(blank, None, audio_packets=sounds), None
     sample = to_sample({part: np.array(values) for part, values in integers.items()}, header.quantizers)
-    packet = encoder.encode_sample(number, sample)
+    packet = encoder.encode_sample(number, sample, audio_packets=sounds)
     arrays = to_integers(sample, header.quantizers)
     return packet, {part: array.tolist() for part, array in arrays.items()}
 

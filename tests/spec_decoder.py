@@ -152,6 +152,12 @@ def parse_end(payload: bytes) -> dict[str, Any]:
 PRIORS_BYTES = (Path(__file__).parent.parent / "codec" / "priors.bin").read_bytes()
 
 
+MIX = (
+    "key_spread_offset", "error_exponent", "recent_activity_exponent", "frame_activity_exponent", "key_activity_exponent",
+    "hold_threshold",
+)  # fmt: skip
+
+
 def parse_priors(data: bytes) -> dict[str, dict[str, Any]]:
     """Every element by part and name; matrices are lists of rows."""
     file, parts = Bytes(data, "E04"), {}
@@ -169,7 +175,8 @@ def parse_priors(data: bytes) -> dict[str, dict[str, Any]]:
         p["mean_weights"] = [[file.i(16) for _ in range(n)] for _ in range(n)]
         p["error"] = [file.u(32) for _ in range(n)]
         p["spread"] = [file.i(16) for _ in range(n)]
-        p["mix"] = [file.u(8) for _ in range(6)]
+        for name in MIX:
+            p[name] = file.u(8)
         p["shape"] = [file.u(16) for _ in range(1024)]
         parts[part] = p
     assert file.at == len(data)
@@ -329,10 +336,10 @@ class Part:
         p = self.p
         origin = [m >> (16 - self.bits) for m in p["mean"]]
         expected = self.scaled(p["key_error"])
-        spread = [p["mix"][0] - 128 + log2(e) - 256 for e in expected]
+        spread = [p["key_spread_offset"] - 128 + log2(e) - 256 for e in expected]
         learned = [o * 4096 for o in origin]
         hold = [False] * self.n
-        self.last = self.components(decoder, origin, learned, hold, expected, spread, p["key_weights"], p["mix"][4])
+        self.last = self.components(decoder, origin, learned, hold, expected, spread, p["key_weights"], p["key_activity_exponent"])
         self.restart()
 
     def restart(self) -> None:  # the end of 5.4
@@ -351,13 +358,13 @@ class Part:
             + (sum(p["mean_weights"][i][j] * apart[j] for j in n) >> 8)
             for i in n
         ]
-        hold = [64 * self.hold_error[i] < p["mix"][5] * self.learned_error[i] for i in n]
+        hold = [64 * self.hold_error[i] < p["hold_threshold"] * self.learned_error[i] for i in n]
         expected = [80 + (self.hold_error[i] if hold[i] else self.learned_error[i]) for i in n]
-        lively = p["mix"][2] * (log2(sum(self.quick_error) + 80 * self.n) - log2(sum(expected)))
+        lively = p["recent_activity_exponent"] * (log2(sum(self.quick_error) + 80 * self.n) - log2(sum(expected)))
         fine = 32 * (self.bits - p["usual_bits"])
-        own = [p["mix"][1] * (log2(expected[i]) - fine) for i in n]
+        own = [p["error_exponent"] * (log2(expected[i]) - fine) for i in n]
         spread = [p["spread"][i] + ((own[i] + lively) >> 6) + fine - 256 for i in n]
-        q = self.components(decoder, last, learned, hold, expected, spread, p["now_weights"], p["mix"][3])
+        q = self.components(decoder, last, learned, hold, expected, spread, p["now_weights"], p["frame_activity_exponent"])
         error = [abs(q[i] * 4096 - min(max(learned[i], 0), self.top * 4096)) for i in n]
         held = [4096 * abs(q[i] - last[i]) for i in n]
         taken = [held[i] if hold[i] else error[i] for i in n]

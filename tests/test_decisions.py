@@ -16,7 +16,7 @@ import fvc
 from fvc.codec.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.container import StreamReader
 from fvc.codec.crop import to_crop
-from fvc.codec.decisions import worth_of
+from fvc.codec.decisions import lambda_of
 from fvc.codec.encoder import Encoder, make_sample
 from fvc.codec.errors import UsageError
 from fvc.codec.priors import load
@@ -125,10 +125,10 @@ def test_trials_fill_bytes_better(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def loss() -> float:
         packets, error, _ = sent(ConstantQuality(75))
-        return sum(bits(packets)) / FRAMES + worth_of(75) * 66 * error
+        return sum(bits(packets)) / FRAMES + lambda_of(75) * 66 * error
 
     three = loss()
-    monkeypatch.setattr("fvc.codec.encoder._TRIALS", (0.0,))
+    monkeypatch.setattr("fvc.codec.motion_encoder._TRIALS", (0.0,))
     assert three < 0.99 * loss()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,40 +12,53 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvc.codec import priors
-from fvc.codec.entropy import RangeReader, RangeWriter, cost, place
+from fvc.codec import coding, priors
+from fvc.codec.entropy import RangeReader, RangeWriter, format_tables, residual
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import MotionState, log2
+from fvc.codec.prediction import Context, Integers, MotionModel, log2
 from fvc.codec.quantizer import COMPONENTS, coded_parts
 from fvc.codec.sample import Profile
 
 BITS = {"sup": 8, "unsup": 12, "jac": 16, "expr": 9, "shape": 12}
-PLACES = st.tuples(st.sampled_from(list(COMPONENTS)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900))
+TABLES = format_tables()
+CONTEXTS = st.builds(
+    Context, st.sampled_from(list(COMPONENTS)), st.integers(-(1 << 30), 1 << 30), st.integers(-300, 900)
+)
 
 
-@given(st.lists(st.tuples(st.integers(0, 1 << 16), PLACES), max_size=60))
-def test_values_survive(pairs: list[tuple[int, tuple[str, int, int]]]) -> None:
-    writer = RangeWriter()
-    for value, (part, prediction, spread) in pairs:
-        writer.value(value, part, prediction, spread)
-    reader = RangeReader(writer.finish())
-    assert [reader.value(0, *place) for _, place in pairs] == [value for value, _ in pairs]
+def model_of(parts: Sequence[str]) -> MotionModel:
+    return MotionModel({part: BITS[part] for part in parts}, priors.load())
+
+
+def coded(model: MotionModel, integers: Integers, keyframe: bool) -> bytes:
+    writer = RangeWriter(TABLES)
+    assert coding.encode(model, coding.given(model, integers), writer, keyframe) == integers
+    return writer.finish()
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 16), CONTEXTS), max_size=60))
+def test_values_survive(pairs: list[tuple[int, Context]]) -> None:
+    writer = RangeWriter(TABLES)
+    for value, context in pairs:
+        writer.put(value, context)
+    reader = RangeReader(writer.finish(), TABLES)
+    assert [reader.get(context) for _, context in pairs] == [value for value, _ in pairs]
 
 
 @given(st.lists(st.integers(0, 40).flatmap(lambda n: st.tuples(st.integers(0, (1 << n) - 1), st.just(n))), max_size=20))
 def test_plain_bits_survive(pairs: list[tuple[int, int]]) -> None:
-    writer = RangeWriter()
+    writer = RangeWriter(TABLES)
     for value, count in pairs:
         writer.bits(value, count)
-    reader = RangeReader(writer.finish())
-    assert [reader.bits(0, count) for _, count in pairs] == [value for value, _ in pairs]
+    reader = RangeReader(writer.finish(), TABLES)
+    assert [reader.bits(count) for _, count in pairs] == [value for value, _ in pairs]
 
 
-def test_places_are_right() -> None:
+def test_residuals_are_right() -> None:
     """Every prediction lies next to its base, on the side that the sign says; low bits begin above 4 steps."""
     for spread in range(-300, 570, 5):
         for prediction in range(-9000, 9000, 211):
-            at = place(prediction, spread)
+            at = residual(prediction, spread)
             middle = at.base + ((1 << at.shift) - 1) / 2
             assert abs(prediction / 4096 - middle) <= 0.5
             assert at.shift == max(0, (spread - 160) // 32)
@@ -79,22 +93,23 @@ def test_priors_are_pinned() -> None:
 
 def test_golden_bytes() -> None:
     """Of the range coder and its tables; those of whole streams are in `vectors`."""
-    writer = RangeWriter()
+    writer = RangeWriter(TABLES)
     for value, prediction, spread in ((0, 700, 128), (1, -900, 100), (-3, 4000, 150), (99, 0, 128), (-5000, 0, 500)):
-        writer.value(value, "sup", prediction, spread)
+        writer.put(value, Context("sup", prediction, spread))
     writer.bits(0b1011, 4)
     assert writer.finish().hex() == "3dec0b15c3421619"
 
 
 def test_cost_is_what_is_paid() -> None:
     """The ideal length of many values and the bytes that they take agree to a part in a thousand and a byte."""
-    draw, writer, ideal = np.random.default_rng(0), RangeWriter(), 0.0
+    draw, writer, ideal = np.random.default_rng(0), RangeWriter(TABLES), 0.0
     for spread in (60, 128, 150, 260):
         for error in draw.normal(0, 2 ** (spread / 32 - 4), 1500):
             prediction = int(draw.integers(1 << 20))
             value = round(prediction / 4096 + error)
-            writer.value(value, "sup", prediction, spread)
-            ideal += cost(value, "sup", prediction, spread)
+            context = Context("sup", prediction, spread)
+            writer.put(value, context)
+            ideal += TABLES.cost(value, context)
     assert ideal - 1 <= 8 * len(writer.finish()) <= ideal * 1.001 + 8
 
 
@@ -104,8 +119,8 @@ def test_fractions_of_predictions_count() -> None:
     for _ in range(2000):
         true = draw.uniform(0, 200)
         value, prediction = round(true + draw.normal(0, 0.3)), int(true * 4096)
-        fine += cost(value, "sup", prediction, 75)
-        coarse += cost(value, "sup", round(true) * 4096, 96)
+        fine += TABLES.cost(value, Context("sup", prediction, 75))
+        coarse += TABLES.cost(value, Context("sup", round(true) * 4096, 96))
     assert fine < 0.93 * coarse
 
 
@@ -113,7 +128,7 @@ def test_message_ends_are_short() -> None:
     """The tail costs less than a byte on average where the coder's own words would cost two."""
     draw, waste = np.random.default_rng(1), []
     for _ in range(60):
-        writer, bits = RangeWriter(), int(draw.integers(20, 120))
+        writer, bits = RangeWriter(TABLES), int(draw.integers(20, 120))
         for _ in range(bits):
             writer.bits(int(draw.integers(2)), 1)
         waste.append(8 * len(writer.finish()) - bits)
@@ -125,13 +140,12 @@ def test_message_ends_are_short() -> None:
 def test_motion_survives(profile: Profile, is_shaped: bool, seed: int, step: int) -> None:
     draw = np.random.default_rng(seed)
     parts = coded_parts(profile.parts, is_shaped)
-    encoder, decoder = (MotionState({part: BITS[part] for part in parts}) for _ in range(2))
+    encoder, decoder = (model_of(parts) for _ in range(2))
     frame = {part: draw.integers(0, 1 << BITS[part], COMPONENTS[part]) for part in parts}
     for index in range(6):
         given_ = {part: array.tolist() for part, array in frame.items()}
-        writer = RangeWriter()
-        encoder.code(writer, given_, key=index % 4 == 0)
-        assert decoder.code(RangeReader(writer.finish()), None, key=index % 4 == 0) == given_
+        data = coded(encoder, given_, index % 4 == 0)
+        assert coding.decode(decoder, RangeReader(data, TABLES), index % 4 == 0) == given_
         for part, array in frame.items():
             moved = array + draw.integers(-step, step + 1, len(array))
             frame[part] = np.clip(moved, 0, (1 << BITS[part]) - 1)
@@ -139,10 +153,10 @@ def test_motion_survives(profile: Profile, is_shaped: bool, seed: int, step: int
 
 @given(st.binary(max_size=60), st.sampled_from(list(Profile)), st.booleans())
 def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile, is_shaped: bool) -> None:
-    state = MotionState({part: BITS[part] for part in coded_parts(profile.parts, is_shaped)})
+    model = model_of(coded_parts(profile.parts, is_shaped))
     for key, chunk in ((True, data), (False, data[::-1])):
         try:
-            decoded = state.code(RangeReader(chunk), None, key)
+            decoded = coding.decode(model, RangeReader(chunk, TABLES), key)
         except StreamError:
             return
         for part, numbers in decoded.items():
@@ -151,12 +165,10 @@ def test_garbage_is_refused_or_in_range(data: bytes, profile: Profile, is_shaped
 
 def test_a_still_face_costs_little() -> None:
     """A face that does not move: under 3 bytes per frame for 102 numbers."""
-    state, sizes = MotionState({part: BITS[part] for part in Profile.SUP_UNSUP_EXPR.parts}), []
+    model, sizes = model_of(Profile.SUP_UNSUP_EXPR.parts), []
     frame = {p: [100] * COMPONENTS[p] for p in Profile.SUP_UNSUP_EXPR.parts}
     for index in range(60):
-        writer = RangeWriter()
-        state.code(writer, frame, key=index == 0)
-        sizes.append(8 * len(writer.finish()))
+        sizes.append(8 * len(coded(model, frame, index == 0)))
     assert sizes[-1] < 24
 
 
@@ -175,11 +187,9 @@ def rigid(frames: int, seed: int) -> np.ndarray:
 
 def bits_of(faces: np.ndarray, key_every: int = 75, bits: int = 8) -> list[int]:
     """Bits of each frame; `faces` are in steps of 8 bits and coded with `bits`."""
-    state, sizes = MotionState({"sup": bits}), []
+    model, sizes = MotionModel({"sup": bits}, priors.load()), []
     for index, face in enumerate(np.clip(np.rint(faces * 2.0 ** (bits - 8)), 0, (1 << bits) - 1).astype(int)):
-        writer = RangeWriter()
-        state.code(writer, {"sup": face.tolist()}, key=index % key_every == 0)
-        sizes.append(8 * len(writer.finish()))
+        sizes.append(8 * len(coded(model, {"sup": face.tolist()}, index % key_every == 0)))
     return sizes
 
 
@@ -206,13 +216,12 @@ def test_extremes_stay_in_bounds() -> None:
     """Jumps between the ends of 16-bit ranges, the worst case for the integers' size: 64 bits are enough."""
     parts = Profile.UNSUP_JAC.parts
     for signs in (1, -1):
-        encoder, decoder = (MotionState(dict.fromkeys(parts, 16)) for _ in range(2))
+        encoder, decoder = (MotionModel(dict.fromkeys(parts, 16), priors.load()) for _ in range(2))
         draw = np.random.default_rng(5)
         for index in range(6):
             frame = {p: (draw.integers(0, 2, COMPONENTS[p]) * 65535)[::signs].tolist() for p in parts}
-            writer = RangeWriter()
-            encoder.code(writer, frame, key=index == 0)
-            assert decoder.code(RangeReader(writer.finish()), None, key=index == 0) == frame
+            data = coded(encoder, frame, index == 0)
+            assert coding.decode(decoder, RangeReader(data, TABLES), index == 0) == frame
 
 
 def test_weights_leave_room_in_64_bits() -> None:

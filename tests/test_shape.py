@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvc.codec import shape
-from fvc.codec.decisions import Targets, ThriftyWriter
-from fvc.codec.entropy import RangeWriter
-from fvc.codec.prediction import MotionState
+from fvc.codec import coding, priors, shape
+from fvc.codec.decisions import RateDistortion, Targets
+from fvc.codec.entropy import RangeWriter, format_tables
+from fvc.codec.prediction import MotionModel
 from fvc.codec.quantizer import DEFAULT, Quantizer, to_integers, to_sample
 from fvc.codec.sample import DrivingSample
 from fvc.codec.survey import survey
@@ -76,12 +76,15 @@ def test_coefficients_cost_less_than_coordinates(faces: np.ndarray) -> None:
     plain = {"sup": Quantizer(8, -1.0, 1.0)}
     results = {}
     for part, quantizers in (("sup", plain), ("shape", QUANTIZERS)):
-        state, size, seen = MotionState({part: quantizers[part].bits}), 0, 0.0
+        model, size, seen = MotionModel({part: quantizers[part].bits}, priors.load()), 0, 0.0
         for number, face in enumerate(faces):
             sample = DrivingSample({"sup": face})
-            writer = ThriftyWriter(Targets(sample, quantizers), 90) if part == "shape" else RangeWriter()
-            given = {name: values.tolist() for name, values in to_integers(sample, quantizers).items()}
-            taken = state.code(writer, given, number == 0)
+            integers = {name: values.tolist() for name, values in to_integers(sample, quantizers).items()}
+            choose = coding.given(model, integers)
+            if part == "shape":
+                choose = RateDistortion(Targets(model, sample, quantizers), 90, format_tables())
+            writer = RangeWriter(format_tables())
+            taken = coding.encode(model, choose, writer, number == 0)
             size += len(writer.finish())
             error = to_sample({part: np.array(taken[part])}, quantizers).parts["sup"] - face
             seen += error.ravel() @ matrix @ error.ravel()
@@ -90,12 +93,12 @@ def test_coefficients_cost_less_than_coordinates(faces: np.ndarray) -> None:
     assert results["shape"][1] < 1.2 * results["sup"][1]
 
 
-def test_a_writer_knows_how_far_off_it_is(faces: np.ndarray) -> None:
-    state, matrix = MotionState({"shape": 12}), unpack_influence(INFLUENCE.read_bytes())
-    writer = ThriftyWriter(Targets(DrivingSample({"sup": faces[0]}), QUANTIZERS), 60)
-    taken = state.code(writer, {"shape": [0] * 66}, True)
+def test_distortion_is_what_is_seen_of_the_error(faces: np.ndarray) -> None:
+    model, matrix = MotionModel({"shape": 12}, priors.load()), unpack_influence(INFLUENCE.read_bytes())
+    choose = RateDistortion(Targets(model, DrivingSample({"sup": faces[0]}), QUANTIZERS), 60, format_tables())
+    taken = coding.encode(model, choose, RangeWriter(format_tables()), True)
     error = 128 * (to_sample({"shape": np.array(taken["shape"])}, QUANTIZERS).parts["sup"] - faces[0]).ravel()
-    assert writer.distortion == pytest.approx(error @ matrix @ error, rel=0.01)
+    assert choose.distortion == pytest.approx(error @ matrix @ error, rel=0.01)
 
 
 def test_influence_is_symmetric_and_comes_back() -> None:

@@ -16,6 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fvc.codec.adaptation import (
+    ACTIVITY_GAIN,
+    ACTIVITY_PRIOR,
+    ERROR_FLOOR,
+    EXPONENT_BITS,
+    HOLD_START,
+    HOLD_UNIT,
+    MEAN_GAIN,
+    OCTAVE,
+    STEP,
+    error_window,
+)
 from fvc.codec.priors import SHAPE_STEPS, PartPriors, pack
 from fvc.codec.quantizer import USUAL_BITS
 from fvc.codec.sample import PART_SHAPES
@@ -23,9 +35,8 @@ from fvc.training.tracks import Track
 
 GROUP = 75  # frames from one keyframe to the next
 _RIDGES = ((30.0, 300.0), (300.0, 3000.0), (3000.0, 1e5), (1e5, 1e5))  # of this frame's changes, of what was before
-_HOLDS = (0, 32, 52)  # in 1/64, see PartPriors.mix
-_FINE = 4096
-_FLOOR = 80 / _FINE
+_HOLDS = (0, 32, 52)  # candidates for PartPriors.hold_threshold
+_FLOOR = ERROR_FLOOR / STEP
 _SQRT2 = math.sqrt(2)
 
 
@@ -63,7 +74,7 @@ def _features(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     mean = x[:, 0].copy()
     for t in range(1, GROUP):
         apart[:, t] = x[:, t - 1] - mean
-        mean += 5 / 32 * apart[:, t]
+        mean += _share(MEAN_GAIN) * apart[:, t]
     return change, last, apart
 
 
@@ -77,7 +88,12 @@ def _running(errors: np.ndarray, start: np.ndarray, pace: Callable[[int], float]
 
 
 def _slow(frame: int) -> float:
-    return 1 / min(frame + 3, 8)
+    return 1 / error_window(frame)
+
+
+def _share(gain: tuple[int, int]) -> float:
+    """A gain of `fvc.codec.adaptation`, numerator and shift, as a number."""
+    return gain[0] / (1 << gain[1])
 
 
 def _order(changes: np.ndarray) -> np.ndarray:
@@ -99,7 +115,7 @@ def _solve(gram: np.ndarray, i: int, known: list[int], ridges: np.ndarray) -> np
     weights = np.zeros(len(gram))
     if known:
         weights[known] = np.linalg.solve(gram[np.ix_(known, known)] + np.diag(ridges[known]), gram[known, i])
-    return np.clip(np.rint(weights * _FINE), -32768, 32767) / _FINE
+    return np.clip(np.rint(weights * STEP), -32768, 32767) / STEP
 
 
 def _proxy(errors: np.ndarray) -> float:
@@ -145,7 +161,7 @@ class _Spreads:
 
     def __init__(self, memory: _Memory) -> None:
         expected, size = memory.expected, np.abs(memory.error)
-        calm = 4 * expected.mean(1, keepdims=True)
+        calm = ACTIVITY_PRIOR * expected.mean(1, keepdims=True)
         actual, usual = (np.cumsum(a, 1) - a + calm for a in (size, expected))
         lively = np.log((memory.quick.sum(1) + _FLOOR * size.shape[1]) / expected.sum(1))
         arrays = (memory.error, np.log(expected), np.log(actual / usual), lively[:, None])
@@ -192,18 +208,24 @@ class _Spreads:
 
 def _octaves(log: np.ndarray | float) -> np.ndarray:
     """Natural logarithm -> 1/32 octave."""
-    return np.rint(np.asarray(log) * 32 / math.log(2)).astype(np.int64)
+    return np.rint(np.asarray(log) * OCTAVE / math.log(2)).astype(np.int64)
+
+
+def _exponent(value: torch.Tensor) -> int:
+    """In the units of `PartPriors`."""
+    return int(np.clip(np.rint((1 << EXPONENT_BITS) * value.item()), 0, 255))
 
 
 def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -> _Memory:
     """From the learned predictions' errors of the rows of `mask`; where to hold is decided as the coder does."""
-    start = np.maximum(np.abs(errors).mean(0), 1 / _FINE)  # a component may never have moved
+    start = np.maximum(np.abs(errors).mean(0), 1 / STEP)  # a component may never have moved
     learned, held = np.zeros_like(groups.x), np.diff(groups.x, axis=1, prepend=groups.x[:, :1])
     learned[mask] = errors
-    learned_run, held_run = _running(np.abs(learned), start, _slow), _running(np.abs(held), 2 * start, _slow)
-    is_held = 64 * held_run < hold * learned_run
+    learned_run = _running(np.abs(learned), start, _slow)
+    held_run = _running(np.abs(held), HOLD_START * start, _slow)
+    is_held = HOLD_UNIT * held_run < hold * learned_run
     taken = np.where(is_held, held, learned)
-    quick = _running(np.abs(taken), start, lambda _: 3 / 8)
+    quick = _running(np.abs(taken), start, lambda _: _share(ACTIVITY_GAIN))
     expected = np.where(is_held, held_run, learned_run) + _FLOOR
     return _Memory(start, taken[mask], expected[mask], quick[mask])
 
@@ -259,22 +281,26 @@ def fit_part(
     memory = _remember(groups, regression.errors(mask, weights), mask, hold)
     constants, exponents = _Spreads(memory).fit(shape, False, round(300 * effort))
     mean, key_weights, key_errors = _fit_key(groups)
-    usual = np.maximum(np.abs(key_errors).mean(0), 1 / _FINE)
+    usual = np.maximum(np.abs(key_errors).mean(0), 1 / STEP)
     key = _Spreads(_Memory(usual, key_errors, np.broadcast_to(usual, key_errors.shape), np.abs(key_errors)))
     key_constant, key_exponents = key.fit(shape, True, round(150 * effort))
-    mix = [_octaves(key_constant.numpy())[0] + 128, *(64 * exponents.numpy()), 64 * key_exponents.numpy()[2], hold]
-    whole, n = np.rint(weights * _FINE).astype(np.int64), regression.n
+    whole, n = np.rint(weights * STEP).astype(np.int64), regression.n
     return PartPriors(
         order=regression.order,
         mean=np.clip(mean * (1 << 16 - USUAL_BITS[part]), 0, 65535).astype(np.int64),
-        key_weights=np.rint(key_weights * _FINE).astype(np.int64),
-        key_error=np.rint(usual * _FINE).astype(np.int64),
+        key_weights=np.rint(key_weights * STEP).astype(np.int64),
+        key_error=np.rint(usual * STEP).astype(np.int64),
         now_weights=whole[:, :n],
         last_weights=whole[:, n : 2 * n],
         mean_weights=whole[:, 2 * n :],
-        error=np.rint(memory.start * _FINE).astype(np.int64),
-        spread=_octaves(constants.numpy() + (1 - exponents[0].item()) * math.log(_FINE)),
-        mix=np.clip(np.rint(mix), 0, 255).astype(np.int64),
+        error=np.rint(memory.start * STEP).astype(np.int64),
+        spread=_octaves(constants.numpy() + (1 - exponents[0].item()) * math.log(STEP)),
+        key_spread_offset=int(np.clip(_octaves(key_constant.numpy())[0], -128, 127)),
+        error_exponent=_exponent(exponents[0]),
+        recent_activity_exponent=_exponent(exponents[1]),
+        frame_activity_exponent=_exponent(exponents[2]),
+        key_activity_exponent=_exponent(key_exponents[2]),
+        hold_threshold=hold,
         shape=shape.table(),
     )
 

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec import priors, shape
+from fvc.codec import coding, priors, shape
 from fvc.codec.crop import to_crop
-from fvc.codec.decisions import DEFAULT_QUALITY, Targets, ThriftyWriter
-from fvc.codec.prediction import MotionState
+from fvc.codec.decisions import DEFAULT_QUALITY, RateDistortion, Targets
+from fvc.codec.entropy import RangeWriter, format_tables
+from fvc.codec.prediction import MotionModel
 from fvc.codec.quantizer import DEFAULT, to_integers
 from fvc.codec.sample import DrivingSample
 from fvc.evaluation.clips import Cache, find_clips, opened
@@ -54,10 +55,11 @@ def basis(faces: Sequence[np.ndarray], influence: np.ndarray) -> tuple[np.ndarra
 
 def sent(face: np.ndarray, quality: float) -> np.ndarray:
     """Landmarks [T, 33, 2] -> int64 [T, 66], the coefficients that are sent."""
-    state, rows = MotionState({"shape": DEFAULT["shape"].bits}), list[list[int]]()
+    tables, rows = format_tables(), list[list[int]]()
+    model = MotionModel({"shape": DEFAULT["shape"].bits}, priors.load())
     for number, sup in enumerate(face):
-        writer = ThriftyWriter(Targets(DrivingSample({"sup": sup}), _QUANTIZERS), quality)
-        rows.append(state.code(writer, None, number % GROUP == 0)["shape"])
+        choose = RateDistortion(Targets(model, DrivingSample({"sup": sup}), _QUANTIZERS), quality, tables)
+        rows.append(coding.encode(model, choose, RangeWriter(tables), number % GROUP == 0)["shape"])
     return np.array(rows, np.int64)
 
 

@@ -458,10 +458,10 @@ static int key_part(range_decoder *d, const fvc_part_priors *p, int part_bits, f
         given.origin[i] = p->mean[i] >> (16 - part_bits);
         given.learned[i] = given.origin[i] * 4096;
         given.expected[i] = scaled(p->key_error[i], finer);
-        given.spread[i] = p->mix[0] - 128 + log2_32(given.expected[i]) - 256;
+        given.spread[i] = p->key_spread_offset - 128 + log2_32(given.expected[i]) - 256;
     }
     int64_t top = ((int64_t)1 << part_bits) - 1;
-    TRY(components(d, p, &given, p->key_weights, p->mix[4], top, state->last));
+    TRY(components(d, p, &given, p->key_weights, p->key_activity_exponent, top, state->last));
     restart(p, finer, state);
     return 0;
 }
@@ -494,15 +494,15 @@ static int motion_part(range_decoder *d, const fvc_part_priors *p, int part_bits
         }
         given.origin[i] = state->last[i];
         given.learned[i] = state->last[i] * 4096 + changes + shift_down(far, 8);
-        given.hold[i] = 64 * state->hold_error[i] < p->mix[5] * state->learned_error[i];
+        given.hold[i] = 64 * state->hold_error[i] < p->hold_threshold * state->learned_error[i];
         given.expected[i] = 80 + (given.hold[i] ? state->hold_error[i] : state->learned_error[i]);
     }
     int64_t lively = log2_32(total(state->quick_error, n) + 80 * n) - log2_32(total(given.expected, n));
     for (int i = 0; i < n; i++) {
-        int64_t own = p->mix[1] * (log2_32(given.expected[i]) - fine);
-        given.spread[i] = p->spread[i] + shift_down(own + p->mix[2] * lively, 6) + fine - 256;
+        int64_t own = p->error_exponent * (log2_32(given.expected[i]) - fine);
+        given.spread[i] = p->spread[i] + shift_down(own + p->recent_activity_exponent * lively, 6) + fine - 256;
     }
-    TRY(components(d, p, &given, p->now_weights, p->mix[3], top, q));
+    TRY(components(d, p, &given, p->now_weights, p->frame_activity_exponent, top, q));
     learn(state, p, &given, q, top);
     return 0;
 }
@@ -780,7 +780,12 @@ static int read_part_priors(fvc_part_priors *p, reader *r) {
     square(r, n, p->mean_weights);
     for (int i = 0; i < n; i++) p->error[i] = u(r, 32);
     for (int i = 0; i < n; i++) p->spread[i] = i16(r);
-    for (int k = 0; k < 6; k++) p->mix[k] = (int)u(r, 8);
+    p->key_spread_offset = (int)u(r, 8);
+    p->error_exponent = (int)u(r, 8);
+    p->recent_activity_exponent = (int)u(r, 8);
+    p->frame_activity_exponent = (int)u(r, 8);
+    p->key_activity_exponent = (int)u(r, 8);
+    p->hold_threshold = (int)u(r, 8);
     for (int k = 0; k < 1024; k++) {
         p->shape[k] = (int32_t)u(r, 16);
         if (p->shape[k] > 32768 || p->shape[k] < (k ? p->shape[k - 1] : 0)) return -1;

@@ -40,7 +40,9 @@ typedef struct { /* 4.4 */
 } fvc_refresh;
 
 typedef struct { /* A.1, one part; index i is the place in coding order */
-    int n, usual_bits, order[FVC_MOST], mix[6];
+    int n, usual_bits, order[FVC_MOST];
+    int key_spread_offset, error_exponent, recent_activity_exponent, frame_activity_exponent;
+    int key_activity_exponent, hold_threshold;
     int32_t mean[FVC_MOST], spread[FVC_MOST], shape[1024];
     int64_t key_error[FVC_MOST], error[FVC_MOST];
     int16_t key_weights[FVC_MOST][FVC_MOST], now_weights[FVC_MOST][FVC_MOST];

@@ -1,0 +1,85 @@
+"""When keyframes are due, and how one travels: as a packet of its own, or in slices beside the motion of some frames.
+
+Sender only (bitstream_spec.md, 4.3 and 4.4). Knows nothing of what is in a keyframe.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import pairwise
+
+from fvc.codec.bitstream import MAX_SLICES, KeyPayload, Kind, Packet, RefreshPayload
+from fvc.codec.errors import UsageError
+
+
+class Slot(Enum):
+    """How a frame is sent."""
+
+    MOTION = "motion"
+    KEY = "keyframe"
+    SLICED_KEY = "keyframe in slices"
+
+
+class KeyframeSchedule:
+    """Keyframes of one stream.
+
+    Args:
+        interval: frames from one keyframe to the next; 0: only the first frame is one.
+        slices: 0, or into how many slices (2 to 16) each keyframe but the first is cut.
+    """
+
+    def __init__(self, interval: int, slices: int = 0) -> None:
+        self._interval, self._count = interval, check_refresh(slices, interval)
+        self._last: int | None = None
+        self._slices: list[bytes] = []
+
+    @property
+    def is_start(self) -> bool:
+        """Whether the next frame must be a keyframe: the receiver has none that it can go on from."""
+        return self._last is None
+
+    def restart(self) -> None:
+        """The next frame becomes a whole keyframe."""
+        self._last, self._slices = None, []
+
+    def slot(self, index: int) -> Slot:
+        """How frame `index` should be sent."""
+        if self._last is None:
+            return Slot.KEY
+        if not self._interval or index - self._last < self._interval:
+            return Slot.MOTION
+        return Slot.SLICED_KEY if self._count else Slot.KEY
+
+    def slice_bytes(self, index: int) -> int:
+        """The most bytes that frame `index` spends on a slice of an earlier keyframe."""
+        number = index - (self._last or 0)
+        return len(self._slices[number]) + 14 if number < len(self._slices) else 0
+
+    def key_packet(self, index: int, audio_packets: int, data: bytes) -> Packet:
+        """The packet of a whole keyframe; the interval begins anew."""
+        self._last = index
+        return Packet(Kind.KEY, index, bytes(KeyPayload(index, audio_packets, data)))
+
+    def begin_slices(self, index: int, keyframe: bytes) -> None:
+        """A keyframe of frame `index` goes out in slices from this frame on."""
+        cuts = [len(keyframe) * n // self._count for n in range(self._count + 1)]
+        self._last = index
+        self._slices = [keyframe[start:stop] for start, stop in pairwise(cuts)]
+
+    def motion_packet(self, index: int, audio_packets: int, motion: bytes) -> Packet:
+        """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""
+        number = index - (self._last or 0)
+        if not number < len(self._slices):
+            self._slices = []
+            return Packet(Kind.MOTION, index, motion)
+        part = RefreshPayload(index, audio_packets, number, len(self._slices), motion, self._slices[number])
+        return Packet(Kind.REFRESH, index, bytes(part))
+
+
+def check_refresh(slices: int, interval: int) -> int:
+    """The number of slices, if a keyframe can be cut so; raises UsageError."""
+    if slices and not 2 <= slices <= MAX_SLICES:
+        raise UsageError(f"refresh {slices}: must be 0 or 2 to {MAX_SLICES} slices")
+    if slices > interval > 0:
+        raise UsageError(f"refresh {slices}: more slices than frames between two keyframes ({interval})")
+    return slices
