@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 
 import av
 
@@ -59,14 +60,24 @@ class Provenance:
 def file_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, in hexadecimal. Raises OSError."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return open_file_hash(file)
+
+
+def open_file_hash(file: BufferedReader) -> str:
+    """SHA-256 of all of a seekable open file, in hexadecimal; its position stays. Raises OSError."""
+    position = file.tell()
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(position)
+    return digest
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, object] | None:
     """What a video says of its origin, as `fvc info` shows it; None where it is no video or says nothing."""
     try:
         with av.open(f"file:{os.fsdecode(path)}", options=LIMITS) as container:
-            found = Provenance.parse(container.metadata.get("comment", ""))
+            tags = {name.lower(): text for name, text in container.metadata.items()}  # Matroska writes COMMENT
+            found = Provenance.parse(tags.get("comment", ""))
     except (av.FFmpegError, OSError, ValueError):
         return None
     return {"type": "video", "synthesised": True, **asdict(found)} if found else None

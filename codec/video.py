@@ -7,6 +7,7 @@ matrices) is undone here. This module knows nothing about faces, models or the `
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Container, Iterator
 from contextlib import ExitStack, suppress
@@ -36,6 +37,7 @@ LIMITS = {
 }
 # Files that are no video but name other files, or that ffmpeg draws: none of them shall get into a picture.
 _INDIRECT = {"concat", "dash", "hls", "imf", "sdp", "tty", "webm_dash_manifest"}
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:)/+")  # of two letters or more: C:/ is a drive
 _PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov,image2"  # mov: AVIF
 # One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
 SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -298,10 +300,22 @@ def label(path: str | os.PathLike[str]) -> str:
     return " ".join(os.fsdecode(path).encode("utf-8", "replace").decode().splitlines())
 
 
+def name_fault(path: str | os.PathLike[str]) -> str | None:
+    """Why a name cannot be that of a file here, as a line with the name: it is `-` or a URL. None: it can be."""
+    text = os.fsdecode(path)
+    if text == "-":
+        return "-: standard input and output cannot be used, fvc reads and writes files; give the name of one"
+    found = _URL.match(text)
+    if found is None or os.path.isdir(found["scheme"]):
+        return None
+    address = label(f"{found['scheme']}//{text[found.end() :]}")  # a Path has made one slash of two
+    return f"{address}: is a URL; fvc reads files: download it first (and writes files only)"
+
+
 def _readable(path: str | os.PathLike[str]) -> str:
     name = label(path)
     if not os.path.exists(path):
-        raise InputError(f"{name}: no such file")
+        raise InputError(name_fault(path) or f"{name}: no such file")
     if not os.path.isfile(path):
         raise InputError(f"{name}: not a file" if not os.path.isdir(path) else f"{name}: is a directory")
     if not os.access(path, os.R_OK):

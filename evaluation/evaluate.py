@@ -19,6 +19,7 @@ import numpy as np
 
 from fvc._version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.output import check_folder
 from fvc.encoding import check_source_frames, parse_fps, plan_for
 from fvc.evaluation import networks as networks_module
 from fvc.evaluation import reference as reference_module
@@ -27,7 +28,7 @@ from fvc.evaluation.metrics import Metrics
 from fvc.evaluation.reference import Reference
 from fvc.evaluation.strips import Strip
 from fvc.evaluation.systems import RATES, Call, System, default_of, parse_systems
-from fvc.files import Note, Progress, silent
+from fvc.files import Note, Progress, file_path, silent
 
 GROUPS = ("rotations", "frontal", "all")
 NO_CLIP = "no clip of this kind was evaluated"
@@ -162,6 +163,7 @@ def evaluate(
 def _strips_folder(out: Path | None) -> Path | None:
     if out is None:
         return None
+    check_folder(file_path(out), "results.json", overwrite=True)
     try:
         (out / "strips").mkdir(parents=True, exist_ok=True)
     except OSError as error:

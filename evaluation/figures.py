@@ -83,7 +83,7 @@ def write_report(result: Result, out: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with atomic_write(path) as file:
+    with atomic_write(path, overwrite=True) as file:
         file.write(data)
 
 

@@ -26,8 +26,9 @@ import av
 from fvc._version import __version__
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.output import check_folder
 from fvc.codec.sample import Profile
-from fvc.codec.video import label, reason
+from fvc.codec.video import label, name_fault, reason
 from fvc.encoding import check_source_frames, parse_fps
 from fvc.evaluation.anchors import LIBRARIES, anchors
 from fvc.evaluation.clips import SUFFIXES
@@ -37,7 +38,7 @@ from fvc.evaluation.rates import HEADER_BYTES, MAX_PAYLOAD
 from fvc.evaluation.report import write_report
 from fvc.evaluation.summary import headline, means
 from fvc.evaluation.wording import file_stems
-from fvc.files import Note, Progress, silent
+from fvc.files import Note, Progress, file_path, silent
 
 CODECS = ("x265", "x265-ra", "svtav1", "x264", "vp9")
 EFFORTS = ("veryslow", "slower", "slow")
@@ -172,7 +173,7 @@ def find_videos(inputs: Iterable[Path]) -> list[Path]:
         elif path.exists():
             found.append(path)
         else:
-            raise InputError(f"{label(path)}: no such file")
+            raise InputError(name_fault(path) or f"{label(path)}: no such file")
     if not found:
         raise UsageError("no video was given")
     return list(dict.fromkeys(found))
@@ -185,10 +186,7 @@ def _replacing(out: Path) -> Iterator[Path]:
     An older result at `out` is replaced; anything else there is refused. Raises UsageError, OutputError.
     """
     name = label(out)
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{name}: not a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / "results.json").is_file():
-        raise UsageError(f"{name}: the folder holds other things; choose a new one")
+    check_folder(file_path(out), "results.json", overwrite=True)
     target = Path(os.path.realpath(out))
     try:
         stage = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

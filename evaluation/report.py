@@ -75,7 +75,7 @@ def write_report(folder: Path, note: Note = silent) -> None:
         lines = {metric: tables.curves(results, _only(results), metric) for metric in PLOTTED}
         lines = {metric: curves for metric, curves in lines.items() if curves}
         if lines:
-            with atomic_write(folder / "rd.png") as file:
+            with atomic_write(folder / "rd.png", overwrite=True) as file:
                 rd_plot.write_png(file, lines)
         stems = w.file_stems([clip["clip"] for clip in tables.measured(results)])
         sections = [
@@ -85,7 +85,7 @@ def write_report(folder: Path, note: Note = silent) -> None:
         page = _page(results, sections)
         for name, escape in (("report.html", None), ("report.md", w.markdown)):
             text = _render(f"{name}.j2", page, escape)
-            with atomic_write(folder / name) as file:
+            with atomic_write(folder / name, overwrite=True) as file:
                 file.write(text.encode())
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'results.json'}: not results of fvc measure ({error!r})") from error
@@ -118,7 +118,7 @@ def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix
         try:
             path = folder / f"compare{suffix}.mp4"
             picture = side_by_side.write_side_by_side(path, panels, fps, clip["frames"], sound)
-            write_image(folder / f"strip{suffix}.png", picture)
+            write_image(folder / f"strip{suffix}.png", picture, overwrite=True)
             strip, jpeg, video = f"strip{suffix}.png", _jpeg(picture), path.name
         except (InputError, av.FFmpegError) as error:
             note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without them")
@@ -211,5 +211,5 @@ def _write_csv(path: Path, results: dict[str, Any]) -> None:
         for p in clip["points"]:
             values = [*(p["kbps"].get(name) for name in rates), *(p["metrics"].get(name) for name in metrics)]
             rows.writerow([*head, *(p[name] for name in plain), *values])
-    with atomic_write(path) as file:
+    with atomic_write(path, overwrite=True) as file:
         file.write(text.getvalue().encode())

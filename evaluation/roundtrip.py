@@ -160,7 +160,7 @@ def main() -> None:
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
             if args.strips:
                 args.strips.mkdir(parents=True, exist_ok=True)
-                write_image(args.strips / f"{source.stem}-{profile}.png", strip)
+                write_image(args.strips / f"{source.stem}-{profile}.png", strip, overwrite=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

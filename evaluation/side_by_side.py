@@ -116,7 +116,7 @@ def write_side_by_side(
     moments = np.unique(np.linspace(0, count - 1, _MOMENTS + 2)[1:-1].round().astype(int)).tolist()
     kept: list[np.ndarray] = []
     heard = _Sound(sound)
-    with VideoWriter(path, side * len(panels), height + len(captions), fps, heard.rate) as video:
+    with VideoWriter(path, side * len(panels), height + len(captions), fps, heard.rate, overwrite=True) as video:
         for index, pictures in enumerate(chain([first], zip(*streams, strict=False))):
             video.write(np.vstack([captions, np.hstack(pictures)]))
             for pcm in heard.until((index + 1) / fps):

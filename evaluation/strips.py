@@ -73,7 +73,7 @@ class Strip:
             texts = list(self._texts.values()) if name == "input" else [""] * len(shown)
             filled = rows - len(shown)
             columns.append(_column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
-        write_image(path, np.hstack(columns))
+        write_image(path, np.hstack(columns), overwrite=True)
 
 
 def _column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:

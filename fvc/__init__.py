@@ -2,7 +2,7 @@
 
     import fvc
     report = fvc.encode("talk.mp4", "talk.fvc")             # writes talk.fvc and talk.fvs
-    fvc.decode("talk.fvc", "talk.fvs", "back.mp4")
+    fvc.decode("talk.fvc", "talk.fvs", "back.mp4")          # OutputError where back.mp4 exists
 
 `fvc.Encoder` and `fvc.Decoder` are the streaming objects beneath: one frame in, one packet out, and back.
 """

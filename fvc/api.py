@@ -1,7 +1,7 @@
 """Files in, files out: what the command line and Python callers use. Over `codec.Encoder` and `codec.Decoder`.
 
     encode   a video -> .fvc and its source pictures    fvc/encoding.py
-    decode   .fvc and source pictures -> MP4            fvc/decoding.py
+    decode   .fvc and source pictures -> a video        fvc/decoding.py
     info     what a .fvc or .fvs says of itself         fvc/inspection.py
     repair   a cut-off .fvc -> a complete one           fvc/repair.py
 

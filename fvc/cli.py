@@ -14,7 +14,7 @@ import typer
 from fvc._version import __version__
 from fvc.cli_calls import register as register_calls
 from fvc.cli_export import app as export_app
-from fvc.cli_output import Bar, Json, bit_rate, errors, note_line, show
+from fvc.cli_output import Bar, Force, Json, bit_rate, errors, note_line, show
 from fvc.cli_training import extra, register
 from fvc.codec.errors import FvcError, UsageError
 
@@ -66,16 +66,20 @@ def encode(
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
     preset: Annotated[str, typer.Option(help="Which networks: composed, or tiny, which draws faster.")] = "composed",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Encode a video of a talking face into a .fvc stream and its source frames."""
+    """Encode a video of a talking face into a .fvc stream and its source frames.
+
+    Files that exist are not replaced unless --force is given, and then only a .fvc and a .fvs.
+    """
     from fvc import api
     from fvc.codec.video import label
 
     with Bar() as bar:
         report = api.encode(
-            video, out, sources_out=sources_out, fps=fps, profile=profile, quantizer=quantizer, quality=quality,
-            kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
+            video, out, sources_out=sources_out, overwrite=force, fps=fps, profile=profile, quantizer=quantizer,
+            quality=quality, kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
             source_frames=source_frames, source_bytes=source_bytes, preset=preset, note=note_line, progress=bar,
         )  # fmt: skip
@@ -96,31 +100,44 @@ def encode(
 
 
 @app.command(
-    epilog="Examples:  fvc decode talk.fvc --sources talk.fvs   |   fvc decode talk.fvc --sources a.png b.png -o o.mp4"
+    epilog="Examples:  fvc decode talk.fvc   |   fvc decode talk.fvc --sources talk.fvs -o back.webm   |"
+    "   fvc decode talk.fvc --sources a.png b.png -o back.mp4"
 )
 def decode(
     stream: Annotated[Path, typer.Argument(metavar="IN.fvc", help="The stream.")],
     sources: Annotated[
-        list[Path], typer.Option(help="The stream's .fvs, or its source pictures, or a folder of them.")
-    ],
+        list[Path] | None,
+        typer.Option(help="The stream's .fvs, or its source pictures, or a folder of them. Default: IN.fvs"),
+    ] = None,
     more: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write. Default: IN.mp4")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The video to write: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus). Default: IN.decoded.mp4",
+        ),
+    ] = None,
     canvas: Annotated[
         str, typer.Option(help="crop: the 256x256 face; full: pasted into the whole frame at the input's size.")
     ] = "crop",
     allow_foreign_sources: Annotated[
         bool, typer.Option("--allow-foreign-sources", help="Draw with sources that the stream was not made for.")
     ] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Decode a .fvc stream into an MP4."""
+    """Decode a .fvc stream into a video. One that exists is not replaced unless --force is given."""
     from fvc import api
     from fvc.codec.video import label
 
+    if more and not sources:
+        raise UsageError(f"{label(more[0])}: what is it? Say -o OUT.mp4 for the output, --sources FILE for sources")
+
     with Bar() as bar:
         report = api.decode(
-            stream, [*sources, *(more or [])], out, canvas=canvas, allow_foreign_sources=allow_foreign_sources,
-            note=note_line, progress=bar,
+            stream, [*sources, *(more or [])] if sources else None, out, overwrite=force, canvas=canvas,
+            allow_foreign_sources=allow_foreign_sources, note=note_line, progress=bar,
         )  # fmt: skip
     held = f", {report['frames_held']} held" if report["frames_held"] else ""
     size = "x".join(map(str, report["size"]))
@@ -145,17 +162,21 @@ register_calls(app)
 app.add_typer(export_app, name="export")
 
 
-@app.command(epilog="Example:  fvc repair talk.fvc.part whole.fvc")
+@app.command(epilog="Example:  fvc repair .talk.fvc.3f9ac201.part whole.fvc")
 def repair(
-    stream: Annotated[Path, typer.Argument(metavar="IN", help="A .fvc that was cut off, or its .part file.")],
+    stream: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="A .fvc that was cut off, or the .part file that a killed encoder left."),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.fvc", help="The stream to write.")],
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Give a stream that was cut off its end and index."""
     from fvc import api
     from fvc.codec.video import label
 
-    report = api.repair(stream, out)
+    report = api.repair(stream, out, overwrite=force)
     show(report, as_json, [f"{label(out)}: {report['frames']} frames, {report['bytes_dropped']} bytes dropped"])
 
 
@@ -178,7 +199,10 @@ def evaluate(
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.md, results.json, plots and picture strips.")
+        Path | None,
+        typer.Option(
+            help="Folder for report.md, results.json, plots and picture strips: new, empty, or of an earlier run."
+        ),
     ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
     profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
@@ -218,9 +242,10 @@ def evaluate(
 )
 def measure(
     inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos of talking faces, or folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html, results.json, plots and videos.")] = Path(
-        "fvc-measure"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for report.html, results.json, plots and videos: new, empty, or of an earlier run."),
+    ] = Path("fvc-measure"),
     codecs: Annotated[
         str, typer.Option(help="What to compare with; the first is in the headline and the video.")
     ] = "x265,x265-ra,svtav1,x264,vp9",

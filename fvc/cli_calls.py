@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli_output import Bar, Json, bit_rate, note_line
+from fvc.cli_output import Bar, Force, Json, bit_rate, note_line
 from fvc.cli_output import show as show_report
 from fvc.codec.errors import UsageError
 
@@ -33,12 +33,15 @@ def live(
     video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A video, played at its speed.")] = None,
     camera: Camera = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="The project's sample, looped.")] = False,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The video to write: .mp4, .mov, .mkv or .webm.")
+    ] = None,
     show: Show = False,
     fps: Fps = "15",
     profile: Profile = "sup",
     seconds: Seconds = None,
     enrol: Enrol = 3.0,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Encode and decode a camera or a video in real time, and show what comes out."""
@@ -46,8 +49,8 @@ def live(
 
     with Bar() as bar:
         report = run(
-            video, camera=camera, synthetic=synthetic, out=out, show=show, fps=fps, profile=profile, seconds=seconds,
-            enrol_seconds=enrol, note=note_line, progress=bar, status=note_line,
+            video, camera=camera, synthetic=synthetic, out=out, overwrite=force, show=show, fps=fps, profile=profile,
+            seconds=seconds, enrol_seconds=enrol, note=note_line, progress=bar, status=note_line,
         )  # fmt: skip
     text = (
         f"{report['frames']} frames, {report['fps']} fps, {report['motion_kbps']} kbit/s, delay"
@@ -100,7 +103,9 @@ def send(
 
 def receive(
     port: Annotated[str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The MP4 to write.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The video to write: .mp4, .mov, .mkv or .webm.")
+    ] = None,
     show: Show = False,
     virtual_camera: Annotated[
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs (needs fvc[camera]).")
@@ -109,6 +114,7 @@ def receive(
     delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Take one call over UDP from `fvc send`."""
@@ -119,7 +125,7 @@ def receive(
         raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
     with Bar() as bar:
         report = run(
-            int(number), out, host=host, show=show, camera=virtual_camera, loudspeaker=loudspeaker,
+            int(number), out, overwrite=force, host=host, show=show, camera=virtual_camera, loudspeaker=loudspeaker,
             delay=delay_ms / 1000, timeout=timeout, wait=wait,
             note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
         )  # fmt: skip

@@ -60,4 +60,8 @@ def bit_rate(text: str) -> int:
         raise UsageError(f"--audio-bitrate {text}: not a bit rate; say 6k or 6000") from None
 
 
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace an output that exists, if it is of the kind that is written."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

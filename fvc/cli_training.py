@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fvc.cli_output import Force
 from fvc.codec.errors import FvcError, InputError, UsageError
 
 _PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc prepare DFDC/ s0.pack --shard 0/8
@@ -19,7 +20,7 @@ _PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(epilog=_PREPARE)(prepare)
-    app.command(epilog="Example:  fvc fit-priors tubes/train --cache tracks --out codec/priors.bin")(fit_priors)
+    app.command(epilog="Example:  fvc fit-priors tubes/train --cache tracks --out codec/priors.bin --force")(fit_priors)
     passed_on = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command(context_settings=passed_on, add_help_option=False)(train)
 
@@ -40,9 +41,16 @@ def prepare(
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     backend: Annotated[str, typer.Option(help="process, or ray (needs fvc[ray]).")] = "process",
     keep_parts: Annotated[bool, typer.Option("--keep-parts", help="Leave OUT.parts/, for packing anew.")] = False,
+    force: Force = False,
 ) -> None:
-    """Find, track and pack the faces of a folder of videos for training (needs fvc[train])."""
+    """Find, track and pack the faces of a folder of videos for training (needs fvc[train]).
+
+    A run that was stopped goes on from OUT.parts/ when it is started again.
+    """
+    from fvc.files import file_path
+
     *inputs, out = paths
+    file_path(out)
     if not inputs or (len(inputs) > 1 and not merge):
         raise UsageError("prepare: say DIR and OUT.pack, or --merge A B ... OUT.pack")
     limit = round(max_mib * 2**20) if max_mib else None
@@ -51,14 +59,14 @@ def prepare(
         from fvc.training.prepare import prepare as run
 
         if merge:
-            report = merge_packs(inputs, out, per_person, limit)
+            report = merge_packs(inputs, out, per_person, limit, overwrite=force)
         else:
             if not inputs[0].is_dir():
                 raise InputError(f"{inputs[0]}: no such folder")
             settings = Settings(per_person, fps, quality, min_frames, min_side)
             report = run(
                 inputs[0], out, settings, max_bytes=limit, identity=identity, shard=_shard(shard), workers=workers,
-                backend=backend, keep_parts=keep_parts,
+                backend=backend, keep_parts=keep_parts, overwrite=force,
             )  # fmt: skip
     for name, count in report.items():
         typer.echo(f"{name:>44}  {count}")
@@ -85,9 +93,12 @@ def fit_priors(
     preset: Annotated[str, typer.Option(help="Whose learned keypoints and codes.")] = "",
     seconds: Annotated[float, typer.Option(help="At most so much of each person.", min=1)] = 60,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    force: Force = False,
 ) -> None:
     """Learn from face clips what motion is usual: what `codec/priors.bin` holds (needs fvc[train])."""
-    from fvc.codec.output import atomic_write
+    from fvc.codec.output import FileKind, atomic_write, check_output
+    from fvc.codec.priors import MAGIC
+    from fvc.files import file_path
     from fvc.models.presets import DEFAULT
     from fvc.models.weights import require_shipped
 
@@ -95,6 +106,8 @@ def fit_priors(
         raise InputError(f"{folder}: no such folder")
     name = preset or DEFAULT
     require_shipped(name)
+    kind = FileKind("a file of priors", (".bin",), ((0, MAGIC[:4]),))
+    check_output(file_path(out), kind, force)  # before minutes of tracking
     with extra("train"):
         from fvc.codec.decisions import DEFAULT_QUALITY
         from fvc.training.priors import fit_priors as fit
@@ -104,7 +117,7 @@ def fit_priors(
     if len({track.person for track in tracks}) < 12:
         raise InputError(f"{folder}: at least 12 people are needed")
     data = fit(tracks, coefficient_tracks(folder, seconds, cache, DEFAULT_QUALITY), typer.echo)
-    with atomic_write(out) as file:
+    with atomic_write(out, kind, force) as file:
         file.write(data)
     typer.echo(f"{out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
 

@@ -1,15 +1,15 @@
-"""A .fvc and its sources -> MP4. Imports neither torch nor, unless the sources are bare pictures, MediaPipe.
+"""A .fvc and its sources -> a video. Imports neither torch nor, unless the sources are bare pictures, MediaPipe.
 
 Three stages at a time: packets become samples, samples become pictures (one per core), pictures are coded and written.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -17,18 +17,18 @@ import numpy as np
 from fvc._version import __version__
 from fvc.codec.audio import RATE, OpusDecoder, OpusParams
 from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
-from fvc.codec.container import Damage, StreamReader, read_index
+from fvc.codec.container import Damage, read_index
 from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import SourcesError, StreamError, UsageError
-from fvc.codec.output import VideoWriter
+from fvc.codec.output import VIDEO, VideoWriter, check_output
 from fvc.codec.pipeline import ahead, parallel
-from fvc.codec.provenance import Provenance, file_hash
+from fvc.codec.provenance import Provenance, open_file_hash
 from fvc.codec.retarget import Retarget
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import label
-from fvc.files import Note, PathLike, Progress, file_path, keep_apart, naming, open_stream, silent
+from fvc.files import Note, OpenStream, PathLike, Progress, file_path, keep_apart, naming, open_file, silent
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import preset_of
 from fvc.source_files import LoadedSources, load_sources, source_paths
@@ -42,23 +42,27 @@ _CORES = 2  # pictures that are drawn at a time
 
 def decode(
     stream: PathLike,
-    sources: PathLike | Sequence[PathLike],
+    sources: PathLike | Sequence[PathLike] | None = None,
     out: PathLike | None = None,
     *,
+    overwrite: bool = False,
     canvas: str = "crop",
     allow_foreign_sources: bool = False,
     relative_motion: bool = False,
     note: Note = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Decodes a .fvc into an MP4 (H.264, AAC).
+    """Decodes a .fvc into a video.
 
     A damaged or cut-off stream is decoded as far as it is whole, with notes: frames that are lost show the last
     picture again until the next keyframe, lost sound is silence.
 
     Args:
-        sources: the .fvs of the stream, or the source pictures, or a folder of them.
-        out: default is the stream's name with the suffix .mp4.
+        sources: the .fvs of the stream, or the source pictures, or a folder of them; None: the .fvs of the stream's
+            name, beside it.
+        out: its ending chooses the container: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus). None: the stream's
+            name with .decoded.mp4, so talk.fvc becomes talk.decoded.mp4 and no recording talk.mp4 is touched.
+        overwrite: whether a video that is there already is replaced; without it an existing file is an OutputError.
         canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
         allow_foreign_sources: draw with sources that the stream was not made for.
         relative_motion: for foreign sources: move as much as the stream's person does since the first frame, which
@@ -73,11 +77,12 @@ def decode(
     """
     if canvas not in ("crop", "full"):
         raise UsageError(f"--canvas {canvas}: must be crop or full")
-    target = file_path(out) if out is not None else file_path(stream).with_suffix(".mp4")
-    paths = source_paths(sources)
+    target = _default_out(file_path(stream)) if out is None else file_path(out)
+    paths = source_paths(_sources_beside(file_path(stream)) if sources is None else sources)
     keep_apart([target], [file_path(stream), *paths])
-    with open_stream(stream) as reader:
-        header = reader.header
+    check_output(target, VIDEO, overwrite)
+    with open_file(stream) as opened:
+        reader, header = opened.reader, opened.reader.header
         preset = preset_of(header.model_hash)
         if preset is None:
             raise SourcesError(f"{label(stream)}: made for weights {header.model_hash.hex()}, which are not installed")
@@ -87,12 +92,13 @@ def decode(
         size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
         rate = RATE if header.audio else None
         with naming(stream):
-            origin = _origin(loaded, header, file_hash(stream))
-        with VideoWriter(target, *size, header.fps, rate, metadata={"comment": str(origin)}) as video:
+            origin = _origin(loaded, header, open_file_hash(opened.file))
+        tags = {"comment": str(origin)}
+        with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
             draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
             rest = loaded.source_set.samples[0].only(header.profile.parts)
             retarget = Retarget(rest) if relative_motion else None
-            play = _Play(reader, Decoder(header, draw, rest), stream, note, retarget)
+            play = _Play(opened, Decoder(header, draw, rest), stream, note, retarget)
             painter = _Painter(draw, whole, header)
             with closing(parallel(painter, ahead(play.items(), 32), _CORES)) as items:
                 frames = _write(video, items, play.total, progress)
@@ -108,6 +114,18 @@ def decode(
         "audio": header.audio is not None,
         "out": str(target),
     }
+
+
+def _default_out(stream: Path) -> Path:
+    return stream.with_name(f"{stream.stem}.decoded.mp4")
+
+
+def _sources_beside(stream: Path) -> Path:
+    """The source set that `encode` writes beside a stream. Raises UsageError where there is none."""
+    beside = stream.with_suffix(".fvs")
+    if stream.exists() and not beside.exists():
+        raise UsageError(f"{label(stream)}: there is no {label(beside.name)} beside it; name its sources (--sources)")
+    return beside
 
 
 def draw_network(preset: str, source_set: SourceSet, profile: Profile, streams: int = 1) -> DrawRuntime:
@@ -153,12 +171,13 @@ class _Play:
     """
 
     def __init__(
-        self, reader: StreamReader, decoder: Decoder, stream: PathLike, note: Note, retarget: Retarget | None = None
+        self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note, retarget: Retarget | None = None
     ) -> None:
-        self._reader, self.decoder, self._stream, self._note = reader, decoder, stream, note
-        self._size = os.path.getsize(stream)
-        self._track = _Track(decoder, reader.header, self._size, retarget)
-        self.damaged_places, self.total = 0, _stated_frames(stream)
+        self._reader, self.decoder, self._stream, self._note = opened.reader, decoder, stream, note
+        with naming(stream):
+            self._size, self.total = opened.size, _stated_frames(opened.file)
+        self._track = _Track(decoder, opened.reader.header, self._size, retarget)
+        self.damaged_places = 0
 
     def items(self) -> Iterator[_Due | np.ndarray]:
         """Frames, and float32 samples of sound. Raises StreamError."""
@@ -222,9 +241,11 @@ def _describe(damage: Damage, name: str, frames: int) -> str:
     return f"{name}: {damage.reason} at {where}; skipped, a lost frame is held until the next keyframe"
 
 
-def _stated_frames(path: PathLike) -> int | None:
-    with naming(path), open(path, "rb") as file:
-        end = read_index(file)
+def _stated_frames(file: BinaryIO) -> int | None:
+    """From the index; the file's position stays. Raises OSError."""
+    position = file.tell()
+    end = read_index(file)
+    file.seek(position)
     return end.frames if end else None
 
 

@@ -16,9 +16,10 @@ from fvc.codec.audio import BITRATES, encode_opus
 from fvc.codec.bitstream import MAX_FPS, Audio, Crop, Header, Kind, Packet
 from fvc.codec.container import StreamWriter, begins_keyframe
 from fvc.codec.crop import cut, to_crop
-from fvc.codec.encoder import Encoder, MotionNetwork, check_refresh, make_sample
+from fvc.codec.encoder import Encoder, MotionNetwork, make_sample
 from fvc.codec.errors import InputError, UsageError
-from fvc.codec.output import atomic_write
+from fvc.codec.keyframes import check_refresh
+from fvc.codec.output import OutputGroup, check_output
 from fvc.codec.patching import with_patched
 from fvc.codec.pipeline import ahead
 from fvc.codec.quantizer import QUANTIZERS, Quantizer, for_parts
@@ -28,7 +29,7 @@ from fvc.codec.sources import MAX_SOURCES, Coded, SourceSet, code_canvas, code_p
 from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
-from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.files import STREAM, Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import motion_network
 from fvc.models.weights import blends_parts, model_hash, require_shipped
@@ -43,6 +44,7 @@ def encode(
     out: PathLike,
     *,
     sources_out: PathLike | None = None,
+    overwrite: bool = False,
     fps: str | float | Fraction = 15,
     profile: str = "sup",
     quantizer: str = "default",
@@ -60,11 +62,14 @@ def encode(
 ) -> dict[str, Any]:
     """Encodes a video of a talking face into `out` (.fvc) and its source frames into `sources_out` (default: OUT.fvs).
 
-    Until both are complete they bear their names with `.part` added. If the process is killed, these stay, and can be
-    decoded up to the last whole packet (`repair` gives them an end and an index).
+    Until both are complete their bytes are in `.NAME.XXXXXXXX.part` (random digits) beside them. If the process is
+    killed, these stay, and can be decoded up to the last whole packet (`repair` gives them an end and an index).
 
     Args:
+        out: must end in .fvc.
         sources_out: a .fvs file, or a folder (existing, or a name without suffix), which gets PNG pictures instead.
+        overwrite: whether a stream and a source set that are there already are replaced; without it each existing file
+            is an OutputError. Files of another kind are never replaced.
         fps: frames per second of the stream, 0.1 to 240.
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
         quantizer: "default", or "paper": that of Oquab et al., and the nearest integers, whatever they cost.
@@ -97,7 +102,7 @@ def encode(
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, sources], [file_path(source)])
-    with VideoReader(source) as video, _both_or_none(stream, sources) as (file, sources_writer):
+    with VideoReader(source) as video, _both_or_none(stream, sources, overwrite) as (file, sources_writer):
         clip = _track(video, rate, note, progress)
         network = motion_network(preset, kind)
         progress("sources", 0, None)
@@ -166,18 +171,12 @@ def _check_sound_and_networks(audio_bitrate: int | None, preset: str) -> None:
 
 
 @contextmanager
-def _both_or_none(stream: Path, sources: Path) -> Iterator[tuple[BinaryIO, SourcesWriter]]:
+def _both_or_none(stream: Path, sources: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, SourcesWriter]]:
     """Stream and sources get their names when the block ends; neither does if anything fails. Raises OutputError."""
-    is_named = False
-    try:
-        with write_sources(sources) as writer:
-            with atomic_write(stream) as file:
-                yield file, writer
-            is_named = True
-    except BaseException:
-        if is_named:
-            stream.unlink(missing_ok=True)
-        raise
+    check_output(stream, STREAM, overwrite)
+    group = OutputGroup()
+    with write_sources(sources, group, overwrite) as writer, group:
+        yield group.open(stream, STREAM, overwrite), writer
 
 
 @dataclass(frozen=True)
@@ -318,9 +317,8 @@ def _write_packets(
     with closing(_second_look(video, clip, encoder)) as frames:
         for frame in frames:
             write_sound(frame.index / clip.rate)
-            encoder.audio_packets = writer.audio_packets
             sup = sup_of.get(frame.index)
-            packet = encoder.encode_tracked(frame, sup)
+            packet = encoder.encode_tracked(frame, sup, audio_packets=writer.audio_packets)
             writer.write(packet)
             counts.keyframes += begins_keyframe(packet)
             counts.without_face += sup is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fvc.codec.bitstream import MAGIC as STREAM_MAGIC
@@ -11,7 +10,7 @@ from fvc.codec.container import Damage, StreamReader, begins_keyframe, has_face
 from fvc.codec.provenance import read_provenance
 from fvc.codec.sources import VERSION as SOURCES_VERSION
 from fvc.codec.sources import SourceSet
-from fvc.files import PathLike, is_source_set, naming, open_stream, read_limited, read_source_set
+from fvc.files import PathLike, is_source_set, naming, open_file, read_limited, read_source_set
 
 
 def info(path: PathLike) -> dict[str, Any]:
@@ -23,8 +22,8 @@ def info(path: PathLike) -> dict[str, Any]:
         return _sources_info(read_source_set(path))
     if not STREAM_MAGIC.startswith(read_limited(path, len(STREAM_MAGIC))) and (origin := read_provenance(path)):
         return origin
-    with open_stream(path) as reader, naming(path):
-        return _stream_info(reader, os.path.getsize(path))
+    with open_file(path) as stream, naming(path):
+        return _stream_info(stream.reader, stream.size)
 
 
 def _sources_info(source_set: SourceSet) -> dict[str, Any]:

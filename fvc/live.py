@@ -22,7 +22,7 @@ from fvc.codec.crop import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.output import VideoWriter
+from fvc.codec.output import VIDEO, VideoWriter, check_output
 from fvc.codec.pipeline import ahead
 from fvc.codec.provenance import Provenance
 from fvc.codec.ratecontrol import ConstantQuality
@@ -32,7 +32,7 @@ from fvc.codec.video import Frame, label
 from fvc.decoding import draw_network
 from fvc.encoding import keyframe_frames, parse_fps
 from fvc.enrolment import enrol
-from fvc.files import Note, PathLike, Progress, file_path, silent
+from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import motion_network
 from fvc.models.weights import require_shipped
@@ -52,14 +52,15 @@ class _Sent:
 
 def live(
     video: PathLike | None = None, *, camera: int | None = None, synthetic: bool = False, out: PathLike | None = None,
-    show: bool = False, fps: str = "15", profile: str = "sup", seconds: float | None = None,
+    overwrite: bool = False, show: bool = False, fps: str = "15", profile: str = "sup", seconds: float | None = None,
     enrol_seconds: float = 3.0, preset: str = DEFAULT, note: Note = silent, progress: Progress = silent,
     status: Callable[[str], None] = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Codes and decodes in real time; writes the picture to `out` (MP4), shows it in a window, or both.
+    """Codes and decodes in real time; writes the picture to `out` (a video), shows it in a window, or both.
 
     Args:
         video, camera, synthetic: exactly one; synthetic is the project's sample, looped.
+        out: .mp4, .mov, .mkv or .webm; overwrite: whether a video that is there already is replaced.
         seconds: when to stop; None: when the input ends (or at Ctrl-C).
         status: called about once a second with a line of figures.
 
@@ -78,6 +79,10 @@ def live(
     rate, kind = parse_fps(fps), Profile.named(profile)
     require_shipped(preset)
     path = sample_clip() if synthetic else video
+    target = None if out is None else file_path(out)
+    if target is not None:
+        keep_apart([target], [] if path is None else [file_path(path)])
+        check_output(target, VIDEO, overwrite)
     with ExitStack() as stack:
         window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
         network = motion_network(preset, kind)
@@ -95,9 +100,10 @@ def live(
         setup, header = enrolled.setup, enrolled.setup.header
         decoder = Decoder(header, draw_network(preset, setup.source_set, kind), setup.source_set.samples[0])
         writer = None
-        if out is not None:
+        if target is not None:
             origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())
-            writer = VideoWriter(file_path(out), SIDE, SIDE, rate, metadata={"comment": str(origin)})
+            tags = {"comment": str(origin)}
+            writer = VideoWriter(target, SIDE, SIDE, rate, metadata=tags, overwrite=overwrite)
             writer = stack.enter_context(writer)
         encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
         meter = _Meter(float(rate), status)
@@ -116,7 +122,7 @@ def live(
         **meter.report(),
         "profile": kind.label,
         "frames_held": decoder.held,
-        "out": None if out is None else str(out),
+        "out": None if target is None else str(target),
     }
 
 

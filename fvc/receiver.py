@@ -16,7 +16,7 @@ from fvc.codec.audio import RATE, OpusDecoder, OpusParams
 from fvc.codec.bitstream import Audio, Header
 from fvc.codec.crop import SIDE
 from fvc.codec.errors import LinkError, SourcesError, UsageError
-from fvc.codec.output import VideoWriter
+from fvc.codec.output import VIDEO, VideoWriter, check_output
 from fvc.codec.provenance import Provenance
 from fvc.codec.receiving import ReceivingSession, Shot
 from fvc.codec.setup import Setup
@@ -34,14 +34,15 @@ _NOBODY: Address = ("", 0)
 
 
 def receive(
-    port: int, out: PathLike | None = None, *, host: str = "", show: bool = False, camera: bool = False,
-    loudspeaker: str | None = None,
+    port: int, out: PathLike | None = None, *, overwrite: bool = False, host: str = "", show: bool = False,
+    camera: bool = False, loudspeaker: str | None = None,
     delay: float = 0.2, timeout: float = 10, wait: float = 600, note: Note = silent, progress: Progress = silent,
     listening: Callable[[int], None] = silent,
 ) -> dict[str, Any]:  # fmt: skip
-    """Takes one call on a UDP port: writes it as MP4 to `out`, shows it in a window or as a camera, or all of these.
+    """Takes one call on a UDP port: writes it to `out` (a video), shows it in a window or as a camera, or all of these.
 
     Args:
+        out: .mp4, .mov, .mkv or .webm; overwrite: whether a video that is there already is replaced.
         camera: other programs see the call as a virtual camera (needs pyvirtualcam and its driver).
         loudspeaker: plays the sound: a device as in `fvc.soundcard` (needs sounddevice).
         host: the local address to listen on; empty: all.
@@ -60,6 +61,8 @@ def receive(
     if not 0 <= delay <= 10 or not timeout > 0 or not wait > 0:
         raise UsageError("receive: the delay must be 0 to 10 s, the timeouts above 0")
     target = file_path(out) if out is not None else None
+    if target is not None:
+        check_output(target, VIDEO, overwrite)  # before the call comes
     with UdpPort(host, port) as udp, ExitStack() as stack:
         sinks: list[Callable[[Shot], None]] = []
         if show:
@@ -71,8 +74,8 @@ def receive(
         def begin(header: Header) -> None:
             if target is not None:
                 rate = RATE if header.audio else None
-                origin = str(_origin(header))
-                writer = VideoWriter(target, SIDE, SIDE, header.fps, rate, metadata={"comment": origin})
+                tags = {"comment": str(_origin(header))}
+                writer = VideoWriter(target, SIDE, SIDE, header.fps, rate, metadata=tags, overwrite=overwrite)
                 sinks.append(_FileSink(stack.enter_context(writer), header).take)
             if camera:
                 device = stack.enter_context(VirtualCamera(header.fps))

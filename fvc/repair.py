@@ -8,11 +8,16 @@ from fvc.codec.bitstream import SYNCED, Kind
 from fvc.codec.container import Damage, StreamReader, StreamWriter
 from fvc.codec.errors import StreamError
 from fvc.codec.output import atomic_write
-from fvc.files import PathLike, file_path, keep_apart, naming, open_stream
+from fvc.files import STREAM, PathLike, file_path, keep_apart, naming, open_stream
 
 
-def repair(stream: PathLike, out: PathLike) -> dict[str, Any]:
+def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[str, Any]:
     """Copies all whole packets of `stream` to `out` and ends it. Frames that are missing stay missing.
+
+    Args:
+        stream: also what a killed encoder has left: `.NAME.fvc.XXXXXXXX.part`.
+        out: must end in .fvc.
+        overwrite: whether a .fvc stream that is at `out` already is replaced.
 
     Returns:
         the report that `fvc repair --json` prints.
@@ -22,7 +27,7 @@ def repair(stream: PathLike, out: PathLike) -> dict[str, Any]:
     """
     target = file_path(out)
     keep_apart([target], [file_path(stream)])
-    with open_stream(stream) as reader, naming(stream), atomic_write(target) as file:
+    with open_stream(stream) as reader, naming(stream), atomic_write(target, STREAM, overwrite) as file:
         writer = StreamWriter(file, reader.header)
         dropped = _copy(reader, writer)
         if not writer.frames:

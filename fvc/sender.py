@@ -11,8 +11,9 @@ from typing import Any
 
 from fvc.capture import camera_frames, file_frames, paced, renumbered
 from fvc.codec.bitstream import Kind, Packet
-from fvc.codec.encoder import Encoder, check_refresh
+from fvc.codec.encoder import Encoder
 from fvc.codec.errors import LinkError, UsageError
+from fvc.codec.keyframes import check_refresh
 from fvc.codec.sample import Profile
 from fvc.codec.sending import SendingSession
 from fvc.codec.setup import Setup
@@ -174,7 +175,7 @@ class _Call:
         assert self._session is not None
         terms, session = self._terms, self._session
         limit = None if terms.seconds is None else max(round(terms.seconds * terms.fps), 1)
-        start, next_index, left_out, coded = time.monotonic(), 0, 0, 0
+        start, next_index, left_out, coded, sounds = time.monotonic(), 0, 0, 0, 0
         for frame in _until_interrupted(frames):
             for missed in range(next_index, frame.index):  # the receiver holds its picture there
                 self._send(Packet(Kind.MOTION, missed, b""))
@@ -182,11 +183,11 @@ class _Call:
             next_index = frame.index + 1
             for packet in sound.due((frame.index + 1) / terms.fps):
                 self._send(packet)
-                encoder.audio_packets = packet.number + 1
-            if session.take_keyframe_request():
-                encoder.restart()
+                sounds = packet.number + 1
             face = tracker.track(frame.rgb)
-            packet = encoder.encode_tracked(frame, None if face is None else face.sup)
+            sup = None if face is None else face.sup
+            is_asked = session.take_keyframe_request()
+            packet = encoder.encode_tracked(frame, sup, audio_packets=sounds, force_keyframe=is_asked)
             coded += len(packet.payload)
             self._send(packet)
             self._extend(lookout, frame, face)

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -20,11 +19,11 @@ from fvc.codec.bitstream import Crop, Header
 from fvc.codec.crop import SIDE, choose_crop, cut, to_crop
 from fvc.codec.encoder import make_sample
 from fvc.codec.errors import InputError, OutputError, SourcesError, StreamError, UsageError
-from fvc.codec.output import atomic_write, write_image
+from fvc.codec.output import PICTURE, OutputGroup, encode_png
 from fvc.codec.sources import MAX_SOURCES, SourceSet, pixels_hash
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import label, read_image, reason
-from fvc.files import Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
+from fvc.files import SOURCES, Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
 from fvc.models.runtime import motion_network
 from fvc.models.weights import model_hash
 
@@ -39,46 +38,66 @@ def _is_folder(path: Path) -> bool:
 
 
 class SourcesWriter:
-    """Where an encoder leaves its source set, as long as nothing fails until its block ends."""
+    """Where an encoder leaves its source set: files of `group`, which appear when its block ends."""
 
-    def __init__(self, path: Path, file: BinaryIO | None) -> None:
-        self._path, self._file = path, file
-        self.staged: list[Path] = []
+    def __init__(self, path: Path, group: OutputGroup, overwrite: bool) -> None:
+        self._path, self._group, self._overwrite = path, group, overwrite
+        if not _is_folder(path) and path.suffix.lower() not in SOURCES.endings and not path.exists():
+            raise UsageError(f"{label(path)}: sources go to a file that ends in .fvs, or to a folder (no ending)")
+        self._file = None if _is_folder(path) else group.open(path, SOURCES, overwrite)
 
     def save(self, source_set: SourceSet, whole: np.ndarray | None) -> int:
         """Writes the set, in a folder with the whole frame if that is wanted; returns its bytes. Raises OutputError."""
-        if self._file is not None:
-            self._file.write(bytes(source_set))
-            self._file.flush()  # a full disk shall show before the stream gets its name
-            return len(bytes(source_set))
+        try:
+            if self._file is not None:
+                self._file.write(bytes(source_set))
+                self._file.flush()  # a full disk shall show before minutes of encoding
+                return len(bytes(source_set))
+            return self._save_pictures(source_set, whole)
+        except OSError as error:
+            raise OutputError(f"{label(self._path)}: cannot be written ({reason(error)})") from error
+
+    def _save_pictures(self, source_set: SourceSet, whole: np.ndarray | None) -> int:
         pictures = {f"source{n}.png": picture for n, picture in enumerate(source_set.pictures)}
         if whole is not None:
             pictures[CANVAS] = whole
-        elif (self._path / CANVAS).exists():
-            raise OutputError(f"{label(self._path / CANVAS)}: of other sources; remove it or choose another folder")
+        if others := sorted({path.name for path in _set_in(self._path)} - pictures.keys()):
+            fault = "of other sources; remove it or choose another folder"
+            raise OutputError(f"{label(self._path / others[0])}: {fault}")
+        size = 0
         for name, picture in pictures.items():
-            self.staged.append(self._path / f"{name}.part")
-            write_image(self.staged[-1], picture)
-        return sum(path.stat().st_size for path in self.staged)
+            data = encode_png(picture)
+            file = self._group.open(self._path / name, PICTURE, self._overwrite)
+            file.write(data)
+            file.flush()
+            size += len(data)
+        return size
+
+
+def _set_in(folder: Path) -> list[Path]:
+    """The pictures in a folder that an encoder may have written."""
+    return sorted(p for p in folder.iterdir() if p.name == CANVAS or p.match("source[0-9].png"))
 
 
 @contextmanager
-def write_sources(path: Path) -> Iterator[SourcesWriter]:
-    """A place for a source set: a .fvs file, or a folder of PNG pictures, complete or absent. Raises OutputError."""
-    if not _is_folder(path):
-        with atomic_write(path) as file:
-            yield SourcesWriter(path, file)
-        return
-    made = not path.exists()
-    writer = SourcesWriter(path, None)
+def write_sources(path: Path, group: OutputGroup, overwrite: bool = False) -> Iterator[SourcesWriter]:
+    """A place for a source set among the outputs of `group`: a .fvs file, or a folder of PNG pictures.
+
+    A folder is made if there is none, and vanishes again if the block raises. A source set that is there already is
+    replaced only where `overwrite` is set, picture by picture: one that the new set does not have is an error.
+
+    Raises:
+        UsageError: `path` is neither a folder nor called .fvs. OutputError: it cannot be written, or holds a set.
+    """
+    made = _is_folder(path) and not path.exists()
     try:
-        path.mkdir(exist_ok=True)
-        yield writer
-        for part in writer.staged:
-            os.replace(part, part.with_suffix(""))
+        if _is_folder(path):
+            path.mkdir(exist_ok=True)
+            if not overwrite and (found := _set_in(path)):
+                fault = "exists; choose another folder, or have it replaced (--force, overwrite=True)"
+                raise OutputError(f"{label(found[0])}: {fault}")
+        yield SourcesWriter(path, group, overwrite)
     except BaseException as error:
-        for part in writer.staged:
-            part.unlink(missing_ok=True)
         if made:
             with suppress(OSError):
                 path.rmdir()

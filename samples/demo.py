@@ -27,8 +27,8 @@ COLUMNS = 6
 def main(source: Path, folder: Path) -> None:
     """Runs the demo on `source`."""
     folder.mkdir(parents=True, exist_ok=True)
-    sent = fvc.encode(source, folder / "out.fvc", note=print)
-    fvc.decode(folder / "out.fvc", folder / "out.fvs", folder / "out.mp4", note=print)
+    sent = fvc.encode(source, folder / "out.fvc", overwrite=True, note=print)
+    fvc.decode(folder / "out.fvc", folder / "out.fvs", folder / "out.mp4", overwrite=True, note=print)
 
     fps = Fraction(fvc.info(folder / "out.fvc")["fps"]).limit_denominator(1001)
     crop = Crop(*sent["size"], **sent["crop"])
@@ -37,7 +37,7 @@ def main(source: Path, folder: Path) -> None:
     with (
         VideoReader(source) as before,
         VideoReader(folder / "out.mp4") as after,
-        VideoWriter(folder / "side-by-side.mp4", 2 * SIDE, SIDE, fps) as video,
+        VideoWriter(folder / "side-by-side.mp4", 2 * SIDE, SIDE, fps, overwrite=True) as video,
     ):
         for a, b in zip(before.frames(fps), after.frames(fps), strict=False):
             pair = np.hstack([cut(a.rgb, crop), b.rgb])
@@ -48,7 +48,7 @@ def main(source: Path, folder: Path) -> None:
     for text, y in (("input", 18), (f"decoded, {sent['motion_kbps']:.1f} kbit/s", SIDE + 18)):
         cv2.putText(strip, text, (8, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.putText(strip, text, (8, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    write_image(folder / "strip.png", strip)
+    write_image(folder / "strip.png", strip, overwrite=True)
 
     print(f"{sent['frames']} frames at {sent['fps']:g} fps, profile {sent['profile']}")
     print(f"motion  {sent['motion_bits_per_frame']:6.1f} bits per frame  {sent['motion_kbps']:6.2f} kbit/s")

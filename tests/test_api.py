@@ -126,7 +126,7 @@ class TestRoundTrip:
         assert report["audio_kbps"] == report["canvas_bytes"] == 0
         assert fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs")["frames"] == 3
         with pytest.raises(SourcesError, match="no-canvas"):
-            fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs", canvas="full")
+            fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs", tmp_path / "full.mp4", canvas="full")
 
     @pytest.mark.parametrize(("count", "pictures"), [(1, 2), (5, 6), (8, 8)])
     def test_source_frames(self, count: int, pictures: int, faces: list[np.ndarray], tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ class TestFaces:
         assert any("no face in 3 of 8 frames" in note and "in.mp4" in note for note in notes)
         report = fvc.decode(tmp_path / "x.fvc", tmp_path / "x.fvs")
         assert (report["frames"], report["frames_held"]) == (8, 3)
-        frames = [frame.astype(int) for frame in frames_of(tmp_path / "x.mp4", 5)]
+        frames = [frame.astype(int) for frame in frames_of(tmp_path / "x.decoded.mp4", 5)]
         assert np.abs(frames[4] - frames[3]).mean() < 1  # held
         assert fvc.info(tmp_path / "x.fvc")["frames_without_face"] == 3
 
@@ -196,7 +196,7 @@ class TestSources:
         assert not (tmp_path / "x.fvs").exists()
         report = fvc.decode(tmp_path / "x.fvc", tmp_path / "set", canvas="full")
         assert report["size"] == [480, 480]
-        drawn, canvas = frames_of(tmp_path / "x.mp4", 5)[0], read_image(tmp_path / "set" / "canvas.png")
+        drawn, canvas = frames_of(tmp_path / "x.decoded.mp4", 5)[0], read_image(tmp_path / "set" / "canvas.png")
         assert np.abs(drawn[:40].astype(int) - canvas[:40]).mean() < 4
         with pytest.raises(OutputError, match=r"canvas\.png"):
             fvc.encode(clip, tmp_path / "y.fvc", sources_out=tmp_path / "set", fps=5, canvas=False)
@@ -235,12 +235,12 @@ class TestSources:
         write_image(photo, faces[0][20:])
         assert fvc.decode(short, photo, tmp_path / "x.mp4", allow_foreign_sources=True)["size"] == [SIDE, SIDE]
         with pytest.raises(SourcesError, match="480x480"):
-            fvc.decode(short, photo, tmp_path / "x.mp4", canvas="full", allow_foreign_sources=True)
+            fvc.decode(short, photo, tmp_path / "full.mp4", canvas="full", allow_foreign_sources=True)
 
     def test_full_canvas(self, encoded: Encoded, short: Path, faces: list[np.ndarray]) -> None:
         report = fvc.decode(short, encoded.sources, canvas="full")
         assert report["size"] == encoded.report["size"] == [480, 480]
-        drawn = frames_of(short.with_suffix(".mp4"))[0].astype(int)
+        drawn = frames_of(short.with_suffix(".decoded.mp4"))[0].astype(int)
         assert np.abs(drawn[:40] - faces[0][:40]).mean() < 12
 
     def test_foreign_set(self, encoded: Encoded, short: Path, notes: list[str], tmp_path: Path) -> None:
@@ -435,8 +435,8 @@ class TestHostile:
         silent = [packet for packet in packets if packet.kind != Kind.AUDIO][:5]
         stream = write_stream(tmp_path / "silent.fvc", header, silent)
         assert fvc.decode(stream, encoded.sources)["frames"] == 5
-        assert len(frames_of(tmp_path / "silent.mp4")) == 5
-        assert not np.abs(sound_of(tmp_path / "silent.mp4")).max() > 1e-3
+        assert len(frames_of(tmp_path / "silent.decoded.mp4")) == 5
+        assert not np.abs(sound_of(tmp_path / "silent.decoded.mp4")).max() > 1e-3
 
     def test_giant_canvas(self, encoded: Encoded, refused: Callable[[Path], StreamError], tmp_path: Path) -> None:
         header, packets = encoded.parsed()

@@ -171,7 +171,7 @@ def test_other_settings_do_not_use_old_parts(videos: Path, tmp_path: Path) -> No
         return _fake_work(job)
 
     for quality in (85, 85, 50):
-        prepare(videos, tmp_path / "a.pack", Settings(quality=quality), work=work, keep_parts=True)
+        prepare(videos, tmp_path / "a.pack", Settings(quality=quality), work=work, keep_parts=True, overwrite=True)
     assert len(read) == 10
 
 

@@ -40,7 +40,9 @@ def _bytes(packs: Sequence[Pack], kept: dict[tuple[int, str], np.ndarray]) -> in
     return sum(int(size[owner][frames].sum()) + _PER_FRAME * len(frames) for (owner, _), frames in kept.items())
 
 
-def merge(paths: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None) -> dict[str, int]:
+def merge(
+    paths: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None, overwrite: bool = False
+) -> dict[str, int]:
     """Writes `out` and returns the joint report: what the packs' own reports count, and what became of it.
 
     Args:
@@ -77,7 +79,7 @@ def merge(paths: Sequence[Path], out: Path, per_person: int, max_bytes: int | No
     report["pack: frames"] = sum(map(len, kept.values()))
     report["pack: frames left out by the cap"] = sum(len(pack.yaw) for pack in packs) - report["pack: frames"]
     report["pack: frames per person at most"] = high
-    with PackWriter(out, dict(report)) as writer:
+    with PackWriter(out, dict(report), overwrite) as writer:
         for pack in packs:
             for clip in pack.clips:
                 if (id(pack), clip.name) in kept:

@@ -29,9 +29,11 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from fvc.codec.output import FileKind, atomic_write
 from fvc.codec.selection import choose_sources
 
 SIDE = 256
+PACK = FileKind("a pack", (".pack",), ((8, b'{"__metadata__": {"clips"'),))
 _UNIT = 8192
 _TYPES = {"int64": "I64", "int32": "I32", "int16": "I16", "float32": "F32", "uint8": "U8"}
 
@@ -53,12 +55,16 @@ class ClipData:
 class PackWriter:
     """Collects clips and writes the pack when its block ends well. Pictures wait on disk, so that memory stays small.
 
+    Args:
+        overwrite: whether a pack that is there already is replaced.
+
     Raises:
-        OSError: the folder of `path` cannot be written.
+        OSError, OutputError: `path` cannot be written.
     """
 
     path: Path
     report: dict[str, object] = field(default_factory=dict)
+    overwrite: bool = False
 
     def __enter__(self) -> PackWriter:
         self._spool = tempfile.TemporaryFile(dir=self.path.parent)
@@ -114,14 +120,12 @@ class PackWriter:
         header["pictures"] = {"dtype": "U8", "shape": [total], "data_offsets": [place, place + total]}
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        part = self.path.with_name(self.path.name + ".part")
-        with part.open("wb") as file:
+        with atomic_write(self.path, PACK, self.overwrite) as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for name in order:
                 file.write(arrays[name].tobytes())
             self._spool.seek(0)
             shutil.copyfileobj(self._spool, file, 1 << 20)
-        part.replace(self.path)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from typing import Any
 from tqdm import tqdm
 
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.output import FileKind, atomic_write, check_output
 from fvc.training.merge import merge
-from fvc.training.pack import PackWriter
+from fvc.training.pack import PACK, PackWriter
 from fvc.training.reading import Clips, Job, Settings, read_video
 
 ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
@@ -110,6 +111,7 @@ def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Ite
         ray.shutdown()
 
 
+_REPORT = FileKind("a report in JSON", (".json",), ((0, b"{"),))
 BACKENDS: dict[str, Callable[..., Iterator[tuple[Job, Clips]]]] = {"process": _processes, "ray": _ray}
 
 
@@ -124,9 +126,13 @@ def prepare(
     workers: int = 2,
     backend: str = "process",
     keep_parts: bool = False,
+    overwrite: bool = False,
     work: Callable[[Job], Clips] = read_video,
 ) -> dict[str, Any]:
     """Packs the videos below `folder` (or the i-th of n shards of them) into `out`; returns the report.
+
+    What is done of the work lies in OUT.parts until all is done, and a run that is started again goes on from it.
+    `overwrite` says whether a pack and a report that are there already are replaced.
 
     Raises:
         InputError: there is no video. OutputError: `out` cannot be written. UsageError: an argument is absurd.
@@ -134,6 +140,7 @@ def prepare(
     settings = settings or Settings()
     if backend not in BACKENDS:
         raise UsageError(f"--backend {backend}: choose from {', '.join(BACKENDS)}")
+    _check_outputs(out, overwrite)
     jobs = find_jobs(folder, settings, identity)[shard[0] :: shard[1]]
     if not jobs:
         raise InputError(f"{folder}: no video in it")
@@ -144,11 +151,11 @@ def prepare(
         missing = [job for job in jobs if not files[job[1]].exists()]
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="prepare", unit="video", disable=None) as bar:
             for job, (clips, counts) in BACKENDS[backend](missing, work, workers):
-                with PackWriter(files[job[1]], {**counts, "name": job[1]}) as part:
+                with PackWriter(files[job[1]], {**counts, "name": job[1]}, overwrite=True) as part:
                     for clip in clips:
                         part.add(clip)
                 bar.update()
-        report = _finish([files[job[1]] for job in jobs], out, settings.frames, max_bytes)
+        report = _finish([files[job[1]] for job in jobs], out, settings.frames, max_bytes, overwrite)
         if not keep_parts:
             shutil.rmtree(parts)
     except OSError as error:
@@ -156,23 +163,39 @@ def prepare(
     return report
 
 
-def merge_packs(packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None) -> dict[str, Any]:
+def merge_packs(
+    packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Joins packs, such as the shards of several machines, under one cap per person. Raises InputError, OutputError."""
     if out in packs:
         raise UsageError(f"{out}: is one of the packs to merge")
     for pack in packs:
         if not pack.is_file():
             raise InputError(f"{pack}: no such file")
+    _check_outputs(out, overwrite)
     try:
-        return _finish(packs, out, per_person, max_bytes)
+        return _finish(packs, out, per_person, max_bytes, overwrite)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from None
 
 
-def _finish(packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None) -> dict[str, Any]:
+def _report_of(out: Path) -> Path:
+    return out.with_name(out.name + ".report.json")
+
+
+def _check_outputs(out: Path, overwrite: bool) -> None:
+    """Raises UsageError, OutputError; hours later is too late for it."""
+    check_output(out, PACK, overwrite)
+    check_output(_report_of(out), _REPORT, overwrite)
+
+
+def _finish(
+    packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None, overwrite: bool
+) -> dict[str, Any]:
     try:
-        report = merge(packs, out, per_person, max_bytes)
+        report = merge(packs, out, per_person, max_bytes, overwrite)
     except ValueError as error:
         raise InputError(str(error)) from None
-    out.with_name(out.name + ".report.json").write_text(json.dumps(report, indent=1) + "\n")
+    with atomic_write(_report_of(out), _REPORT, overwrite) as file:
+        file.write(json.dumps(report, indent=1).encode() + b"\n")
     return report

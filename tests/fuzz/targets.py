@@ -37,7 +37,7 @@ from fvc.codec.still import decode_still
 from fvc.codec.transport import Datagram, Depacketizer
 from fvc.codec.video import read_image
 from fvc.decoding import _Painter, _Play, _write
-from fvc.files import open_stream, silent
+from fvc.files import open_file, silent
 from fvc.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -374,11 +374,12 @@ def play(data: bytes, video: CountingWriter) -> None:
     with tempfile.NamedTemporaryFile(dir=_memory(), suffix=".fvc") as file:
         file.write(data)
         file.flush()
-        with open_stream(file.name) as reader:
+        with open_file(file.name) as opened:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
-            decoder = Decoder(reader.header, lambda _: _BLANK, rest.only(reader.header.profile.parts))
-            player = _Play(reader, decoder, file.name, silent)
-            painter = _Painter(lambda _: _BLANK, None, reader.header)
+            header = opened.reader.header
+            decoder = Decoder(header, lambda _: _BLANK, rest.only(header.profile.parts))
+            player = _Play(opened, decoder, file.name, silent)
+            painter = _Painter(lambda _: _BLANK, None, header)
             _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 
