@@ -196,7 +196,7 @@ class TestRun:
         self, evaluated: tuple[Result, list[str]], data: Path, cache: Path, tmp_path: Path
     ) -> None:
         for row, profile in zip(evaluated[0].rows, ("sup", "sup+unsup+expr"), strict=True):
-            quiet: dict[str, Any] = {"audio_bitrate": None, "canvas": False}
+            quiet: dict[str, Any] = {"audio_bitrate": None, "canvas": False, "overwrite": True}
             sent = fvc.encode(data / "val" / "talk.mp4", tmp_path / "t.fvc", fps=FPS, profile=profile, **quiet)
             assert row["frames"] == sent["frames"]
             assert row["bits_per_frame"] == pytest.approx(sent["motion_bits_per_frame"], abs=0.05)
@@ -288,7 +288,7 @@ class TestRun:
     def test_a_full_disk_ends_the_run(
         self, data: Path, cache: Path, evaluated: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OutputError("talk.png: cannot be written (No space left on device)")
 
         monkeypatch.setattr("fvc.evaluation.strips.write_image", full)
@@ -298,7 +298,7 @@ class TestRun:
 
     def test_out_is_a_file(self, data: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(OutputError, match="file: cannot be made"):
+        with pytest.raises(OutputError, match="file: not a folder"):
             evaluate([DEFAULT], data, out=tmp_path / "file", cache=tmp_path / "cache")
 
 

@@ -12,6 +12,6 @@ PATH="$folder/venv/bin:$PATH"
 fvc --version
 fvc encode in.mp4 out.fvc --json
 fvc decode out.fvc --sources out.fvs --json
-test -s out.mp4
+test -s out.decoded.mp4
 "$folder/venv/bin/python" -m pip list --format=freeze | grep -qi '^torch==' && { echo "torch is in the default install"; exit 1; }
 echo "wheel works"
