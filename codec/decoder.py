@@ -1,11 +1,11 @@
 """The receiver: packet -> integers -> driving sample -> picture. Imports neither torch nor mediapipe.
 
-`codec/recovery.py` finds the integers, `codec/concealment.py` says what to draw while they are missing.
+`codec/recovery.py` finds the integers, `codec/concealment.py` says what to draw while they are missing,
+`codec/renderer.py` draws it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,10 @@ from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.errors import StreamError
 from fvc.codec.prediction import Integers
 from fvc.codec.quantizer import to_sample
-from fvc.codec.recent import Recent
+from fvc.codec.recent import DrawInputs
 from fvc.codec.recovery import MotionDecoder
-from fvc.codec.sample import DrivingSample
+from fvc.codec.renderer import Renderer
 from fvc.codec.video import Frame
-
-DrawNetwork = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 @dataclass
@@ -40,22 +38,20 @@ class Decoder:
 
     In a call, `put` packets as they arrive and `show` each frame when it falls due; a packet that comes after its
     frame was shown still helps the frames after it. Of a file, whose packets are in order, `decode` one by one.
-    Memory is bounded: 128 packets of at most 4 kB wait, a few samples, one picture.
+    Whoever draws by himself (in threads, or only some frames) calls `next` for every frame and gives what comes to
+    `renderer.draw`. Memory is bounded: 128 packets of at most 4 kB wait, a few samples, one picture.
 
     Args:
         header: the stream's header.
-        draw: parts of a driving sample, and "recent" (see `codec.recent`) -> uint8 [256, 256, 3]
-            (see `models.runtime.DrawRuntime`).
-        rest: the sample to show before the first face arrives (the frontal source's own).
+        renderer: draws; made for this stream alone.
 
     Attributes:
         last: the newest decoded frame as (number, integers, None where it has no face).
         shown: where the last shown picture came from.
-        recent: adds to a sample what drawing takes of those before it; for callers that draw themselves.
     """
 
-    def __init__(self, header: Header, draw: DrawNetwork, rest: DrivingSample) -> None:
-        self._header, self._draw, self._rest = header, draw, rest
+    def __init__(self, header: Header, renderer: Renderer) -> None:
+        self._header, self.renderer = header, renderer
         self._motion = MotionDecoder(header)
         self._concealment = Concealment(header.fps)
         self._picture: np.ndarray | None = None
@@ -63,7 +59,6 @@ class Decoder:
         self._tally = Tally()
         self.last: tuple[int, Integers | None] | None = None
         self.shown = Shown.HELD
-        self.recent = Recent(header.fps)
 
     @property
     def tally(self) -> Tally:
@@ -85,33 +80,33 @@ class Decoder:
 
     def show(self, index: int) -> Frame:
         """The picture of frame `index`, which falls due now. Indices rise from call to call."""
-        sample = self.due(index)
-        if sample is not None:
-            self._picture = self._draw(self.recent(index, sample))
-        assert self._picture is not None
+        inputs = self.next(index)
+        if inputs is not None:
+            self._picture = self.renderer.draw(inputs)
+        assert self._picture is not None  # the first call of `next` never returns None
         return Frame(self._picture, index)
-
-    def due(self, index: int) -> DrivingSample | None:
-        """What is to be drawn as frame `index`, for callers that draw themselves; None: the last picture again.
-
-        Indices rise from call to call. The first call never returns None.
-        """
-        self._advance(index)
-        if not self._concealment.knows(index):
-            behind = self._motion.keyframe_after(index)
-            if behind is not None and behind <= index + self._concealment.reach:
-                self._advance(behind)  # to draw between it and what was before
-        sample, self.shown = self._concealment.at(index)
-        self._count(sample is not None)
-        if sample is None and self._is_blank:
-            sample = self._rest.only(self._header.profile.parts)
-        self._is_blank = False
-        return sample
 
     def decode(self, packet: Packet) -> Frame:
         """`put` and `show` of the packet's own frame."""
         self.put(packet)
         return self.show(packet.number)
+
+    def next(self, index: int) -> DrawInputs | None:
+        """What frame `index`, which falls due now, is drawn from; None: the last picture again.
+
+        Indices rise from call to call. The first call never returns None.
+        """
+        self._advance(index)
+        if not self._concealment.knows(index):
+            keyframe = self._motion.keyframe_after(index)
+            if keyframe is not None and keyframe <= index + self._concealment.reach:
+                self._advance(keyframe)  # to draw between it and what was before
+        sample, self.shown = self._concealment.at(index)
+        self._count(sample is not None)
+        if sample is None and self._is_blank:
+            sample = self.renderer.rest
+        self._is_blank = False
+        return None if sample is None else self.renderer.prepare(index, sample)
 
     def lose(self) -> None:
         """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""

@@ -129,8 +129,9 @@ class _PartModel:
         self._key_weights = np.ascontiguousarray(priors.key_weights.T)
         self.order: list[int] = priors.order.tolist()
         self._pushed = 0
-        self._values = self._mean_face
-        self._restart(self._values)
+        self._values = self._last = self._change = self._mean = self._mean_face
+        self._error = self._hold_error = self._activity = self._start_error
+        self._frames = 0
 
     def push(self, value: int) -> None:
         """See `MotionModel.push`."""

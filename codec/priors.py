@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,8 @@ def unpack(data: bytes) -> dict[str, PartPriors]:
                 arrays[name] = flat.reshape(shape)
         numbers = dict(zip(_MIX, arrays.pop("mix").tolist(), strict=True))
         numbers["key_spread_offset"] -= _KEY_SPREAD_ZERO
-        result[part] = PartPriors(**arrays, **numbers)
+        named: dict[str, Any] = arrays | numbers
+        result[part] = PartPriors(**named)
     if at != len(data):
         raise ValueError("the priors file is too long")
     return result

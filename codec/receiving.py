@@ -9,7 +9,6 @@ dropped, and all buffers are bounded. Pictures and sounds lie on one line of tim
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -17,9 +16,11 @@ import numpy as np
 
 from fvc.codec.bitstream import Header, Kind
 from fvc.codec.concealment import Shown
-from fvc.codec.decoder import Decoder, DrawNetwork
+from fvc.codec.decoder import Decoder
 from fvc.codec.errors import StreamError
 from fvc.codec.playout import PlayoutClock
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Renderer
 from fvc.codec.rtp import CLOCK, App, Bye, Pli, Rtp, is_control, parse_control
 from fvc.codec.sending import Traffic
 from fvc.codec.setup import ACK, PIECE, Piece, Setup, SetupReceiver
@@ -116,7 +117,7 @@ class ReceivingSession:
         self._sound: dict[int, bytes] = {}
         self._position = self._next_sound = self._outage = 0
         self._asked, self._owed = float("-inf"), Fraction(0)
-        self._pending: Mapping[str, np.ndarray] | None = None
+        self._pending: DrawInputs | None = None
         self._picture: np.ndarray | None = None
 
     def handle(self, data: bytes, now: float) -> list[bytes]:
@@ -159,16 +160,18 @@ class ReceivingSession:
             raise
         self.offer = setup
 
-    def accept(self, draw: DrawNetwork) -> list[bytes]:
-        """The offer is in use from now on; `draw` draws with its source pictures. Returns what to tell the sender."""
+    def accept(self, renderer: Renderer) -> list[bytes]:
+        """The offer is in use from now on; `renderer` has its source pictures. Returns what to tell the sender."""
         assert self.offer is not None
-        setup, self.offer, self._draw = self.offer, None, draw
+        setup, self.offer = self.offer, None
         self._pieces.accept()
         if self.header is None:
             self.header = setup.header
-            self.decoder = Decoder(setup.header, draw, setup.source_set.samples[0])
+            self.decoder = Decoder(setup.header, renderer)
             self._depacketizer = Depacketizer(setup.header)
             self._clock = PlayoutClock(setup.header.fps, self._delay)
+        elif self.decoder is not None:
+            self.decoder.renderer.draw = renderer.draw  # the poses shown so far stay known
         assert self._pieces.accepted is not None
         ack = self._pieces.ack(self._pieces.accepted)
         return [] if ack is None else [bytes(App(ACK, self._ssrc, bytes(ack)))]
@@ -228,13 +231,13 @@ class ReceivingSession:
 
     def _shot(self, index: int, is_newest: bool) -> Shot:
         assert self.decoder is not None
-        sample = self.decoder.due(index)
+        inputs = self.decoder.next(index)
         self._outage = self._outage + 1 if self.decoder.shown == Shown.HELD else 0
         self.count.longest_outage = max(self.count.longest_outage, self._outage)
-        self._pending = self._pending if sample is None else self.decoder.recent(index, sample)
+        self._pending = self._pending if inputs is None else inputs
         if self._pending is not None and (is_newest or self._picture is None):
-            self._picture, self._pending = self._draw(self._pending), None
-        self.count.undrawn += not is_newest and sample is not None
+            self._picture, self._pending = self.decoder.renderer.draw(self._pending), None
+        self.count.undrawn += not is_newest and inputs is not None
         due = self._clock.time_of(index)
         assert self._picture is not None
         assert due is not None

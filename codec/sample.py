@@ -14,7 +14,17 @@ import numpy as np
 
 from fvc.codec.errors import UsageError
 
-PART_SHAPES: dict[str, tuple[int, ...]] = {"sup": (33, 2), "unsup": (10, 2), "jac": (10, 2, 2), "expr": (16,)}
+N_SUP = 33  # tracked landmarks (`codec.tracking.SUP`)
+N_UNSUP = 10  # learned keypoints
+N_EXPRESSION = 16  # numbers of an expression code
+NEUTRAL_EXPRESSION = 0.5  # each number of the code where a stream carries none
+
+PART_SHAPES: dict[str, tuple[int, ...]] = {
+    "sup": (N_SUP, 2),
+    "unsup": (N_UNSUP, 2),
+    "jac": (N_UNSUP, 2, 2),
+    "expr": (N_EXPRESSION,),
+}
 KEYPOINTS = ("sup", "unsup")  # the parts that are places in the crop
 
 
@@ -63,9 +73,8 @@ class DrivingSample:
     """Motion of one frame.
 
     Attributes:
-        parts: part name -> float32 array of its shape in `PART_SHAPES`. Keypoints lie in [-1, 1] of the crop (x
-        right, y down,
-            pixel centres), expression codes in [0, 1], Jacobians are 2x2 matrices near the identity.
+        parts: part name -> float32 array of its shape in `PART_SHAPES`. Keypoints lie in [-1, 1] of the crop (x right,
+            y down, pixel centres), expression codes in [0, 1], Jacobians are 2x2 matrices near the identity.
     """
 
     parts: Mapping[str, np.ndarray]

@@ -38,19 +38,20 @@ from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
 from fvc.codec.output import VideoWriter
 from fvc.codec.ratecontrol import ConstantQuality
-from fvc.codec.sample import DrivingSample, Profile
+from fvc.codec.recent import DrawInputs
+from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import VideoReader, label, reason
-from fvc.decoding import draw_network
 from fvc.encoding import parse_fps
 from fvc.evaluation.anchors import anchors
 from fvc.evaluation.anchors import encode as encode_peer
 from fvc.evaluation.pictures import read_pictures
 from fvc.evaluation.roofline import bytes_moved, distance, machine_peak, multiply_adds
 from fvc.files import Note, PathLike, Progress, silent
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import compile_like_ours, draw_graph, motion_network
+from fvc.models.runtime import compile_like_ours, draw_graph
 
 _FRAMES, _QUICK = 150, 40
 _PEER_FRAMES, _DENSE_FRAMES = 60, 4
@@ -242,7 +243,8 @@ def _stages(
     with open(folder / "talk.fvc", "rb") as file:
         header = StreamReader(file).header
     source_set = SourceSet.parse((folder / "talk.fvs").read_bytes())
-    network = motion_network(preset, kind)
+    model = InstalledModel.named(preset)
+    network = model.motion(kind)
     if network is not None:
         stages["network"] = Stage()
     with VideoReader(path) as video:
@@ -255,20 +257,19 @@ def _stages(
     for frame, face in zip(frames, faces, strict=True):
         sup = None if face is None else face.sup
         sent.append(stages["code"](encoder.encode_tracked, frame, sup))
-    draw = draw_network(preset, source_set, header.profile)
-    decoder = Decoder(header, draw, source_set.samples[0])
-    samples: list[DrivingSample | None] = []
+    renderer = model.renderer(source_set, header.profile, header.fps)
+    decoder = Decoder(header, renderer)
 
-    def decode(packet: Packet) -> DrivingSample | None:
+    def decode(packet: Packet) -> DrawInputs | None:
         decoder.put(packet)
-        return decoder.due(packet.number)
+        return decoder.next(packet.number)
 
-    for packet in sent:
-        samples.append(stages["decode"](decode, packet))
-    shown = [sample or source_set.samples[0] for sample in samples]
-    for sample in shown[:3]:
-        draw(sample.parts)
-    pictures = [stages["draw"](draw, sample.parts) for sample in shown]
+    shown = [stages["decode"](decode, packet) for packet in sent]
+    for inputs in [inputs for inputs in shown if inputs is not None][:3]:
+        renderer.draw(inputs)
+    pictures: list[np.ndarray] = []
+    for inputs in shown:  # a held frame is the last picture again, and costs no drawing
+        pictures.append(pictures[-1] if inputs is None else stages["draw"](renderer.draw, inputs))
     with VideoWriter(folder / "stage.mp4", SIDE, SIDE, rate) as writer:
         for picture in pictures:
             stages["write"](writer.write, picture)

@@ -17,11 +17,12 @@ import fvc
 from fvc.codec.bitstream import Header, Kind, Packet
 from fvc.codec.container import StreamReader
 from fvc.codec.crop import cut
-from fvc.codec.decoder import Decoder, DrawNetwork
+from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.quantizer import to_sample
 from fvc.codec.receiving import ReceivingSession
 from fvc.codec.recovery import MotionDecoder
+from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.sample import DrivingSample
 from fvc.codec.sending import SendingSession
 from fvc.codec.setup import Setup
@@ -29,10 +30,8 @@ from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Depacketizer, Packetizer
 from fvc.codec.video import Frame, VideoReader
-from fvc.decoding import draw_network
 from fvc.evaluation.channel import Channel
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
+from fvc.models.installed import InstalledModel
 
 IP_UDP = 28  # bytes of IPv4 and UDP before each datagram
 
@@ -52,11 +51,14 @@ class Talk:
     samples: list[DrivingSample | None]
     landmarks: list[np.ndarray | None]
 
-    def draw_network(self) -> DrawRuntime:
-        """The real one, of the installed weights that the clip was encoded with."""
-        preset = preset_of(self.header.model_hash)
-        assert preset is not None
-        return draw_network(preset, self.source_set, self.header.profile)
+    def draw(self) -> Draw:
+        """The installed networks that the clip was encoded for, with its sources."""
+        model = InstalledModel.of(self.header.model_hash)
+        return model.renderer(self.source_set, self.header.profile, self.header.fps).draw
+
+    def renderer(self, draw: Draw) -> Renderer:
+        """One for each call; `draw` may be shared."""
+        return Renderer(draw, self.source_set.samples[0].only(self.header.profile.parts), self.header.fps)
 
     def place(self, frame: int) -> int:
         """The clip's frame that a call shows as its frame number `frame`: forth and back, again and again."""
@@ -110,7 +112,7 @@ def rtp_call(
     packets: Iterable[Packet],
     packetizer: Packetizer,
     channel: Channel,
-    draw: DrawNetwork,
+    renderer: Renderer,
     delay: float,
 ) -> Iterator[Played]:
     """Plays a call through both sessions of `fvc send` and `fvc receive`, their RTP, set-up and playout clock.
@@ -121,7 +123,7 @@ def rtp_call(
     before = -60.0
     while not sending.ready:
         answers = [answer for data in sending.due(before) for answer in receiving.handle(data, before)]
-        for answer in [*answers, *(receiving.accept(draw) if receiving.offer else ())]:
+        for answer in [*answers, *(receiving.accept(renderer) if receiving.offer else ())]:
             sending.handle(answer, before)
         before += 0.01
     for packet in packets:
@@ -158,7 +160,7 @@ def call(
     packets: Sequence[Packet] | Iterator[Packet],
     packetizer: Packetizer,
     channel: Channel,
-    decoder_parts: tuple[DrawNetwork, DrivingSample],
+    renderer: Renderer,
     delay: int = 1,
     allowance: float = 0.03,
 ) -> Iterator[Played]:
@@ -166,7 +168,7 @@ def call(
 
     Frame n is sent at n / fps and shown `delay` frames and `allowance` seconds (for jitter) later, come what may.
     """
-    depacketizer, decoder = Depacketizer(header), Decoder(header, *decoder_parts)
+    depacketizer, decoder = Depacketizer(header), Decoder(header, renderer)
     fps, waiting = float(header.fps), list[Packet]()
     for packet in packets:
         waiting.append(packet)

@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 
 from fvc.codec.errors import FvcError
 from fvc.codec.quantizer import to_integers
+from fvc.codec.recent import DrawInputs
 from fvc.codec.setup import Setup
 from fvc.codec.transport import Packetizer
 from fvc.evaluation.call import Played, Talk, call, coded, load_talk, rtp_call, with_interval
@@ -41,13 +42,13 @@ class SparseDraw:
     """The real draw network, asked for every N-th picture only; in between the last one stands for all."""
 
     def __init__(self, talk: Talk, every: int) -> None:
-        self._draw = talk.draw_network()
+        self._draw = talk.draw()
         self._every, self._asked, self._picture = every, 0, np.zeros((256, 256, 3), np.uint8)
 
-    def __call__(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """uint8 [256, 256, 3]."""
         if self._asked % self._every == 0:
-            self._picture = self._draw(parts)
+            self._picture = self._draw(inputs)
         self._asked += 1
         return self._picture
 
@@ -100,9 +101,9 @@ def long_call(talk: Talk, options: Any) -> dict[str, Any]:
     every = max(round(60 * fps * options.report_minutes), 1)
     if options.rtp:
         setup, seconds = Setup(header, talk.source_set), options.delay / fps + 0.1
-        plays = rtp_call(setup, packets, packetizer, channel, draw, seconds)
+        plays = rtp_call(setup, packets, packetizer, channel, talk.renderer(draw), seconds)
     else:
-        plays = call(header, packets, packetizer, channel, (draw, talk.source_set.samples[0]), options.delay)
+        plays = call(header, packets, packetizer, channel, talk.renderer(draw), options.delay)
     for played in plays:
         last, index = played.decoder.last, played.frame.index
         compared += last is not None

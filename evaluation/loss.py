@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from fvc.codec.bitstream import Packet
 from fvc.codec.concealment import Shown
 from fvc.codec.container import has_face
 from fvc.codec.errors import FvcError
+from fvc.codec.recent import DrawInputs
 from fvc.codec.sample import Profile
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.transport import Packetizer
@@ -47,18 +48,19 @@ class Eye:
     """
 
     def __init__(self, talk: Talk, tracker: FaceTracker) -> None:
-        self._draw = talk.draw_network()
+        self._draw = talk.draw()
         self._tracker, self._seen = tracker, dict[bytes, np.ndarray | None]()
-        self._asked: Mapping[str, np.ndarray] = {}
+        self._asked: DrawInputs | None = None
 
-    def __call__(self, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Notes the sample; the picture is empty."""
-        self._asked = parts
+        self._asked = inputs
         return np.zeros((0, 0, 3), np.uint8)
 
     def landmarks(self) -> np.ndarray | None:
         """[33, 2] pixels, tracked on the picture last asked for; None: no face in it."""
-        key = b"".join(np.round(value, 4).tobytes() for part, value in self._asked.items() if part != "recent")
+        assert self._asked is not None
+        key = b"".join(np.round(value, 4).tobytes() for value in self._asked.parts.values())
         if key not in self._seen:
             face = self._tracker.track(self._draw(self._asked))
             self._seen[key] = face.sup if face else None
@@ -110,9 +112,9 @@ def watch_call(
     header, watch = with_interval(talk.header, options.keyframe_interval), Watch()
     channel = Channel(setting.link, options.seed)
     packetizer = Packetizer(setting.redundancy, setting.frames_per_datagram, setting.spread)
-    rest = talk.source_set.samples[0]
+    renderer = talk.renderer(eye)
     allowance = 3 * setting.link.jitter_ms / 1000
-    for played in call(header, packets, packetizer, channel, (eye, rest), options.delay, allowance):
+    for played in call(header, packets, packetizer, channel, renderer, options.delay, allowance):
         watch.see(played.decoder.shown, has_face(played.sent))
         if played.frame.index % options.every == 0:
             truth = talk.landmarks[talk.place(played.frame.index)]

@@ -31,20 +31,21 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.bitstream import Header
 from fvc.codec.crop import to_crop
 from fvc.codec.decisions import DEFAULT_QUALITY
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
 from fvc.codec.quantizer import QUANTIZERS
-from fvc.codec.recent import Recent
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Renderer
 from fvc.codec.sample import DrivingSample, Profile
-from fvc.codec.sources import SourceSet
 from fvc.codec.video import Frame
-from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, keyframe_frames, plan_for, stream_header
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.metrics import Metrics
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 FPS = Fraction(15)
@@ -71,29 +72,28 @@ def points(qualities: Sequence[float], rates: Sequence[float]) -> list[Point]:
 
 
 def received(
-    clip: Clip, sources: SourceSet, point: Point, frames: int
-) -> tuple[list[DrivingSample], dict[str, float | None]]:
+    clip: Clip, header: Header, renderer: Renderer, point: Point, frames: int
+) -> tuple[list[DrawInputs], dict[str, float | None]]:
     """What the receiver draws of the first frames, and bits_per_frame, motion_kbps, distance, skipped."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
-    tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
-    interval = keyframe_frames(_KEYFRAME_SECONDS, clip.rate)
-    header = stream_header(sources, tracked, interval, QUANTIZERS[point.quantizer or "default"])
     encoder = Encoder(header, None, plan=plan_for(point.quantizer or "default", point.quality, point.kbps, clip.rate))
-    decoder, last = Decoder(header, _undrawn, sources.samples[0]), sources.samples[0]
-    samples, distances, size = list[DrivingSample](), list[float](), 0
+    decoder, shown = Decoder(header, renderer), list[DrawInputs]()
+    distances, size = list[float](), 0
     for index in range(frames):
-        if point.quantizer is None:
-            last = DrivingSample({"sup": sup[index]}) if index in sup else last
-        else:
+        if point.quantizer is not None:
             packet = encoder.encode_tracked(Frame(_NO_PIXELS, index), clip.seen.sup_of().get(index))
             size += len(packet.payload)
             decoder.put(packet)
-            last = decoder.due(index) or last
-        samples.append(last)
+            inputs = decoder.next(index)
+        elif index in sup or not shown:
+            inputs = renderer.prepare(index, DrivingSample({"sup": sup[index]}) if index in sup else renderer.rest)
+        else:
+            inputs = None
+        shown.append(inputs or shown[-1])
         if index in sup:
-            distances.append(128 * float(np.linalg.norm(last.parts["sup"] - sup[index], axis=-1).mean()))
+            distances.append(128 * float(np.linalg.norm(shown[-1].parts["sup"] - sup[index], axis=-1).mean()))
     bits = 8 * size / frames
-    return samples, {
+    return shown, {
         "bits_per_frame": bits,
         "motion_kbps": bits * float(clip.rate) / 1000,
         "distance": float(np.mean(distances)) if distances else None,
@@ -101,23 +101,19 @@ def received(
     }
 
 
-def _undrawn(_: Any) -> np.ndarray:
-    raise AssertionError("the caller draws")
-
-
 def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, every: int) -> Iterator[dict[str, Any]]:
     """The rows of a clip."""
     tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
     sources, _ = choose_sources(clip.video, tracked, Profile.SUP, None, DEFAULT, canvas=False)
-    draw = draw_network(DEFAULT, sources, Profile.SUP)
+    interval = keyframe_frames(_KEYFRAME_SECONDS, clip.rate)
+    draw = InstalledModel(DEFAULT).renderer(sources, Profile.SUP, clip.rate).draw
     frames = min(frames, clip.seen.frames)
     originals = [crop for _, crop in islice(clip.frames(), 0, frames, every)]
     reference = metrics.reference(originals)
     for point in rows:
-        samples, rates = received(clip, sources, point, frames)
-        recent = Recent(clip.rate)
-        asked = [recent(index, sample) for index, sample in enumerate(samples)]
-        drawn = (draw(parts) for parts in asked[::every])
+        header = stream_header(sources, tracked, interval, QUANTIZERS[point.quantizer or "default"])
+        shown, rates = received(clip, header, Renderer(draw, sources.samples[0], clip.rate), point, frames)
+        drawn = (draw(inputs) for inputs in shown[::every])
         row = metrics.compare(zip(originals, drawn, strict=True), reference)
         yield {"clip": clip.name, "point": point.name, "rotation": clip.rotation, **rates, **row}
 

@@ -13,10 +13,9 @@ import fvc
 from fvc.codec.bitstream import Crop, Kind, Packet
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError
-from fvc.decoding import draw_network
 from fvc.evaluation.pictures import write_lossless
 from fvc.files import Note, Progress, open_stream, read_source_set
-from fvc.models.weights import preset_of
+from fvc.models.installed import InstalledModel
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,5 @@ def run_fvc(source: Path, profile: str, work: Path, frames: Path, note: Note, pr
 def _decoder(header: Any, sources: Path) -> Decoder:
     """As `fvc decode` makes it."""
     source_set = read_source_set(sources)
-    preset = preset_of(header.model_hash)
-    assert preset is not None
-    return Decoder(header, draw_network(preset, source_set, header.profile), source_set.samples[0])
+    model = InstalledModel.of(header.model_hash)
+    return Decoder(header, model.renderer(source_set, header.profile, header.fps))

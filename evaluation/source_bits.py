@@ -32,10 +32,10 @@ from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.selection import SOURCES
 from fvc.codec.sources import SourceSet, code_pictures
 from fvc.codec.still import decode_still, encode_still
-from fvc.decoding import draw_network
 from fvc.encoding import SOURCE_CRF, TrackedClip, stream_header
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.networks import Networks
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import model_hash
 
@@ -78,8 +78,9 @@ def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) ->
         )
         header = stream_header(source_set, TrackedClip(clip.seen, clip.rate, clip.crop), 75)
         first = len(bytes(header)) + len(bytes(source_set)) - sum(map(len, source_set.sections()[1:]))
-        draw = draw_network(DEFAULT, source_set, Profile.SUP, _CORES)
-        outputs = list(parallel(draw, [{"sup": sup[i]} for i in drawn], _CORES))
+        renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, _CORES)
+        inputs = {i: renderer.prepare(i, DrivingSample({"sup": points})) for i, points in sup.items()}
+        outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], _CORES))
         row = {"bytes": float(len(bytes(source_set))), "first_face": 8 * first / LINK}
         for net, network in networks.lpips.items():
             row[f"lpips_{net}"] = float(np.mean(network([crops[i] for i in drawn], outputs)))

@@ -28,6 +28,8 @@ from fvc.codec.encoder import Encoder
 from fvc.codec.quantizer import DEFAULT as QUANTIZERS
 from fvc.codec.quantizer import for_parts
 from fvc.codec.ratecontrol import ConstantQuality
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Renderer
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.smoothing import OneEuro
 from fvc.codec.sources import code_pictures
@@ -82,19 +84,21 @@ def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = No
     crops = {frame.index: cut(frame.rgb, crop) for frame in clip.video.frames(clip.rate, only=set(chosen))}
     _, pictures = code_pictures([crops[n] for n in chosen], SOURCE_CRF)
     samples = [DrivingSample({"sup": to_crop(sup[n], crop)}) for n in chosen]
-    draw = DrawRuntime(DEFAULT, pictures, [sample.parts for sample in samples])
+    renderer = Renderer(DrawRuntime(DEFAULT, pictures, samples), samples[0], clip.rate)
     quantizers, interval = for_parts(QUANTIZERS, Profile.SUP.parts), round(KEYFRAME_SECONDS * clip.rate)
     header = Header(Profile.SUP, quantizers, clip.rate, interval, crop, model_hash(DEFAULT), bytes(16), bytes(16))
-    encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, draw, samples[0])
+    encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, renderer)
     count, motion, pairs = 0, 0, list[tuple[np.ndarray, np.ndarray]]()
+    inputs: DrawInputs | None = None
     for frame, picture in clip.frames():
         if seconds is not None and frame.index >= seconds * clip.rate:
             break
         packet = encoder.encode_tracked(frame, sup.get(frame.index))
         decoder.put(packet)
+        inputs = decoder.next(frame.index) or inputs
         count, motion = count + 1, motion + len(packet.payload)
-        if frame.index % every == 0:
-            pairs.append((picture, decoder.show(frame.index).rgb))
+        if frame.index % every == 0 and inputs is not None:
+            pairs.append((picture, renderer.draw(inputs)))
     lpips = networks.lpips.get("squeeze")
     score = float(np.mean(lpips(*zip(*pairs, strict=True)).tolist())) if lpips else float("nan")
     return 8 * motion / count, score

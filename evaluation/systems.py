@@ -20,10 +20,10 @@ from fvc.codec.errors import UsageError
 from fvc.codec.quantizer import QUANTIZERS
 from fvc.codec.sample import Profile
 from fvc.codec.sources import SourceSet
-from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources, plan_for, stream_header
 from fvc.evaluation.baselines import exported, trained
 from fvc.evaluation.clips import Clip
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import MotionRuntime
 from fvc.models.weights import folder_of, shipped, verify
@@ -140,8 +140,8 @@ class Call:
         self._writer = StreamWriter(BytesIO(), header)
         plan = plan_for(self.quantizer, None, None, clip.rate)
         self._encoder = Encoder(header, network, plan=plan, filters={} if self.quantizer == "paper" else None)
-        draw = draw_network(system.weights, self.sources, system.profile)
-        self._decoder = Decoder(header, draw, self.sources.samples[0])
+        model = InstalledModel(system.weights)
+        self._decoder = Decoder(header, model.renderer(self.sources, system.profile, clip.rate))
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """(original crop, drawn picture) of every frame, uint8 [256, 256, 3]."""

@@ -18,7 +18,7 @@ import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.errors import FvcError, UsageError
+from fvc.codec.recent import DrawInputs
+from fvc.codec.sample import DrivingSample
 from fvc.codec.selection import PICTURES
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
@@ -281,11 +283,11 @@ class MilDraw:
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
-        samples: the parts of each source's sample.
+        samples: of each source.
     """
 
     def __init__(
-        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
     ) -> None:
         self._draw = mil.Program.read(folder / "draw.mlpackage")
         stacked, *joined = map(torch.from_numpy, source_inputs(pictures, samples))
@@ -295,9 +297,9 @@ class MilDraw:
         missing = [name for name in self._draw.inputs if name.startswith("embedding") and name not in kept]
         self._embedding = kept | dict(zip(missing, (given["position"], given["jacobian"]), strict=False))
 
-    def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The parts of a driving sample -> uint8 [256, 256, 3]."""
-        given = self._embedding | dict(zip(DRIVING, map(torch.from_numpy, driving_inputs(sample)), strict=True))
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """Returns the picture, uint8 [256, 256, 3]."""
+        given = self._embedding | dict(zip(DRIVING, map(torch.from_numpy, driving_inputs(inputs)), strict=True))
         picture = mil.run(self._draw, given, half=True).outputs["picture"]
         return np.asarray(picture[0].permute(1, 2, 0).round().to(torch.uint8).numpy())
 

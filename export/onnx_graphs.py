@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ import torch
 
 from fvc.codec.errors import FvcError
 from fvc.codec.provenance import file_hash
-from fvc.export.shipped import DRIVING, Graph, run_module, shipped_graphs
+from fvc.codec.recent import DrawInputs
+from fvc.codec.sample import DrivingSample
+from fvc.export.openvino_graphs import DRIVING
+from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.runtime import driving_inputs, source_inputs
 
 OPSET = 17
@@ -51,15 +54,7 @@ def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda 
 
 
 def _convert(graph: Graph, path: Path) -> None:
-    # what there is one of for each source has that axis free, in embed and draw alike
-    sources = {
-        name: {0: "sources"}
-        for name, tensor in zip(graph.inputs, graph.example, strict=True)
-        if graph.name in ("embed", "draw") and len(tensor) > 1
-    }
-    if graph.name == "embed":
-        kept = zip(graph.outputs, run_module(graph.module, graph.example), strict=True)
-        sources |= {name: {0: "sources"} for name, tensor in kept if len(tensor) == len(graph.example[0])}
+    sources = {name: {0: "sources"} for name in graph.per_source}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: shapes become constants, all but the number of sources
         torch.onnx.export(
@@ -102,19 +97,19 @@ class OnnxDraw:
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
-        samples: the parts of each source's sample.
+        samples: of each source.
     """
 
     def __init__(
-        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
     ) -> None:
         embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
         names = [port.name for port in embed.get_inputs()]
         kept = embed.run(None, dict(zip(names, source_inputs(pictures, samples), strict=True)))
         self._embedding = dict(zip((port.name for port in embed.get_outputs()), kept, strict=True))
 
-    def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The parts of a driving sample -> uint8 [256, 256, 3]."""
-        driving = dict(zip(DRIVING, driving_inputs(sample), strict=True))
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """Returns the picture, uint8 [256, 256, 3]."""
+        driving = dict(zip(DRIVING, driving_inputs(inputs), strict=True))
         picture = self._draw.run(None, self._embedding | driving)[0][0]
         return np.asarray(np.rint(picture * 255), np.uint8)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fvc.codec.recent import MOMENTS
+from fvc.codec.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
-from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
 from fvc.models.network import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
+
+POINTS = ("position", "jacobian", "presence")
+DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `models.runtime.driving_inputs`
 
 
 def unit(pictures: Tensor) -> Tensor:
@@ -62,7 +66,8 @@ class DrawGraph(nn.Module):
 
     def picture(self, *tensors: Tensor) -> Tensor:
         """Float32 [1, 3, 256, 256] in [0, 1]."""
-        embedding, (position, jacobian, presence, expression, recent) = tensors[:-5], tensors[-5:]
+        count = len(tensors) - len(DRIVING)
+        embedding, (position, jacobian, presence, expression, recent) = tensors[:count], tensors[count:]
         return self.generator.draw(embedding, Points(position, jacobian, presence), expression, recent[None])
 
     def forward(self, *tensors: Tensor) -> Tensor:
@@ -105,6 +110,13 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     }
 
 
+@torch.no_grad()
+def embedding_per_source(embed: nn.Module, source: Sequence[Tensor]) -> list[bool]:
+    """Which tensors of the embedding have one row for each source: those that lose one with one source less."""
+    whole, less = embed(*source), embed(*(tensor[:-1] for tensor in source))
+    return [len(a) != len(b) for a, b in zip(whole, less, strict=True)]
+
+
 def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     """Installs trained weights as the shipped ones of `preset`, or writes them to `folder`; returns the folder."""
     import openvino
@@ -114,13 +126,20 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
     network = fold_batch_norms(load_network(folder / "weights.safetensors", preset))
-    for name, (module, example) in graphs(network).items():
+    converted = graphs(network)
+    embed, source = converted["embed"]
+    per_source = {
+        "motion": set[int](),
+        "embed": set(range(len(source))),
+        "draw": {index for index, is_one in enumerate(embedding_per_source(embed, source)) if is_one},
+    }
+    for name, (module, example) in converted.items():
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: shapes become constants
             traced = torch.jit.trace(module.eval(), example, check_trace=False)
             model = openvino.convert_model(traced, example_input=example)
         for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
-            count = -1 if len(tensor) == 3 else len(tensor)  # 3: one per source
+            count = -1 if index in per_source[name] else len(tensor)
             shape = openvino.PartialShape([count, *tensor.shape[1:]])
             model.inputs[index].get_node().set_partial_shape(shape)
             port.get_tensor().set_names({f"in{index}"})

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +20,28 @@ from torch import Tensor
 
 from fvc.codec.bitstream import Kind, Packet
 from fvc.codec.container import StreamReader
-from fvc.codec.decoder import Decoder, DrawNetwork
-from fvc.codec.errors import SourcesError
+from fvc.codec.decoder import Decoder
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.sample import DrivingSample
 from fvc.codec.sources import SourceSet
-from fvc.models.runtime import DrawRuntime, driving_inputs, source_inputs
-from fvc.models.weights import preset_of
+from fvc.models.installed import InstalledModel
+from fvc.models.runtime import driving_inputs, source_inputs
 
 LEAST, LEAST_HALF = 45.0, 40.0  # dB
 
 
-def _frames(stream: Path, sources: SourceSet, draw: DrawNetwork, every: int) -> Iterator[np.ndarray]:
+def _frames(stream: Path, renderer: Renderer, every: int) -> Iterator[np.ndarray]:
     with stream.open("rb") as file:
         reader = StreamReader(file)
-        decoder = Decoder(reader.header, draw, sources.samples[0])
+        decoder = Decoder(reader.header, renderer)
         packets = (item for item in reader.packets() if isinstance(item, Packet) and item.kind != Kind.AUDIO)
+        inputs = None
         for number, packet in enumerate(packets):
             decoder.put(packet)
-            if number % every == 0:
-                yield decoder.show(packet.number).rgb
+            inputs = decoder.next(packet.number) or inputs
+            if number % every == 0 and inputs is not None:
+                yield renderer.draw(inputs)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -52,17 +55,14 @@ def stream_parity(folder: Path, stream: Path, source_set: Path, every: int = 1) 
     sources = SourceSet.parse(source_set.read_bytes())
     with stream.open("rb") as file:
         header = StreamReader(file).header
-    preset = preset_of(header.model_hash)
-    if preset is None:
-        raise SourcesError(f"{stream}: made for weights that are not installed")
-    samples = [sample.only(header.profile.parts).parts for sample in sources.samples]
-    native = DrawRuntime(preset, sources.pictures, samples, exact=True)
-    exported = _exported(folder, sources.pictures, samples)
-    pairs = zip(_frames(stream, sources, native, every), _frames(stream, sources, exported, every), strict=True)
+    native = InstalledModel.of(header.model_hash).renderer(sources, header.profile, header.fps, exact=True)
+    samples = [sample.only(header.profile.parts) for sample in sources.samples]
+    exported = Renderer(_exported(folder, sources.pictures, samples), samples[0], header.fps)
+    pairs = zip(_frames(stream, native, every), _frames(stream, exported, every), strict=True)
     return [psnr(a, b) for a, b in pairs]
 
 
-def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]) -> DrawNetwork:
+def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> Draw:
     if (folder / "draw.onnx").exists():
         from fvc.export.onnx_graphs import OnnxDraw
 
@@ -74,12 +74,12 @@ def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Ma
 
 def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
     """What `embed` takes: pictures uint8 [N, 256, 256, 3], position, jacobian, presence."""
-    return tuple(map(torch.from_numpy, source_inputs(sources.pictures, [s.parts for s in sources.samples])))
+    return tuple(map(torch.from_numpy, source_inputs(sources.pictures, sources.samples)))
 
 
 def draw_inputs(sample: DrivingSample) -> tuple[Tensor, ...]:
     """What `draw` takes behind the embedding; the head has been still."""
-    return tuple(map(torch.from_numpy, driving_inputs(sample.parts)))
+    return tuple(map(torch.from_numpy, driving_inputs(DrawInputs.still(sample))))
 
 
 def main() -> None:

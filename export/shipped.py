@@ -12,17 +12,24 @@ from torch.nn import functional as F
 from fvc._version import __version__
 from fvc.codec.provenance import file_hash
 from fvc.codec.recent import MOMENTS
+from fvc.codec.sample import N_EXPRESSION
 from fvc.codec.selection import PICTURES
-from fvc.export.openvino_graphs import DrawGraph, EmbedGraph, MotionGraph, fold_batch_norms, unit
-from fvc.models.keypoints import N_EXPRESSION
+from fvc.export.openvino_graphs import (
+    DRIVING,
+    POINTS,
+    DrawGraph,
+    EmbedGraph,
+    MotionGraph,
+    embedding_per_source,
+    fold_batch_norms,
+    unit,
+)
 from fvc.models.landmarks import LandmarkNet
 from fvc.models.network import Network, load_network, load_weights
 from fvc.models.runtime import SIDE
 from fvc.models.weights import folder_of, require_shipped, verify
 
 LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset
-POINTS = ("position", "jacobian", "presence")
-DRIVING = (*POINTS, "expression", "recent")
 LICENCE, AUTHOR = "Apache-2.0", "the fvc project"
 ABOUT = {
     "landmarks": "Sender, per frame: face crop -> the 33 tracked landmarks (x, y) in [-1, 1] of the crop.",
@@ -40,6 +47,7 @@ class Graph:
         module: see `openvino_graphs`; pictures go in as uint8 [N, 256, 256, 3] and come out as floats in [0, 1].
         example: likely inputs.
         inputs, outputs: their names.
+        per_source: names of those with one row for each source: their first axis stays free.
         sha256: of the weights file.
     """
 
@@ -49,6 +57,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     sha256: str
+    per_source: frozenset[str] = frozenset()
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -131,6 +140,8 @@ def graphs_of(network: Network, sha256: str, sources: int = PICTURES) -> list[Gr
     source, sample = likely_inputs(network, sources)
     embedding = run_module(embed, source)
     kept = tuple(f"embedding{n}" for n in range(len(embedding)))
+    is_per_source = embedding_per_source(embed, source)
+    per_source = frozenset(name for name, is_one in zip(kept, is_per_source, strict=True) if is_one)
     draw = PictureGraph(network).eval()
     crop = (source[0][:1],)
     landmark_graph = []
@@ -140,8 +151,8 @@ def graphs_of(network: Network, sha256: str, sources: int = PICTURES) -> list[Gr
     return [
         *landmark_graph,
         Graph("motion", MotionGraph(network).eval(), crop, ("crop",), ("unsup", "jac", "expr"), sha256),
-        Graph("embed", embed, source, ("pictures", *POINTS), kept, sha256),
-        Graph("draw", draw, (*embedding, *sample), (*kept, *DRIVING), ("picture",), sha256),
+        Graph("embed", embed, source, ("pictures", *POINTS), kept, sha256, per_source | {"pictures", *POINTS}),
+        Graph("draw", draw, (*embedding, *sample), (*kept, *DRIVING), ("picture",), sha256, per_source),
     ]
 
 

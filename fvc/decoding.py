@@ -5,7 +5,7 @@ Three stages at a time: packets become samples, samples become pictures (one per
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,15 @@ from fvc.codec.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.container import Damage, read_index
 from fvc.codec.crop import SIDE, paste
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import SourcesError, StreamError, UsageError
+from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.output import VIDEO, VideoWriter, check_output
 from fvc.codec.pipeline import ahead, parallel
 from fvc.codec.provenance import Provenance, open_file_hash
-from fvc.codec.retarget import Retarget
-from fvc.codec.sample import Profile
-from fvc.codec.sources import SourceSet
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Renderer
 from fvc.codec.video import label
 from fvc.files import Note, OpenStream, PathLike, Progress, file_path, keep_apart, naming, open_file, silent
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
+from fvc.models.installed import InstalledModel
 from fvc.source_files import LoadedSources, load_sources, source_paths
 
 _MAX_LOST_SECONDS = 600
@@ -83,10 +81,8 @@ def decode(
     check_output(target, VIDEO, overwrite)
     with open_file(stream) as opened:
         reader, header = opened.reader, opened.reader.header
-        preset = preset_of(header.model_hash)
-        if preset is None:
-            raise SourcesError(f"{label(stream)}: made for weights {header.model_hash.hex()}, which are not installed")
-        loaded = load_sources(paths, header, preset, note)
+        model = InstalledModel.of(header.model_hash, label(stream))
+        loaded = load_sources(paths, header, model.preset, note)
         loaded.check(header, allow_foreign_sources, note)
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
         size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
@@ -95,11 +91,11 @@ def decode(
             origin = _origin(loaded, header, open_file_hash(opened.file))
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
-            draw = draw_network(preset, loaded.source_set, header.profile, _CORES)
-            rest = loaded.source_set.samples[0].only(header.profile.parts)
-            retarget = Retarget(rest) if relative_motion else None
-            play = _Play(opened, Decoder(header, draw, rest), stream, note, retarget)
-            painter = _Painter(draw, whole, header)
+            renderer = model.renderer(
+                loaded.source_set, header.profile, header.fps, _CORES, relative_motion=relative_motion
+            )
+            play = _Play(opened, Decoder(header, renderer), stream, note)
+            painter = _Painter(renderer, whole, header)
             with closing(parallel(painter, ahead(play.items(), 32), _CORES)) as items:
                 frames = _write(video, items, play.total, progress)
     return {
@@ -128,11 +124,6 @@ def _sources_beside(stream: Path) -> Path:
     return beside
 
 
-def draw_network(preset: str, source_set: SourceSet, profile: Profile, streams: int = 1) -> DrawRuntime:
-    """What draws a stream of this profile from a source set, which may hold more parts than the profile has."""
-    return DrawRuntime(preset, source_set.pictures, [s.only(profile.parts).parts for s in source_set.samples], streams)
-
-
 def _origin(loaded: LoadedSources, header: Header, stream: str) -> Provenance:
     source_set = loaded.source_set
     named = source_set.sources_hash if source_set.coded else source_set.pixels_hash
@@ -148,17 +139,13 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Due:
-    """A frame that falls due: what `DrawRuntime` takes, None for the last picture again."""
+class _Sound:
+    """Sound to write: float32 samples of one packet."""
 
-    parts: Mapping[str, np.ndarray] | None
+    samples: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A frame to write: its picture, None for the last one again."""
-
-    rgb: np.ndarray | None
+_Item = DrawInputs | None | _Sound  # a frame to draw, the last picture again, or sound
 
 
 class _Play:
@@ -171,15 +158,15 @@ class _Play:
     """
 
     def __init__(
-        self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note, retarget: Retarget | None = None
+        self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note
     ) -> None:
         self._reader, self.decoder, self._stream, self._note = opened.reader, decoder, stream, note
         with naming(stream):
             self._size, self.total = opened.size, _stated_frames(opened.file)
-        self._track = _Track(decoder, opened.reader.header, self._size, retarget)
+        self._track = _Track(decoder, opened.reader.header, self._size)
         self.damaged_places = 0
 
-    def items(self) -> Iterator[_Due | np.ndarray]:
+    def items(self) -> Iterator[_Item]:
         """Frames, and float32 samples of sound. Raises StreamError."""
         name, reader = label(self._stream), self._reader
         with naming(self._stream):
@@ -205,31 +192,29 @@ class _Play:
 
 
 class _Painter:
-    """Draws frames; called from several threads. Sound passes through."""
+    """Draws frames; called from several threads. What is no frame to draw passes through."""
 
-    def __init__(
-        self, draw: Callable[[Mapping[str, np.ndarray]], np.ndarray], whole: np.ndarray | None, header: Header
-    ) -> None:
-        self._draw, self._whole, self._crop = draw, whole, header.crop
+    def __init__(self, renderer: Renderer, whole: np.ndarray | None, header: Header) -> None:
+        self._renderer, self._whole, self._crop = renderer, whole, header.crop
 
-    def __call__(self, item: _Due | np.ndarray) -> _Drawn | np.ndarray:
-        if not isinstance(item, _Due):
+    def __call__(self, item: _Item) -> np.ndarray | _Sound | None:
+        if not isinstance(item, DrawInputs):
             return item
-        if item.parts is None:
-            return _Drawn(None)
-        rgb = self._draw(item.parts)
-        return _Drawn(rgb if self._whole is None else paste(self._whole, rgb, self._crop))
+        rgb = self._renderer.draw(item)
+        return rgb if self._whole is None else paste(self._whole, rgb, self._crop)
 
 
-def _write(video: VideoWriter, items: Iterator[_Drawn | np.ndarray], total: int | None, progress: Progress) -> int:
+def _write(
+    video: VideoWriter, items: Iterator[np.ndarray | _Sound | None], total: int | None, progress: Progress
+) -> int:
     """Writes all; returns the number of frames."""
     frames, last = 0, None
     for item in items:
-        if not isinstance(item, _Drawn):
-            video.write_audio(item)
+        if isinstance(item, _Sound):
+            video.write_audio(item.samples)
             continue
-        last = last if item.rgb is None else item.rgb
-        assert last is not None
+        last = last if item is None else item
+        assert last is not None  # a decoder's first frame is never held
         video.write(last)
         frames += 1
         progress("decoding", frames, total)
@@ -252,13 +237,13 @@ def _stated_frames(file: BinaryIO) -> int | None:
 class _Track:
     """Puts decoded packets in their place in time and fills gaps, of which hostile streams must not make much."""
 
-    def __init__(self, decoder: Decoder, header: Header, file_bytes: int, retarget: Retarget | None) -> None:
-        self._decoder, self._header, self._retarget = decoder, header, retarget
+    def __init__(self, decoder: Decoder, header: Header, file_bytes: int) -> None:
+        self._decoder, self._header = decoder, header
         self._sound = _SoundTrack(header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
         self._file_bytes = file_bytes
 
-    def take(self, packet: Packet) -> Iterator[_Due | np.ndarray]:
+    def take(self, packet: Packet) -> Iterator[_Item]:
         """Decodes a packet; what is missing before it is held or silent. Raises StreamError (E14)."""
         if packet.kind == Kind.AUDIO:
             if self._sound is not None:
@@ -266,26 +251,23 @@ class _Track:
             return
         yield from self._hold_until(packet.number)
         self._decoder.put(packet)
-        yield self._due()
+        yield self._next()
 
-    def finish(self, end: EndPayload | None) -> Iterator[_Due | np.ndarray]:
+    def finish(self, end: EndPayload | None) -> Iterator[_Item]:
         """Fills up to the stream's stated length (None: unknown). Raises StreamError (E14)."""
         yield from self._hold_until(end.frames if end else 0)
         if self._sound is not None:  # a track without a sample is no valid MP4
             yield from self._sound.fill(max(end.audio_packets if end else 0, 1))
 
-    def _hold_until(self, index: int) -> Iterator[_Due]:
+    def _hold_until(self, index: int) -> Iterator[_Item]:
         self._lost += max(index - self.frames, 0)
         _limit(self._lost, float(1 / self._header.fps), self._file_bytes)
         while self.frames < index:
-            yield self._due()
+            yield self._next()
 
-    def _due(self) -> _Due:
+    def _next(self) -> DrawInputs | None:
         index, self.frames = self.frames, self.frames + 1
-        sample = self._decoder.due(index)
-        if sample is None:
-            return _Due(None)
-        return _Due(self._decoder.recent(index, self._retarget(sample) if self._retarget else sample))
+        return self._decoder.next(index)
 
 
 class _SoundTrack:
@@ -296,20 +278,20 @@ class _SoundTrack:
         self._file_bytes = file_bytes
         self._opus = OpusDecoder(OpusParams(frame_ms=audio.frame_ms, pre_skip=audio.pre_skip))
 
-    def take(self, packet: Packet) -> Iterator[np.ndarray]:
+    def take(self, packet: Packet) -> Iterator[_Sound]:
         yield from self.fill(packet.number)
         yield self._decoded(packet.payload)
 
-    def fill(self, number: int) -> Iterator[np.ndarray]:
+    def fill(self, number: int) -> Iterator[_Sound]:
         """Silence up to packet `number`."""
         self._lost += max(number - self._packets, 0)
         _limit(self._lost, self._audio.frame_ms / 1000, self._file_bytes)
         while self._packets < number:
             yield self._decoded(None)
 
-    def _decoded(self, packet: bytes | None) -> np.ndarray:
+    def _decoded(self, packet: bytes | None) -> _Sound:
         self._packets += 1
-        return self._opus.decode(packet)
+        return _Sound(self._opus.decode(packet))
 
 
 def _limit(lost: int, seconds: float, file_bytes: int) -> None:

@@ -30,8 +30,8 @@ from fvc.codec.survey import Survey, survey
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, VideoReader
 from fvc.files import STREAM, Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import motion_network
 from fvc.models.weights import blends_parts, model_hash, require_shipped
 from fvc.source_files import SourcesWriter, write_sources
 
@@ -104,7 +104,7 @@ def encode(
     keep_apart([stream, sources], [file_path(source)])
     with VideoReader(source) as video, _both_or_none(stream, sources, overwrite) as (file, sources_writer):
         clip = _track(video, rate, note, progress)
-        network = motion_network(preset, kind)
+        network = InstalledModel(preset).motion(kind)
         progress("sources", 0, None)
         source_set, whole = choose_sources(video, clip, kind, network, preset, canvas, source_frames, source_bytes)
         progress("sources", 1, 1)

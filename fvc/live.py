@@ -29,13 +29,11 @@ from fvc.codec.ratecontrol import ConstantQuality
 from fvc.codec.sample import Profile
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import Frame, label
-from fvc.decoding import draw_network
 from fvc.encoding import keyframe_frames, parse_fps
 from fvc.enrolment import enrol
 from fvc.files import Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import motion_network
-from fvc.models.weights import require_shipped
 from fvc.window import Window
 
 _HISTORY = 900  # frames whose delay is remembered
@@ -77,7 +75,7 @@ def live(
     if not 0 < enrol_seconds <= 60 or (seconds is not None and seconds <= 0):
         raise UsageError("live: times must be above 0, and the enrolment at most a minute")
     rate, kind = parse_fps(fps), Profile.named(profile)
-    require_shipped(preset)
+    model = InstalledModel.named(preset)
     path = sample_clip() if synthetic else video
     target = None if out is None else file_path(out)
     if target is not None:
@@ -85,7 +83,7 @@ def live(
         check_output(target, VIDEO, overwrite)
     with ExitStack() as stack:
         window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
-        network = motion_network(preset, kind)
+        network = model.motion(kind)
         interval = keyframe_frames(5.0, rate)
         if path is not None:
             with closing(file_frames(path, rate)) as first:
@@ -98,7 +96,7 @@ def live(
             name = f"camera {camera}"
             enrolled = enrol(name, frames, rate, enrol_seconds, kind, network, preset, interval, None, note)
         setup, header = enrolled.setup, enrolled.setup.header
-        decoder = Decoder(header, draw_network(preset, setup.source_set, kind), setup.source_set.samples[0])
+        decoder = Decoder(header, model.renderer(setup.source_set, kind, rate))
         writer = None
         if target is not None:
             origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())

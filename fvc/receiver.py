@@ -19,11 +19,10 @@ from fvc.codec.errors import LinkError, SourcesError, UsageError
 from fvc.codec.output import VIDEO, VideoWriter, check_output
 from fvc.codec.provenance import Provenance
 from fvc.codec.receiving import ReceivingSession, Shot
+from fvc.codec.renderer import Renderer
 from fvc.codec.setup import Setup
-from fvc.decoding import draw_network
 from fvc.files import Note, PathLike, Progress, file_path, silent
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import preset_of
+from fvc.models.installed import InstalledModel
 from fvc.network import Address, UdpPort
 from fvc.soundcard import Loudspeaker
 from fvc.window import VirtualCamera, Window
@@ -149,12 +148,12 @@ class _Loop:
     def shots(self, begin: Callable[[Header], None]) -> Iterator[Shot]:
         """What to show and play, when it is due. Calls `begin` before the first. Raises LinkError, SourcesError."""
         with ThreadPoolExecutor(1) as pool:
-            building: Future[DrawRuntime] | None = None
+            building: Future[Renderer] | None = None
             while not self._is_over():
                 self._hear()
                 session = self._session
                 if session.offer is not None and building is None:
-                    building = pool.submit(_network, session.offer)
+                    building = pool.submit(_renderer, session.offer)
                 if building is not None and building.done():
                     self._accept(building, begin)
                     building = None
@@ -187,7 +186,7 @@ class _Loop:
             if session.count.media.packets > before:
                 self._span = [self._span[0] or now, now]
 
-    def _accept(self, building: Future[DrawRuntime], begin: Callable[[Header], None]) -> None:
+    def _accept(self, building: Future[Renderer], begin: Callable[[Header], None]) -> None:
         is_first = self._session.header is None
         try:
             self._udp.send(self._session.accept(building.result()), self._peer)
@@ -238,12 +237,10 @@ class _Loop:
         }
 
 
-def _network(setup: Setup) -> DrawRuntime:
+def _renderer(setup: Setup) -> Renderer:
     """What draws the call. Raises SourcesError where its weights are not installed."""
-    preset = preset_of(setup.header.model_hash)
-    if preset is None:
-        raise SourcesError(f"made for weights {setup.header.model_hash.hex()}, which are not installed")
-    return draw_network(preset, setup.source_set, setup.header.profile)
+    header = setup.header
+    return InstalledModel.of(header.model_hash, "the call").renderer(setup.source_set, header.profile, header.fps)
 
 
 def _quantile(counts: np.ndarray, share: float) -> int:

@@ -24,9 +24,8 @@ from fvc.codec.video import Frame, label
 from fvc.encoding import Sound, keyframe_frames, parse_fps, plan_for
 from fvc.enrolment import MOST_SOURCES, Lookout, enrol
 from fvc.files import Note, PathLike, Progress, silent
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import motion_network
-from fvc.models.weights import require_shipped
 from fvc.network import Address, UdpPort, parse_address
 from fvc.soundcard import Microphone
 
@@ -94,7 +93,7 @@ def send(
     interval = keyframe_frames(keyframe_interval, rate)
     check_refresh(refresh, interval)
     packetizer, plan = Packetizer(redundancy, frames_per_packet), plan_for("default", None, kbps, rate)
-    require_shipped(preset)
+    model = InstalledModel.named(preset)
     terms = Terms(
         rate, kind, interval, refresh, audio_bitrate, enrol_seconds, redundancy, frames_per_packet,
         1000 * setup_kbps, most_sources, timeout, seconds, preset,
@@ -102,7 +101,7 @@ def send(
     peer = parse_address(address)
     with UdpPort() as port, ExitStack() as stack:
         call = _Call(port, peer, terms, note)
-        network = motion_network(preset, kind)
+        network = model.motion(kind)
         if video is not None:
             sound: Sound | Microphone = Sound(video, audio_bitrate)
             with closing(file_frames(video, rate)) as first:

@@ -24,7 +24,7 @@ from fvc.codec.sources import MAX_SOURCES, SourceSet, pixels_hash
 from fvc.codec.tracking import FaceTracker
 from fvc.codec.video import label, read_image, reason
 from fvc.files import SOURCES, Note, PathLike, file_path, is_source_set, naming, read_limited, read_source_set
-from fvc.models.runtime import motion_network
+from fvc.models.installed import InstalledModel
 from fvc.models.weights import model_hash
 
 CANVAS = "canvas.png"  # of a folder: the whole first source frame
@@ -198,7 +198,7 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
     canvas = next((path for path in paths if path.name == CANVAS), None)
     paths = [path for path in paths if path.name != CANVAS]
     is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash
-    network, found = motion_network(preset, header.profile), []
+    network, found = InstalledModel(preset).motion(header.profile), []
     with FaceTracker(still=True) as tracker:
         for path in paths:
             rgb = read_image(path)

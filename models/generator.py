@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.codec.sample import N_EXPRESSION
 from fvc.codec.tracking import EYES, MOUTH
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
-from fvc.models.keypoints import N_EXPRESSION
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
 # The head's ellipse, from forehead to chin being 1: its half axes, how much higher its centre is, how sharp its edge;

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.codec.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.layers import Hourglass, identity_grid
 
-N_UNSUP = 10
-N_EXPRESSION = 16
 INPUT_SIDE = 64
 
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.codec.sample import N_SUP
 from fvc.models.layers import identity_grid, warp
-from fvc.models.presets import N_SUP
 
 LOOK_SIDE, FACE_SIDE = 64, 96  # what Locator and LandmarkHead see
 FINE_SIDE = 2 * FACE_SIDE  # the square is sampled at twice its side, and halved by averaging

@@ -10,10 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fvc.codec.sample import N_UNSUP
 from fvc.models.baselines import FirstOrderGenerator, FusedGenerator, MultiScaleGenerator
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator
-from fvc.models.keypoints import N_UNSUP, MotionNet
+from fvc.models.keypoints import MotionNet
 from fvc.models.presets import PRESETS
 from fvc.models.restorer import Restorer
 

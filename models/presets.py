@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fvc.codec.sample import N_SUP
+
 if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
     from torch import Tensor
 
     from fvc.models.network import Network
 
-N_SUP = 33
 DEFAULT = "composed"
 
 

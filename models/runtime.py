@@ -23,13 +23,11 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from fvc.codec.recent import MOMENTS
-from fvc.codec.sample import Profile
-from fvc.models.presets import N_SUP
+from fvc.codec.recent import MOMENTS, DrawInputs
+from fvc.codec.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.weights import folder_of, verify
 
 SIDE = 256
-_N_UNSUP = 10
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 _ONE_AT_A_TIME = threading.Lock()
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -106,9 +104,9 @@ def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
 
 def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sample's keypoints for the networks: position [1, 43, 2], jacobian [1, 43, 2, 2], presence [1, 43]."""
-    position = np.zeros((1, N_SUP + _N_UNSUP, 2), np.float32)
-    jacobian = np.tile(np.eye(2, dtype=np.float32), (1, N_SUP + _N_UNSUP, 1, 1))
-    presence = np.zeros((1, N_SUP + _N_UNSUP), np.float32)
+    position = np.zeros((1, N_SUP + N_UNSUP, 2), np.float32)
+    jacobian = np.tile(np.eye(2, dtype=np.float32), (1, N_SUP + N_UNSUP, 1, 1))
+    presence = np.zeros((1, N_SUP + N_UNSUP), np.float32)
     if "sup" in parts:
         position[0, :N_SUP], presence[0, :N_SUP] = parts["sup"], 1
     if "unsup" in parts:
@@ -119,21 +117,21 @@ def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def source_inputs(
-    pictures: Sequence[np.ndarray], samples: Sequence[Mapping[str, np.ndarray]]
+    pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """What `embed` takes: pictures uint8 [N, 256, 256, 3]; position, jacobian and presence [N, ...], see `points`."""
-    position, jacobian, presence = (np.concatenate(t) for t in zip(*map(points, samples), strict=True))
+    each = [points(sample.parts) for sample in samples]
+    position, jacobian, presence = (np.concatenate(tensors) for tensors in zip(*each, strict=True))
     return np.stack(pictures), position, jacobian, presence
 
 
-def driving_inputs(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """What `draw` takes behind the embedding: position, jacobian, presence, expression [1, 16], and recent [4, 43, 2],
-    positions of the moments before (see `codec.recent`); if `parts` has none: the head has been still."""
-    position, jacobian, presence = points(parts)
+def driving_inputs(inputs: DrawInputs) -> tuple[np.ndarray, ...]:
+    """What `draw` takes after the embedding: position [1, 43, 2], jacobian, presence, expression [1, 16], and the
+    recent positions [MOMENTS, 43, 2]."""
+    position, jacobian, presence = points(inputs.parts)
     recent = position.repeat(MOMENTS, 0)
-    if "recent" in parts:
-        recent[:, presence[0] > 0] = parts["recent"]
-    expression = np.asarray(parts.get("expr", np.full(16, 0.5)), np.float32)[None]
+    recent[:, presence[0] > 0] = inputs.recent_positions
+    expression = np.asarray(inputs.parts.get("expr", np.full(N_EXPRESSION, NEUTRAL_EXPRESSION)), np.float32)[None]
     return position, jacobian, presence, expression, recent
 
 
@@ -149,17 +147,12 @@ class MotionRuntime:
         return {name: np.array(value[0]) for name, value in zip(("unsup", "jac", "expr"), result, strict=True)}
 
 
-def motion_network(preset: str, profile: Profile) -> MotionRuntime | None:
-    """The sender's networks, if the profile has parts that they compute."""
-    return MotionRuntime(preset) if profile.is_learned else None
-
-
 class DrawRuntime:
     """Draws faces from one source set. May be called from several threads.
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
-        samples: the parts of each source's sample (float32 arrays, see `codec.sample`).
+        samples: of each source, reduced to the parts that the stream carries.
         streams: how many pictures are drawn at a time, each by one core. 1, where a picture shall be there soon: all
             cores work on one; 2 draws a fifth more per second of two cores' time.
         exact: in float32 on any CPU.
@@ -169,7 +162,7 @@ class DrawRuntime:
         self,
         preset: str,
         pictures: Sequence[np.ndarray],
-        samples: Sequence[Mapping[str, np.ndarray]],
+        samples: Sequence[DrivingSample],
         streams: int = 1,
         exact: bool = False,
     ) -> None:
@@ -186,11 +179,11 @@ class DrawRuntime:
                 request.set_input_tensor(index, item)
             self._idle.put(request)
 
-    def __call__(self, sample: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The parts of a driving sample, perhaps with "recent" -> uint8 [256, 256, 3]."""
-        inputs = {self._first + n: array for n, array in enumerate(driving_inputs(sample))}
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """Returns the picture, uint8 [256, 256, 3]."""
+        tensors = {self._first + n: array for n, array in enumerate(driving_inputs(inputs))}
         request = self._idle.get()
         try:
-            return np.array(next(iter(request.infer(inputs).values()))[0])
+            return np.array(next(iter(request.infer(tensors).values()))[0])
         finally:
             self._idle.put(request)

@@ -153,9 +153,13 @@ PRIORS_BYTES = (Path(__file__).parent.parent / "codec" / "priors.bin").read_byte
 
 
 MIX = (
-    "key_spread_offset", "error_exponent", "recent_activity_exponent", "frame_activity_exponent", "key_activity_exponent",
+    "key_spread_offset",
+    "error_exponent",
+    "recent_activity_exponent",
+    "frame_activity_exponent",
+    "key_activity_exponent",
     "hold_threshold",
-)  # fmt: skip
+)
 
 
 def parse_priors(data: bytes) -> dict[str, dict[str, Any]]:
@@ -339,7 +343,8 @@ class Part:
         spread = [p["key_spread_offset"] - 128 + log2(e) - 256 for e in expected]
         learned = [o * 4096 for o in origin]
         hold = [False] * self.n
-        self.last = self.components(decoder, origin, learned, hold, expected, spread, p["key_weights"], p["key_activity_exponent"])
+        weights, exponent = p["key_weights"], p["key_activity_exponent"]
+        self.last = self.components(decoder, origin, learned, hold, expected, spread, weights, exponent)
         self.restart()
 
     def restart(self) -> None:  # the end of 5.4
@@ -364,7 +369,8 @@ class Part:
         fine = 32 * (self.bits - p["usual_bits"])
         own = [p["error_exponent"] * (log2(expected[i]) - fine) for i in n]
         spread = [p["spread"][i] + ((own[i] + lively) >> 6) + fine - 256 for i in n]
-        q = self.components(decoder, last, learned, hold, expected, spread, p["now_weights"], p["frame_activity_exponent"])
+        weights, exponent = p["now_weights"], p["frame_activity_exponent"]
+        q = self.components(decoder, last, learned, hold, expected, spread, weights, exponent)
         error = [abs(q[i] * 4096 - min(max(learned[i], 0), self.top * 4096)) for i in n]
         held = [4096 * abs(q[i] - last[i]) for i in n]
         taken = [held[i] if hold[i] else error[i] for i in n]

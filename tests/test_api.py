@@ -29,8 +29,8 @@ from fvc.codec.recovery import MotionDecoder
 from fvc.codec.sources import SourceSet
 from fvc.codec.video import Frame, VideoReader, read_image
 from fvc.encoding import parse_fps
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, MotionRuntime
 
 
 def frames_of(path: Path, fps: float = FPS) -> list[np.ndarray]:
@@ -458,9 +458,9 @@ def test_streaming_without_files(encoded: Encoded) -> None:
     header, _ = encoded.parsed()
     header = replace(header, audio=None)
     source_set = SourceSet.parse(encoded.sources.read_bytes())
-    encoder = fvc.Encoder(header, MotionRuntime(DEFAULT))
-    draw = DrawRuntime(DEFAULT, source_set.pictures, [sample.parts for sample in source_set.samples])
-    decoder = fvc.Decoder(header, draw, source_set.samples[0])
+    model = InstalledModel.named(DEFAULT)
+    encoder = fvc.Encoder(header, model.motion(header.profile))
+    decoder = fvc.Decoder(header, model.renderer(source_set, header.profile, header.fps))
     with VideoReader(encoded.video) as video:
         for frame in video.frames(Fraction(4)):
             packet, _ = Packet.parse(bytes(encoder.encode(frame)))

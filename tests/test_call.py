@@ -28,6 +28,8 @@ from fvc.codec.bitstream import Audio, Kind, Packet
 from fvc.codec.errors import FvcError, LinkError, OutputError, StreamError, UsageError
 from fvc.codec.playout import PlayoutClock
 from fvc.codec.receiving import ReceivingSession, RtpStatistics, Shot
+from fvc.codec.recent import DrawInputs
+from fvc.codec.renderer import Renderer
 from fvc.codec.rtp import App, Bye, Pli, Rtp, is_control, parse_control
 from fvc.codec.sending import SendingSession
 from fvc.codec.setup import Ack, Piece, Setup, SetupReceiver, SetupSender
@@ -221,10 +223,10 @@ class Rehearsal:
         self.drawn = 0
         self.lateness, self.now = 0.0, 10.0
 
-    def draw(self, parts: Any) -> np.ndarray:
+    def draw(self, inputs: DrawInputs) -> np.ndarray:
         self.drawn += 1
         picture = np.zeros((256, 256, 3), np.uint8)
-        picture[:2, :33] = np.rint(parts["sup"].T * 100 + 128)[..., None]
+        picture[:2, :33] = np.rint(inputs.parts["sup"].T * 100 + 128)[..., None]
         return picture
 
     def step(self, datagrams: list[bytes] = []) -> None:  # noqa: B006
@@ -234,7 +236,8 @@ class Rehearsal:
             for answer in self.receiving.handle(data, self.now):
                 self.back.send(self.now, answer)
         if self.receiving.offer is not None:
-            for answer in self.receiving.accept(self.draw):
+            header, rest = self.receiving.offer.header, self.receiving.offer.source_set.samples[0]
+            for answer in self.receiving.accept(Renderer(self.draw, rest, header.fps)):
                 self.back.send(self.now, answer)
         shots = self.receiving.play(self.now)
         self.lateness = max([self.lateness, *(self.now - shot.due for shot in shots)])

@@ -18,7 +18,8 @@ from conftest import Run
 
 import fvc
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.sample import Profile
+from fvc.codec.recent import DrawInputs
+from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.sources import SourceSet
 from fvc.codec.tracking import FaceTracker
 from fvc.evaluation import baselines
@@ -82,8 +83,8 @@ class TestSystems:
         made = manifest.stat().st_mtime_ns
         draw = np.random.default_rng(0)
         pictures = [draw.integers(0, 255, (256, 256, 3)).astype(np.uint8) for _ in range(2)]
-        samples = [{"sup": draw.uniform(-0.5, 0.5, (33, 2)).astype(np.float32)} for _ in range(3)]
-        drawn = DrawRuntime(system.weights, pictures, samples[:2])(samples[2])
+        samples = [DrivingSample({"sup": draw.uniform(-0.5, 0.5, (33, 2)).astype(np.float32)}) for _ in range(3)]
+        drawn = DrawRuntime(system.weights, pictures, samples[:2])(DrawInputs.still(samples[2]))
         assert drawn.shape == (256, 256, 3)
         assert drawn.std() > 1
         assert parse_systems(["frontalizer-multiscale:sup"]) == [system]

@@ -22,11 +22,13 @@ from fvc.codec.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.container import has_face
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder, check_refresh
+from fvc.codec.encoder import Encoder
 from fvc.codec.errors import StreamError, UsageError
+from fvc.codec.keyframes import check_refresh
 from fvc.codec.quantizer import Quantizer, to_sample
-from fvc.codec.recent import MOMENTS, Recent
+from fvc.codec.recent import MOMENTS, DrawInputs, PoseHistory
 from fvc.codec.recovery import WINDOW, MotionDecoder
+from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.transport import Depacketizer, Packetizer
 from fvc.evaluation import long_call, loss
@@ -52,12 +54,16 @@ def streams() -> dict[int, Sent]:
     return {refresh: Sent(refresh) for refresh in (0, SLICES)}
 
 
-def draw_points(parts: Any) -> np.ndarray:
-    return np.array(parts["sup"])
+def draw_points(inputs: DrawInputs) -> np.ndarray:
+    return np.array(inputs.parts["sup"])
+
+
+def renderer(draw: Draw = draw_points) -> Renderer:
+    return Renderer(draw, REST, HEADER.fps)
 
 
 def new_decoder() -> Decoder:
-    return Decoder(HEADER, draw_points, REST)
+    return Decoder(HEADER, renderer())
 
 
 class TestDecoder:
@@ -324,7 +330,7 @@ def talk() -> Talk:
 class TestCall:
     def play(self, talk: Talk, link: Link, copies: int, delay: int = 1, frames: int = 400) -> list[tuple[Any, ...]]:
         header = replace(talk.header, keyframe_interval=15)
-        stages = (Packetizer(copies), Channel(link, 5), (draw_points, REST), delay)
+        stages = (Packetizer(copies), Channel(link, 5), renderer(), delay)
         played = call(header, islice(coded(talk, header), frames), *stages)
         return [(p.frame.index, p.decoder.shown, p.decoder.last, p.frame.rgb.tobytes()) for p in played]
 
@@ -421,35 +427,36 @@ def sample_of(number: float) -> DrivingSample:
 )
 def test_recent_positions_are_those_of_the_specification(fps: Fraction, gaps: list[int]) -> None:
     """Section 8.2, by its formula and with all that was drawn kept."""
-    recent, drawn = Recent(fps), list[int]()
+    history, drawn = PoseHistory(fps), list[int]()
     for index in np.cumsum(gaps).tolist():
         drawn.append(index)
-        found = recent(index, sample_of(index))
+        found = history.add(index, sample_of(index))
         back = [(2 * k * fps.numerator + 15 * fps.denominator) // (30 * fps.denominator) for k in range(1, MOMENTS + 1)]
         wanted = [max((n for n in drawn if n <= index - d), default=drawn[0]) for d in back]
-        assert found["recent"][:, 0, 0].tolist() == wanted
-        assert found["recent"].shape == (MOMENTS, 10, 2)
-        assert found["unsup"][0, 0] == index
+        assert found.recent_positions[:, 0, 0].tolist() == wanted
+        assert found.recent_positions.shape == (MOMENTS, 10, 2)
+        assert found.parts["unsup"][0, 0] == index
 
 
 def test_every_way_to_play_knows_the_same_moments(streams: dict[int, Sent]) -> None:
     """Frame by frame, and by callers that draw themselves; frames 23 and 24 hold the picture."""
-    asked, others = list[Any](), list[Any]()
+    asked, others = list[DrawInputs](), list[DrawInputs]()
 
-    def note(parts: Any) -> np.ndarray:
-        asked.append(parts)
-        return draw_points(parts)
+    def note(inputs: DrawInputs) -> np.ndarray:
+        asked.append(inputs)
+        return draw_points(inputs)
 
-    shown, due = Decoder(HEADER, note, REST), new_decoder()
+    shown, undrawn = Decoder(HEADER, renderer(note)), new_decoder()
     for packet in streams[0].packets:
         shown.decode(packet)
-        due.put(packet)
-        sample = due.due(packet.number)
-        if sample is not None:
-            others.append(due.recent(packet.number, sample))
+        undrawn.put(packet)
+        inputs = undrawn.next(packet.number)
+        if inputs is not None:
+            others.append(inputs)
     assert len(asked) == len(others) == FRAMES - 2
     for mine, theirs in zip(asked, others, strict=True):
-        assert np.array_equal(mine["recent"], theirs["recent"])
-    assert np.array_equal(asked[0]["recent"], [asked[0]["sup"]] * MOMENTS)
-    assert np.array_equal(asked[20]["recent"], [asked[20 - k]["sup"] for k in range(1, MOMENTS + 1)])
-    assert np.array_equal(asked[23]["recent"], [asked[22]["sup"]] * 3 + [asked[21]["sup"]])
+        assert np.array_equal(mine.recent_positions, theirs.recent_positions)
+    sup = [inputs.parts["sup"] for inputs in asked]
+    assert np.array_equal(asked[0].recent_positions, [sup[0]] * MOMENTS)
+    assert np.array_equal(asked[20].recent_positions, [sup[20 - k] for k in range(1, MOMENTS + 1)])
+    assert np.array_equal(asked[23].recent_positions, [sup[22]] * 3 + [sup[21]])

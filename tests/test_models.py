@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import Encoded
 
-from fvc.codec.recent import MOMENTS
-from fvc.codec.sample import Profile
+from fvc.codec.recent import MOMENTS, DrawInputs
+from fvc.codec.sample import N_SUP, DrivingSample, Profile
 from fvc.codec.sources import SourceSet, code_pictures
 from fvc.encoding import SOURCE_CRF
 from fvc.export.openvino_graphs import graphs
@@ -21,7 +21,7 @@ from fvc.models.generator import _beside_heads, _from_head
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
 from fvc.models.network import load_network
-from fvc.models.presets import DEFAULT, N_SUP, PRESETS
+from fvc.models.presets import DEFAULT, PRESETS
 from fvc.models.restorer import Restorer
 from fvc.models.runtime import DrawRuntime, MotionRuntime, points
 from fvc.models.weights import folder_of, model_hash, preset_of, shipped, verify
@@ -220,21 +220,22 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     smooth = [np.kron(draw.integers(0, 255, (16, 16, 3)), np.ones((16, 16, 1))).astype(np.uint8) for _ in range(count)]
     head = random_sample(draw)
 
-    def moved() -> dict[str, np.ndarray]:
+    def moved() -> DrivingSample:
         near = {part: head[part] + draw.normal(0, 0.05, head[part].shape) for part in ("sup", "unsup", "jac")}
-        return head | {part: values.astype(np.float32) for part, values in near.items()}
+        return DrivingSample(head | {part: values.astype(np.float32) for part, values in near.items()})
 
-    samples, driving = [moved() for _ in range(count)], moved()
-    driving["recent"] = np.concatenate([points(moved())[0] for _ in range(MOMENTS)])
+    samples, parts = [moved() for _ in range(count)], moved().parts
+    driving = DrawInputs(parts, np.concatenate([points(moved().parts)[0] for _ in range(MOMENTS)]))
     picture = DrawRuntime(preset, smooth, samples, exact=True)(driving)
 
     with torch.no_grad():
         pictures = torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)[None] / 255
-        joined = [torch.from_numpy(np.concatenate(t)) for t in zip(*map(points, samples), strict=True)]
+        each = [points(sample.parts) for sample in samples]
+        joined = [torch.from_numpy(np.concatenate(tensors)) for tensors in zip(*each, strict=True)]
         embedding = network.embed(pictures, Points(*joined))
-        at = Points(*map(torch.from_numpy, points(driving)))
-        recent = torch.from_numpy(driving["recent"])[None]
-        wanted = network.generator.draw(embedding, at, torch.from_numpy(driving["expr"])[None], recent)
+        at = Points(*map(torch.from_numpy, points(parts)))
+        recent = torch.from_numpy(driving.recent_positions)[None]
+        wanted = network.generator.draw(embedding, at, torch.from_numpy(parts["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
     assert np.abs(picture - wanted).max() < 5  # levels of 255
     assert np.abs(picture - wanted).mean() < 0.3  # half of it is rounding to integers
@@ -253,22 +254,22 @@ def test_another_source_fades_in_beside_the_head_and_is_there_at_once_in_the_fac
     first = sources.samples[0].parts["sup"]
     other = first * np.float32([0.8, 1])
     dark, bright = (np.full_like(sources.pictures[0], level) for level in (60, 180))
-    draw = DrawRuntime(DEFAULT, [dark, bright], [{"sup": first}, {"sup": other}], exact=True)
+    samples = [DrivingSample({"sup": sup}) for sup in (first, other)]
+    draw = DrawRuntime(DEFAULT, [dark, bright], samples, exact=True)
 
-    def levels(**recent: np.ndarray) -> tuple[float, float]:
+    def levels(recent: list[np.ndarray]) -> tuple[float, float]:
         """Mean of the upper corners and about the nose."""
-        picture = draw({"sup": other, **recent})
+        picture = draw(DrawInputs({"sup": other}, np.stack(recent)))
         x, y = np.round((other[2] + 1) * 128).astype(int)
         nose = picture[y - 4 : y + 4, x - 4 : x + 4]
         return float(picture[:24, [*range(24), *range(232, 256)]].mean()), float(nose.mean())
 
-    still, nose = levels()
+    still, nose = levels([other] * MOMENTS)
     assert still > 165
     assert nose > 150
-    assert levels(recent=np.stack([other] * MOMENTS)) == (still, nose)
     corners = []
     for frames in range(MOMENTS + 1):  # since the head came
-        corner, now = levels(recent=np.stack([other] * frames + [first] * (MOMENTS - frames)))
+        corner, now = levels([other] * frames + [first] * (MOMENTS - frames))
         corners.append(corner)
         assert now == pytest.approx(nose, abs=3)
     assert corners[0] < 100
@@ -281,9 +282,9 @@ def test_another_source_fades_in_beside_the_head_and_is_there_at_once_in_the_fac
 def test_half_precision_draws_nearly_the_same(encoded: Encoded) -> None:
     """On CPUs that have none the two are the same."""
     sources = SourceSet.parse(encoded.sources.read_bytes())
-    samples = [sample.only(Profile.SUP.parts).parts for sample in sources.samples]
+    samples = [sample.only(Profile.SUP.parts) for sample in sources.samples]
     exact, fast = (DrawRuntime(DEFAULT, sources.pictures, samples, exact=exact) for exact in (True, False))
-    for driving in samples:
+    for driving in map(DrawInputs.still, samples):
         error = exact(driving).astype(float) - fast(driving)
         assert np.sqrt((error**2).mean()) < 2.5  # levels of 255: 40 dB
 

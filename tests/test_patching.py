@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from fvc.codec.crop import SIDE
 from fvc.codec.patching import PARTS, patched, placed, similarity, with_patched
+from fvc.codec.recent import DrawInputs
+from fvc.codec.sample import DrivingSample
 from fvc.codec.selection import choose_donors
 from fvc.codec.tracking import EYES, MOUTH, N_LANDMARKS, SUP, Face
 from fvc.models.flow import Points
@@ -160,8 +162,9 @@ def test_no_head_is_drawn_beside_the_head() -> None:
         return cv2.ellipse(np.full((SIDE, SIDE, 3), green, np.uint8), centre, (36, 52), 0, 0, 360, brown, -1)
 
     sources = [left, other]
-    samples = [{"sup": sup.astype(np.float32)} for sup in (*sources, right)]
-    drawn = DrawRuntime(DEFAULT, [picture(sup) for sup in sources], samples[:2])(samples[2])
+    samples = [DrivingSample({"sup": sup.astype(np.float32)}) for sup in (*sources, right)]
+    draw = DrawRuntime(DEFAULT, [picture(sup) for sup in sources], samples[:2])
+    drawn = draw(DrawInputs.still(samples[2]))
     row, column = ((left[[0, 1]].mean(0)[::-1] + 1) * SIDE / 2).astype(int)
     wall = drawn[row - 16 : row + 16, column - 16 : column + 16].reshape(-1, 3)
     hair = drawn[row - 16 : row + 16, SIDE - column - 16 : SIDE - column + 16].reshape(-1, 3)

@@ -16,18 +16,19 @@ diagonal 1. OWN stands for what a tracker does not see. Components are in row-ma
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from fvc.codec.crop import to_crop
-from fvc.codec.sample import Profile
+from fvc.codec.sample import DrivingSample, Profile
 from fvc.codec.shape import COUNT
 from fvc.codec.tracking import SUP, FaceTracker
-from fvc.decoding import draw_network
 from fvc.encoding import TrackedClip, choose_sources
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 OWN = 0.6
@@ -49,12 +50,18 @@ def effects(clip: Clip, frames: int, draw: np.random.Generator) -> tuple[list[np
     sources, _ = choose_sources(
         clip.video, TrackedClip(clip.seen, clip.rate, clip.crop), Profile.SUP, None, DEFAULT, canvas=False
     )
-    network, faces = draw_network(DEFAULT, sources, Profile.SUP), to_crop(clip.seen.sup, clip.crop)
+    renderer = InstalledModel(DEFAULT).renderer(sources, Profile.SUP, clip.rate)
+    faces = to_crop(clip.seen.sup, clip.crop)
+    inputs = [
+        renderer.prepare(int(index), DrivingSample({"sup": face}))
+        for index, face in zip(clip.seen.index, faces, strict=True)
+    ]
     errors, found = list[np.ndarray](), list[np.ndarray]()
     with FaceTracker() as tracker:
-        for face in faces[np.linspace(0, len(faces) - 1, frames).astype(int)]:
-            error = random_error(face, draw)
-            seen = [tracker.track(network({"sup": (face + sign * error / 128).astype(np.float32)})) for sign in (1, -1)]
+        for n in np.linspace(0, len(faces) - 1, frames).astype(int):
+            error = random_error(faces[n], draw)
+            moved = [(faces[n] + sign * error / 128).astype(np.float32) for sign in (1, -1)]
+            seen = [tracker.track(renderer.draw(replace(inputs[n], parts={"sup": sup}))) for sup in moved]
             if seen[0] is not None and seen[1] is not None:
                 errors.append(error.ravel())
                 found.append((seen[0].sup - seen[1].sup).ravel() / 2)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvc.codec.quantizer import PAPER, Quantizer
-from fvc.models.keypoints import N_EXPRESSION, N_UNSUP
+from fvc.codec.sample import N_EXPRESSION, N_UNSUP, NEUTRAL_EXPRESSION
 from fvc.models.network import Network
 from fvc.training.data import Batch
 from fvc.training.losses import (
@@ -60,7 +60,7 @@ class TrainingStep(nn.Module):
         pictures = []
         for n in range(many):
             sup, moved, turned, said = (received[name][:, n] for name in ("sup", "unsup", "jac", "expr"))
-            expression = said if "expr" in parts else torch.full_like(said, 0.5)
+            expression = said if "expr" in parts else torch.full_like(said, NEUTRAL_EXPRESSION)
             pictures.append(network.generator.draw(embedding, network.points(sup, moved, turned, parts), expression))
         return torch.stack(pictures, 1), driving["unsup"][:, 0], driving["jac"][:, 0]
 
@@ -70,7 +70,7 @@ class TrainingStep(nn.Module):
         if parts == {"sup"} and self._recipe.keep_motion:
             return (
                 frames.new_zeros(len(frames), N_UNSUP, 2), frames.new_zeros(len(frames), N_UNSUP, 2, 2),
-                frames.new_full((len(frames), N_EXPRESSION), 0.5),
+                frames.new_full((len(frames), N_EXPRESSION), NEUTRAL_EXPRESSION),
             )  # fmt: skip
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._recipe.keep_motion):
             return self.network.motion(frames)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fvc.codec.quantizer import PAPER
-from fvc.codec.sample import Profile
+from fvc.codec.sample import NEUTRAL_EXPRESSION, Profile
 from fvc.models.flow import Points
 from fvc.models.network import Network
 from fvc.training.pack import Clip, Pack
@@ -36,7 +36,7 @@ def draw_clip(network: Network, pack: Pack, clip: Clip, chosen: np.ndarray, driv
     pictures = []
     for i in range(n, n + len(driving)):
         one = slice(i, i + 1)
-        expression = code[one] if "expr" in parts else torch.full_like(code[one], 0.5)
+        expression = code[one] if "expr" in parts else torch.full_like(code[one], NEUTRAL_EXPRESSION)
         pictures.append(network.generator.draw(embedding, Points(*(t[one] for t in points)), expression))
     return sources, target, torch.cat(pictures).clamp(0, 1)
 

@@ -31,6 +31,7 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.quantizer import to_sample
 from fvc.codec.recovery import WINDOW, MotionDecoder
+from fvc.codec.renderer import Renderer
 from fvc.codec.sample import PART_SHAPES
 from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
 from fvc.codec.still import decode_still
@@ -161,7 +162,7 @@ def datagram(data: bytes) -> None:
     spec_header = spec_decoder.parse_header(header_bytes)[0]
     depacketizer, blank = Depacketizer(header), {part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}
     motion, due = MotionDecoder(header), 0
-    decoder = Decoder(header, lambda _: _BLANK, to_sample(blank, QUANTIZERS))
+    decoder = Decoder(header, Renderer(lambda _: _BLANK, to_sample(blank, QUANTIZERS), header.fps))
     found: dict[int, Any] = {}
     packets: list[Packet] = []
     while at < len(data) and len(arrived) < 40:
@@ -377,9 +378,9 @@ def play(data: bytes, video: CountingWriter) -> None:
         with open_file(file.name) as opened:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
             header = opened.reader.header
-            decoder = Decoder(header, lambda _: _BLANK, rest.only(header.profile.parts))
-            player = _Play(opened, decoder, file.name, silent)
-            painter = _Painter(lambda _: _BLANK, None, header)
+            renderer = Renderer(lambda _: _BLANK, rest.only(header.profile.parts), header.fps)
+            player = _Play(opened, Decoder(header, renderer), file.name, silent)
+            painter = _Painter(renderer, None, header)
             _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,72 @@
+"""One set of installed weights: what a sender and a receiver need of it, under one name.
+
+A stream names its weights by a hash; a user names them by a preset. Both lead here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from fvc.codec.errors import SourcesError
+from fvc.codec.renderer import Renderer
+from fvc.codec.sample import Profile
+from fvc.codec.sources import SourceSet
+from fvc.models.presets import DEFAULT
+from fvc.models.runtime import DrawRuntime, MotionRuntime
+from fvc.models.weights import blends_parts, model_hash, preset_of, require_shipped
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A preset whose weights are installed (or, for evaluation, the absolute path of an exported folder)."""
+
+    preset: str
+
+    @classmethod
+    def named(cls, preset: str = DEFAULT) -> InstalledModel:
+        """The preset of this name. Raises UsageError where it is not installed."""
+        require_shipped(preset)
+        return cls(preset)
+
+    @classmethod
+    def of(cls, model: bytes, name: str = "the stream") -> InstalledModel:
+        """The weights that a stream or source set called `name` was made for (its `model_hash`).
+
+        Raises SourcesError where they are not installed.
+        """
+        preset = preset_of(model)
+        if preset is None:
+            raise SourcesError(f"{name}: made for weights {model.hex()}, which are not installed")
+        return cls(preset)
+
+    @property
+    def hash(self) -> bytes:
+        """The eight bytes by which streams name these weights."""
+        return model_hash(self.preset)
+
+    @property
+    def blends_parts(self) -> bool:
+        """Whether eyes and mouth may come from another source than the rest of the face."""
+        return blends_parts(self.preset)
+
+    def motion(self, profile: Profile) -> MotionRuntime | None:
+        """The sender's networks, if the profile has parts that they compute."""
+        return MotionRuntime(self.preset) if profile.is_learned else None
+
+    def renderer(
+        self,
+        source_set: SourceSet,
+        profile: Profile,
+        fps: Fraction,
+        streams: int = 1,
+        exact: bool = False,
+        relative_motion: bool = False,
+    ) -> Renderer:
+        """What draws a stream of this profile and rate from a source set, which may hold more parts than the profile.
+
+        `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`.
+        """
+        samples = [sample.only(profile.parts) for sample in source_set.samples]
+        draw = DrawRuntime(self.preset, source_set.pictures, samples, streams, exact)
+        return Renderer(draw, samples[0], fps, relative_motion)
