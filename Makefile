@@ -35,8 +35,8 @@ lint: $(VENV)/dev ## style
 	$(BIN)/ruff check .
 
 typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
-	@mkdir -p build/typing/fvc
-	@for file in fvc/*.py fvc/py.typed; do ln -sfn ../../../$$file build/typing/fvc/; done
+	@rm -rf build/typing && mkdir -p build/typing/fvc
+	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls; do ln -sfn ../../../$$file build/typing/fvc/; done
 	@for part in codec models export training evaluation; do ln -sfn ../../../$$part build/typing/fvc/$$part; done
 	$(BIN)/mypy
 

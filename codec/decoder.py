@@ -1,6 +1,6 @@
 """The receiver: packet -> integers -> driving sample -> picture. Imports neither torch nor mediapipe.
 
-`codec/recovery.py` finds the integers, `codec/concealment.py` says what to draw while they are missing,
+`codec/reassembly.py` finds the integers, `codec/motion/concealment.py` says what to draw while they are missing,
 `codec/renderer.py` draws it.
 """
 
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.bitstream import Header, Packet
-from fvc.codec.concealment import Concealment, Shown
 from fvc.codec.errors import StreamError
-from fvc.codec.prediction import Integers
-from fvc.codec.quantizer import to_sample
-from fvc.codec.recent import DrawInputs
-from fvc.codec.recovery import MotionDecoder
+from fvc.codec.media.video import Frame
+from fvc.codec.motion.concealment import Concealment, Shown
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.predictor import Integers
+from fvc.codec.motion.quantizer import to_sample
+from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Renderer
-from fvc.codec.video import Frame
+from fvc.codec.wire.bitstream import Header, Packet
 
 
 @dataclass

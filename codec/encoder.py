@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.bitstream import Header, KeyPayload, Packet
-from fvc.codec.crop import cut, to_crop
+from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.keyframes import KeyframeSchedule, Slot
-from fvc.codec.motion_encoder import CodedFrame, MotionEncoder
-from fvc.codec.ratecontrol import ConstantQuality, Plan, fit
-from fvc.codec.sample import DrivingSample
-from fvc.codec.smoothing import FILTERS, LEARNED, Filters, SampleSmoother
-from fvc.codec.tracking import FaceTracker
-from fvc.codec.video import Frame
+from fvc.codec.media.video import Frame
+from fvc.codec.motion.motion_encoder import CodedFrame, MotionEncoder
+from fvc.codec.motion.ratecontrol import ConstantQuality, Plan, fit
+from fvc.codec.motion.sample import DrivingSample
+from fvc.codec.motion.smoothing import FILTERS, LEARNED, Filters, SampleSmoother
+from fvc.codec.wire.bitstream import Header, KeyPayload, Packet
 
 MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 _NO_CHANGE = b"\0"  # a message of certain integers only: an empty motion would mean that there is no face
@@ -55,7 +55,7 @@ class Encoder:
         refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
             frames, so that no packet is large (specification, 4.4).
         plan: how finely frames are coded; None: the nearest integers, lossless but for the header's quantizers.
-        filters: of each part before it is coded (`codec.smoothing`); None: those that go with the plan.
+        filters: of each part before it is coded (`codec.motion.smoothing`); None: those that go with the plan.
 
     Attributes:
         skipped: frames with a face that were left out, because the plan had no room for them.

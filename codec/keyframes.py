@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import Enum
 from itertools import pairwise
 
-from fvc.codec.bitstream import MAX_SLICES, KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.errors import UsageError
+from fvc.codec.wire.bitstream import MAX_SLICES, KeyPayload, Kind, Packet, RefreshPayload
 
 
 class Slot(Enum):

@@ -13,9 +13,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from fvc.codec.recent import DrawInputs, PoseHistory
-from fvc.codec.retarget import Retarget
-from fvc.codec.sample import DrivingSample
+from fvc.codec.motion.pose_history import DrawInputs, PoseHistory
+from fvc.codec.motion.retarget import Retarget
+from fvc.codec.motion.sample import DrivingSample
 
 Draw = Callable[[DrawInputs], np.ndarray]
 
@@ -28,7 +28,7 @@ class Renderer:
         rest: the frontal source's own sample, with the parts of the stream's profile.
         fps: of the stream.
         relative_motion: move as much as the stream's person has since the first frame, which keeps the shape of the
-            sources' face (cross-reenactment, see `codec.retarget`).
+            sources' face (cross-reenactment, see `codec.motion.retarget`).
 
     Attributes:
         draw: may be replaced when the sources are: a call gets better ones as it goes on.

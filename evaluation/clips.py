@@ -19,15 +19,15 @@ from typing import TypeVar
 import numpy as np
 import platformdirs
 
-import fvc.codec.survey
-import fvc.codec.tracking
-from fvc.codec.bitstream import Crop
-from fvc.codec.crop import cut
+import fvc.codec.face.survey
+import fvc.codec.face.tracker
 from fvc.codec.errors import InputError
-from fvc.codec.survey import Survey, survey
-from fvc.codec.tracking import FaceTracker
-from fvc.codec.video import Frame, VideoReader
-from fvc.files import Note, silent
+from fvc.codec.face.crop import cut
+from fvc.codec.face.survey import Survey, survey
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.video import Frame, VideoReader
+from fvc.codec.wire.bitstream import Crop
+from fvc.jobs.paths import Note, silent
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 ROTATION = 0.5  # rad of yaw between the 1st and the 99th percentile, as in the catalog
@@ -159,7 +159,7 @@ def code_digest(*modules: object) -> str:
     return hashlib.sha256(sources).hexdigest()[:16]
 
 
-_TRACKING = code_digest(fvc.codec.tracking, fvc.codec.survey)
+_TRACKING = code_digest(fvc.codec.face.tracker, fvc.codec.face.survey)
 
 
 def _digest(path: Path) -> str:

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.errors import FvcError, UsageError
-from fvc.codec.recent import DrawInputs
-from fvc.codec.sample import DrivingSample
-from fvc.codec.selection import PICTURES
+from fvc.codec.face.source_choice import PICTURES
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.sample import DrivingSample
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
 from fvc.models.runtime import driving_inputs, source_inputs

@@ -18,9 +18,9 @@ import onnxruntime
 import torch
 
 from fvc.codec.errors import FvcError
-from fvc.codec.provenance import file_hash
-from fvc.codec.recent import DrawInputs
-from fvc.codec.sample import DrivingSample
+from fvc.codec.media.provenance import file_hash
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.sample import DrivingSample
 from fvc.export.openvino_graphs import DRIVING
 from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.runtime import driving_inputs, source_inputs

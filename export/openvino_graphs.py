@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fvc.codec.recent import MOMENTS
-from fvc.codec.sample import N_EXPRESSION, N_UNSUP
+from fvc.codec.motion.pose_history import MOMENTS
+from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
-from fvc.models.network import Network, load_network
+from fvc.models.model import Network, load_network
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 POINTS = ("position", "jacobian", "presence")

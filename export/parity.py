@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvc.codec.bitstream import Kind, Packet
-from fvc.codec.container import StreamReader
 from fvc.codec.decoder import Decoder
-from fvc.codec.recent import DrawInputs
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.renderer import Draw, Renderer
-from fvc.codec.sample import DrivingSample
-from fvc.codec.sources import SourceSet
+from fvc.codec.wire.bitstream import Kind, Packet
+from fvc.codec.wire.container import StreamReader
+from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
 from fvc.models.runtime import driving_inputs, source_inputs
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc._version import __version__
-from fvc.codec.provenance import file_hash
-from fvc.codec.recent import MOMENTS
-from fvc.codec.sample import N_EXPRESSION
-from fvc.codec.selection import PICTURES
+from fvc.codec.face.source_choice import PICTURES
+from fvc.codec.media.provenance import file_hash
+from fvc.codec.motion.pose_history import MOMENTS
+from fvc.codec.motion.sample import N_EXPRESSION
 from fvc.export.openvino_graphs import (
     DRIVING,
     POINTS,
@@ -24,8 +24,8 @@ from fvc.export.openvino_graphs import (
     fold_batch_norms,
     unit,
 )
-from fvc.models.landmarks import LandmarkNet
-from fvc.models.network import Network, load_network, load_weights
+from fvc.models.landmark_net import LandmarkNet
+from fvc.models.model import Network, load_network, load_weights
 from fvc.models.runtime import SIDE
 from fvc.models.weights import folder_of, require_shipped, verify
 

@@ -1,5 +1,5 @@
 """`python -m fvc`."""
 
-from fvc.cli import main
+from fvc.cli.main import main
 
 main()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fvc.codec.sample import N_EXPRESSION
+from fvc.codec.motion.sample import N_EXPRESSION
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference
 from fvc.models.generator import LevelsGenerator, Size
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, stem, warp

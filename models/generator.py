@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.codec.sample import N_EXPRESSION
-from fvc.codec.tracking import EYES, MOUTH
+from fvc.codec.face.tracker import EYES, MOUTH
+from fvc.codec.motion.sample import N_EXPRESSION
 from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fvc.codec.errors import SourcesError
+from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer
-from fvc.codec.sample import Profile
-from fvc.codec.sources import SourceSet
+from fvc.codec.wire.source_set import SourceSet
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, MotionRuntime
 from fvc.models.weights import blends_parts, model_hash, preset_of, require_shipped

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.codec.sample import N_EXPRESSION, N_UNSUP
+from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.layers import Hourglass, identity_grid
 
 INPUT_SIDE = 64

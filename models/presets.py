@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fvc.codec.sample import N_SUP
+from fvc.codec.motion.sample import N_SUP
 
 if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
     from torch import Tensor
 
-    from fvc.models.network import Network
+    from fvc.models.model import Network
 
 DEFAULT = "composed"
 
@@ -39,7 +39,7 @@ class Preset:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
         import torch
 
-        from fvc.models.network import Network
+        from fvc.models.model import Network
 
         return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup, **self.size)
 
@@ -49,7 +49,7 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("composed", "composed", max_sources=5),
-        # two thirds of its multiply-adds; pruned from it (`fvc.training.pruning`)
+        # two thirds of its multiply-adds; pruned from it (`fvc.training.generator.pruning`)
         Preset("tiny", "composed", max_sources=5, size=_TINY),
         # the paper's, trained for its three profiles alike
         Preset("frontalizer-mobile", "fused", {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}, 2),

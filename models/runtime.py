@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from fvc.codec.recent import MOMENTS, DrawInputs
-from fvc.codec.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
+from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
+from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.weights import folder_of, verify
 
 SIDE = 256

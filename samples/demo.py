@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 import fvc
-from fvc.codec.bitstream import Crop
-from fvc.codec.crop import SIDE, cut
-from fvc.codec.output import VideoWriter, write_image
-from fvc.codec.video import VideoReader
+from fvc.codec.face.crop import SIDE, cut
+from fvc.codec.media.output import VideoWriter, write_image
+from fvc.codec.media.video import VideoReader
+from fvc.codec.wire.bitstream import Crop
 
 COLUMNS = 6
 

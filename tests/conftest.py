@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import fvc
-from fvc import cli
-from fvc.codec.bitstream import Header, Packet
-from fvc.codec.container import StreamReader, StreamWriter
-from fvc.codec.output import VideoWriter
-from fvc.codec.video import VideoReader
+from fvc.cli import main as cli
+from fvc.codec.media.output import VideoWriter
+from fvc.codec.media.video import VideoReader
+from fvc.codec.wire.bitstream import Header, Packet
+from fvc.codec.wire.container import StreamReader, StreamWriter
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"
 SECONDS, FPS = 3, 10

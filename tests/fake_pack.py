@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fvc.codec.tracking import SUP
-from fvc.training.pack import ClipData, PackWriter
+from fvc.codec.face.tracker import SUP
+from fvc.training.data.pack import ClipData, PackWriter
 
 DOTS = (0, 1, 2, 7, 8)  # positions in the sup set that have a dot
 STEP = 0.1  # seconds between frames

@@ -42,5 +42,5 @@ mkdir -p "$dir/fvc"
 for file in "$here"/fvc/*.py; do ln -sfn "$file" "$dir/fvc/"; done
 for part in codec models; do ln -sfn "$here/$part" "$dir/fvc/$part"; done
 # -L is where the emulator looks for libraries; Python itself reads its own from PYTHONHOME, all else from here.
-PYTHONHOME=$root/usr PYTHONPATH=$dir:$dir/site:$here/tests PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 \
-    qemu-aarch64-static -L "$root" "$root/usr/bin/python3.11" "$here/tests/check_vectors.py"
+PYTHONHOME=$root/usr PYTHONPATH=$dir:$dir/site:$here/tests/spec PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1 \
+    qemu-aarch64-static -L "$root" "$root/usr/bin/python3.11" "$here/tests/spec/check_vectors.py"

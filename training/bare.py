@@ -17,12 +17,12 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 def _map_packages() -> None:
     package = ModuleType("fvc")
-    package.__path__ = [str(_ROOT / "fvc"), str(_ROOT)]  # fvc.errors in fvc/, fvc.codec in codec/
+    package.__path__ = [str(_ROOT / "fvc"), str(_ROOT)]  # fvc.jobs in fvc/, fvc.codec in codec/
     sys.modules["fvc"] = package
 
 
 if __name__ == "__main__":
     _map_packages()
-    from fvc.training.run import console
+    from fvc.training.generator.run import console
 
     raise SystemExit(console())

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "spec")]
 CORPUS, WORK = HERE / "corpus", HERE.parent.parent / "build" / "fuzz"
 NAMES = (
     "header",

@@ -24,22 +24,22 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
-from fvc.codec.audio import OpusDecoder, OpusParams
-from fvc.codec.bitstream import SYNC, EndPayload, Header, Kind, Packet
-from fvc.codec.container import Damage, StreamReader, StreamWriter, read_index
+from fvc.codec.call.datagram import Datagram, Depacketizer
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError, InputError, StreamError
-from fvc.codec.quantizer import to_sample
-from fvc.codec.recovery import WINDOW, MotionDecoder
+from fvc.codec.media.opus import OpusDecoder, OpusParams
+from fvc.codec.media.video import read_image
+from fvc.codec.motion.quantizer import to_sample
+from fvc.codec.motion.sample import PART_SHAPES
+from fvc.codec.reassembly import WINDOW, MotionDecoder
 from fvc.codec.renderer import Renderer
-from fvc.codec.sample import PART_SHAPES
-from fvc.codec.sources import QUANTIZERS, SIDE, SourceSet
-from fvc.codec.still import decode_still
-from fvc.codec.transport import Datagram, Depacketizer
-from fvc.codec.video import read_image
-from fvc.decoding import _Painter, _Play, _write
-from fvc.files import open_file, silent
-from fvc.repair import _copy
+from fvc.codec.wire.av1_pictures import decode_still
+from fvc.codec.wire.bitstream import SYNC, EndPayload, Header, Kind, Packet
+from fvc.codec.wire.container import Damage, StreamReader, StreamWriter, read_index
+from fvc.codec.wire.source_set import QUANTIZERS, SIDE, SourceSet
+from fvc.jobs.decode import _Painter, _Play, _write
+from fvc.jobs.paths import open_file, silent
+from fvc.jobs.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _STREAMS = (
@@ -453,7 +453,7 @@ def _chopped(data: bytes, kind: Kind) -> bytes:
 
 
 def _opus() -> bytes:
-    from fvc.codec.audio import encode_opus
+    from fvc.codec.media.opus import encode_opus
 
     coded = encode_opus(VECTORS.parent.parent / "samples" / "astronaut.mp4", 6000)
     assert coded is not None

@@ -1,0 +1,1 @@
+"""Calls without sockets: datagrams, RTP, set-up, playout, and the sessions of both ends."""

@@ -1,0 +1,129 @@
+"""RTP and RTCP packets of a call (bitstream_spec.md, section 11). Bytes only; knows nothing about sockets or clocks.
+
+    Rtp    one datagram of `codec.call.datagram`                    RFC 3550, 5.1
+    App    a piece of the set-up, or which pieces came              RFC 3550, 6.7, name "FVC1"
+    Bye    the call is over, or refused, and why                    RFC 3550, 6.6
+    Pli    a keyframe, please                                       RFC 4585, 6.3.1
+
+Both kinds share one port (RFC 5761); control packets come alone (RFC 5506). Every `parse` raises StreamError (E24).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from fvc.codec.errors import StreamError
+
+CLOCK = 90_000  # RTP time stamps per second
+PAYLOAD_TYPE = 96
+MAX_PACKET = 1400  # bytes: 1200 of a datagram or 1024 of the set-up, and their heads
+_NAME = b"FVC1"
+_BYE, _APP, _FEEDBACK = 203, 204, 206
+_PLI = 1
+_MAX_REASON = 200  # bytes
+
+
+def is_control(data: bytes) -> bool:
+    """Whether a packet is RTCP rather than RTP (RFC 5761, 4)."""
+    return len(data) > 1 and 192 <= data[1] <= 223
+
+
+@dataclass(frozen=True)
+class Rtp:
+    """One RTP packet without contributing sources or extension.
+
+    Attributes:
+        sequence: 16 bits; timestamp: 32 bits, 90 kHz; ssrc: 32 bits.
+    """
+
+    sequence: int
+    timestamp: int
+    ssrc: int
+    payload: bytes
+
+    def __bytes__(self) -> bytes:
+        return struct.pack(">BBHII", 0x80, PAYLOAD_TYPE, self.sequence, self.timestamp, self.ssrc) + self.payload
+
+    @classmethod
+    def parse(cls, data: bytes) -> Rtp:
+        """Takes contributing sources, extensions and padding, as other senders may add them, and drops them."""
+        if not 12 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
+            raise StreamError("E24", "an RTP packet is damaged: size or version")
+        first, kind, sequence, timestamp, ssrc = struct.unpack_from(">BBHII", data)
+        if kind & 0x7F != PAYLOAD_TYPE:
+            raise StreamError("E24", "an RTP packet has an unknown payload type")
+        at = 12 + 4 * (first & 15)
+        if first & 0x10:
+            if at + 4 > len(data):
+                raise StreamError("E24", "an RTP packet is damaged: extension")
+            at += 4 + 4 * struct.unpack_from(">H", data, at + 2)[0]
+        padding = data[-1] if first & 0x20 else 0
+        if at + padding > len(data) or (first & 0x20 and not padding):
+            raise StreamError("E24", "an RTP packet is damaged: heads or padding")
+        return cls(sequence, timestamp, ssrc, data[at : len(data) - padding])
+
+
+@dataclass(frozen=True)
+class App:
+    """An application-defined control packet. `subtype` has 5 bits; `data` may have any length."""
+
+    subtype: int
+    ssrc: int
+    data: bytes
+
+    def __bytes__(self) -> bytes:
+        return _control(_APP, self.subtype, struct.pack(">I", self.ssrc) + _NAME + self.data)
+
+
+@dataclass(frozen=True)
+class Bye:
+    """The sender of this leaves."""
+
+    ssrc: int
+    reason: str = ""
+
+    def __bytes__(self) -> bytes:
+        text = self.reason.encode()[:_MAX_REASON].decode(errors="ignore").encode()
+        text = bytes([len(text)]) + text if text else b""
+        return _control(_BYE, 1, struct.pack(">I", self.ssrc) + text + bytes(-len(text) % 4), padded=False)
+
+
+@dataclass(frozen=True)
+class Pli:
+    """Picture loss indication: `ssrc` asks `media` for a keyframe."""
+
+    ssrc: int
+    media: int
+
+    def __bytes__(self) -> bytes:
+        return _control(_FEEDBACK, _PLI, struct.pack(">II", self.ssrc, self.media))
+
+
+def _control(kind: int, count: int, body: bytes, padded: bool = True) -> bytes:
+    padding = -len(body) % 4 if padded else 0
+    body += bytes(padding - 1) + bytes([padding]) if padding else b""
+    return struct.pack(">BBH", 0x80 | (0x20 if padding else 0) | count, kind, len(body) // 4) + body
+
+
+def parse_control(data: bytes) -> App | Bye | Pli | None:
+    """One RTCP packet; None for a kind that means nothing here. What follows it in a compound is not looked at."""
+    if not 8 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
+        raise StreamError("E24", "a control packet is damaged: size or version")
+    first, kind, words = struct.unpack_from(">BBH", data)
+    body = data[4 : 4 + 4 * words]
+    if len(body) != 4 * words or words < 1:
+        raise StreamError("E24", "a control packet is damaged: length")
+    if first & 0x20:
+        if not 1 <= body[-1] <= len(body) - 4:
+            raise StreamError("E24", "a control packet is damaged: padding")
+        body = body[: -body[-1]]
+    ssrc = struct.unpack_from(">I", body)[0]
+    if kind == _APP:
+        return App(first & 31, ssrc, body[8:]) if body[4:8] == _NAME else None
+    if kind == _BYE:
+        size = body[4] if len(body) > 4 else 0
+        return Bye(ssrc, body[5 : 5 + size].decode(errors="replace"))
+    if kind == _FEEDBACK and first & 31 == _PLI and len(body) >= 8:
+        return Pli(ssrc, struct.unpack_from(">I", body, 4)[0])
+    return None

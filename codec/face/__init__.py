@@ -1,0 +1,1 @@
+"""The sender's eye: where the face is, its crop, and which frames become source pictures."""

@@ -1,0 +1,427 @@
+"""Video, PNG and other files out, each complete or absent. Knows nothing about faces, models or the `.fvc` format.
+
+Every file that fvc writes comes from here, so that one rule holds for all: what exists is not replaced, unless the
+caller says so and it is a file of the kind that is being written (`check_output`); and two writers never share a file
+(`OutputGroup`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from fvc.codec.errors import OutputError, UsageError
+from fvc.codec.media.video import SWS, label, reason
+
+_SMALL = 512 * 512  # pixels
+_HEAD = 64  # bytes at the start of a file that tell its kind
+_STEM_BYTES = 200  # of a name that its unfinished file bears; most file systems allow 255 in all
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of output: how its names end, and how its files begin.
+
+    Attributes:
+        name: with its article, for messages.
+        endings: of its names, in lower case.
+        starts: (offset, bytes), one of which each such file has.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    starts: tuple[tuple[int, bytes], ...]
+
+    def check_name(self, path: str | os.PathLike[str]) -> None:
+        """Raises UsageError where a name ends otherwise than those of this kind."""
+        if Path(path).suffix.lower() not in self.endings:
+            possible = " or ".join(filter(None, (", ".join(self.endings[:-1]), self.endings[-1])))
+            raise UsageError(f"{label(path)}: {self.name} is written here; its name must end in {possible}")
+
+    def holds(self, path: str | os.PathLike[str]) -> bool:
+        """Whether the file at `path` begins as this kind does. Raises OSError."""
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+        return any(head[at : at + len(mark)] == mark for at, mark in self.starts)
+
+
+PICTURE = FileKind("a PNG picture", (".png",), ((0, b"\x89PNG\r\n\x1a\n"),))
+VIDEO = FileKind(
+    "a video",
+    (".mp4", ".mov", ".mkv", ".webm"),
+    (*((4, box) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free")), (0, b"\x1a\x45\xdf\xa3")),
+)
+_H264 = ("libx264", "aac")
+# Ending: ffmpeg's name of the container, encoders of picture and sound.
+_CONTAINERS = {
+    ".mp4": ("mp4", *_H264),
+    ".mov": ("mov", *_H264),
+    ".mkv": ("matroska", *_H264),
+    ".webm": ("webm", "libvpx-vp9", "libopus"),
+}
+
+
+class VideoWriter:
+    """A video that appears at `path` only when it is complete: its ending chooses the container.
+
+    .mp4, .mov and .mkv hold H.264 and mono AAC, .webm holds VP9 and mono Opus; pictures are yuv420p, BT.709.
+
+    Use as a context manager: leaving it closes the file, or on an exception removes every trace of it. The same
+    frames give the same bytes. An odd side is padded by repeating its last row or column: H.264 has even sizes only.
+
+    Args:
+        width, height: of the frames to come, in pixels.
+        fps: constant rate; frame i plays at `i / fps` seconds.
+        audio_rate: samples per second (48000 suits AAC and Opus), or None for a silent file.
+        crf: x264's constant rate factor, 0 (lossless) to 51; VP9 gets the same part of its own range.
+        metadata: the container's tags that MP4 knows, such as "title" and "comment".
+        overwrite: whether a video that is there already is replaced.
+
+    Raises:
+        UsageError: the name has none of these endings.
+        OutputError: from any method, when the file cannot be written; nothing is left behind.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        width: int,
+        height: int,
+        fps: Fraction,
+        audio_rate: int | None = None,
+        crf: int = 16,
+        metadata: dict[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.name, self._shape = label(path), (height, width, 3)
+        self._frames = self._samples = 0  # written so far
+        self._reformatter = VideoReformatter()
+        self._container: Any = None
+        self._target: AbstractContextManager[BinaryIO] | None = atomic_write(path, VIDEO, overwrite)
+        file = self._target.__enter__()
+        container, video_codec, audio_codec = _CONTAINERS[Path(path).suffix.lower()]
+        options = {"crf": str(crf), "preset": "veryfast"}
+        if video_codec == "libvpx-vp9":
+            options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
+        with self._dropped_on_error():
+            self._container = av.open(file, "w", format=container)
+            self._container.flags |= av.container.Flags.bitexact.value
+            self._container.metadata.update(metadata or {})
+            self._video = self._container.add_stream(video_codec, Fraction(fps), options)
+            self._video.width, self._video.height = width + width % 2, height + height % 2
+            self._video.pix_fmt = "yuv420p"
+            context = self._video.codec_context
+            context.time_base = 1 / Fraction(fps)
+            # Fixed, because the encoder's output depends on it. Small frames gain nothing from more threads.
+            context.thread_count = 1 if width * height <= _SMALL else 4
+            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+            context.color_range = ColorRange.MPEG
+            self._audio = self._container.add_stream(audio_codec, audio_rate, layout="mono") if audio_rate else None
+            if self._audio:
+                self._audio.bit_rate = 64_000
+                self._audio.codec_context.flags |= av.codec.context.Flags.bitexact.value
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
+        if exc_type is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, rgb: np.ndarray) -> None:
+        """Appends one frame, uint8 `[height, width, 3]`."""
+        if rgb.shape != self._shape or rgb.dtype != np.uint8:
+            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, not uint8 {self._shape}")
+        odd = rgb.shape[0] % 2, rgb.shape[1] % 2
+        even = np.pad(rgb, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") if any(odd) else rgb
+        with self._dropped_on_error():
+            frame = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(even, "rgb24"),
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                src_color_range=ColorRange.JPEG,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=SWS,
+                threads=1,
+            )
+            self._encode(self._video, frame, self._frames, self._video.codec_context.time_base)
+        self._frames += 1
+
+    def write_audio(self, pcm: np.ndarray) -> None:
+        """Appends float32 mono samples `[n]` in [-1, 1]; the first one of all plays with the first frame."""
+        if self._audio is None:
+            raise ValueError("the writer was made without an audio rate")
+        if len(pcm):
+            with self._dropped_on_error():
+                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[None], np.float32), "fltp", "mono")
+                frame.sample_rate = self._audio.rate
+                self._encode(self._audio, frame, self._samples, Fraction(1, self._audio.rate))
+            self._samples += len(pcm)
+
+    def close(self) -> None:
+        """Completes the file and puts it in its place. Does nothing when the writer is already closed."""
+        if self._target is None:
+            return
+        with self._dropped_on_error():
+            if not self._frames:
+                raise OutputError(f"{self.name}: there is no frame to write")
+            self._container.mux(self._video.encode(None))
+            if self._audio and self._samples:
+                self._container.mux(self._audio.encode(None))
+            self._container.close()
+        target, self._target = self._target, None
+        target.__exit__(None, None, None)
+
+    def abort(self) -> None:
+        """Drops the file; nothing is left of it."""
+        with suppress(_AbortError), self._dropped_on_error():
+            raise _AbortError
+
+    def _encode(self, stream: Any, frame: Any, pts: int, time_base: Fraction) -> None:
+        if self._target is None:
+            raise ValueError("the writer is closed")
+        frame.pts, frame.time_base = pts, time_base
+        self._container.mux(stream.encode(frame))
+
+    @contextmanager
+    def _dropped_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            target, self._target = self._target, None
+            if target is not None:
+                with suppress(Exception):  # this tries to complete the file that is about to vanish
+                    self._container.close()
+                target.__exit__(*sys.exc_info())
+            if isinstance(error, av.codec.codec.UnknownCodecError):
+                raise OutputError(f"{self.name}: this PyAV has no encoder {error}; write an .mp4") from None
+            raise
+
+
+class _AbortError(Exception):
+    """The user of a writer dropped its file."""
+
+
+def write_image(path: str | os.PathLike[str], rgb: np.ndarray, overwrite: bool = False) -> None:
+    """Writes uint8 `[height, width, 3]` RGB as PNG, whatever the name's ending. Raises OutputError."""
+    with atomic_write(path, overwrite=overwrite) as file:
+        file.write(encode_png(rgb))
+
+
+def encode_png(rgb: np.ndarray) -> bytes:
+    """The PNG file of uint8 `[height, width, 3]` RGB."""
+    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def check_output(path: str | os.PathLike[str], kind: FileKind | None = None, overwrite: bool = False) -> str:
+    """Where the bytes of an output go: `path` itself or, if it is a symbolic link, the file that it leads to.
+
+    A file that exists is replaced only where `overwrite` is set, the file is of `kind` (None: of any) or empty, and
+    it is not read-only.
+
+    Raises:
+        UsageError: the name's ending is not one of `kind`.
+        OutputError: there is something that is not replaced.
+    """
+    name, target = label(path), os.path.realpath(path)
+    if os.path.isdir(target):
+        raise OutputError(f"{name}: is a directory")
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
+    if kind is not None:
+        kind.check_name(path)
+    if not os.path.exists(target):
+        return target
+    if kind is not None and os.path.getsize(target) and not _holds(kind, target):
+        raise OutputError(f"{name}: exists and is not {kind.name}; it is never replaced, choose another name")
+    if not overwrite:
+        raise OutputError(f"{name}: exists; choose another name, or have it replaced (--force, overwrite=True)")
+    if not os.stat(target).st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(target, os.W_OK):
+        raise OutputError(f"{name}: exists and is read-only; it is not replaced")
+    return target
+
+
+def _holds(kind: FileKind, path: str) -> bool:
+    try:
+        return kind.holds(path)
+    except OSError:  # what cannot be read cannot be known
+        return False
+
+
+def check_folder(path: str | os.PathLike[str], marker: str, overwrite: bool) -> None:
+    """Whether results may be written into a folder: a new or empty one, or one with earlier results.
+
+    Args:
+        marker: the file by which earlier results are known.
+        overwrite: whether these are replaced.
+
+    Raises:
+        OutputError: not a folder, or earlier results and not `overwrite`.
+        UsageError: the folder holds other things.
+    """
+    name, folder = label(path), Path(path)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{name}: not a folder")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / marker).is_file():
+        raise UsageError(f"{name}: the folder holds other things; choose a new one")
+    if not overwrite:
+        raise OutputError(f"{name}: holds earlier results; choose another folder, or have them replaced (--force)")
+
+
+class _Output:
+    """One file of an `OutputGroup`."""
+
+    def __init__(self, path: str | os.PathLike[str], kind: FileKind | None, overwrite: bool) -> None:
+        self.name, self._path, self._kind, self._overwrite = label(path), path, kind, overwrite
+        self._target = check_output(path, kind, overwrite)
+        self._published: tuple[int, int] | None = None
+        with self.faults_named():
+            self._part, self.file = _open_part(self._target)
+
+    def close(self) -> None:
+        """All bytes are in the unfinished file: a full disk shows here at the latest."""
+        with self.faults_named():
+            self.file.close()
+
+    def publish(self) -> None:
+        """Gives the file its name. Raises OutputError, also where another file has got that name meanwhile."""
+        with self.faults_named():
+            found = os.lstat(self._part)
+            if self._overwrite:
+                check_output(self._path, self._kind, overwrite=True)
+                os.replace(self._part, self._target)
+            else:
+                try:
+                    _rename_to_new(self._part, self._target)
+                except FileExistsError:
+                    fault = "has appeared while this command was running, from another one perhaps"
+                    raise OutputError(f"{self.name}: {fault}; it is kept, and this result is dropped") from None
+            self._published = found.st_dev, found.st_ino
+
+    def drop(self) -> None:
+        """Leaves nothing of the file, whether it has its name or not."""
+        with suppress(Exception):
+            self.file.close()
+        with suppress(OSError):
+            os.unlink(self._part)
+        with suppress(OSError):
+            found = os.lstat(self._target)
+            if self._published == (found.st_dev, found.st_ino):
+                os.unlink(self._target)
+
+    @contextmanager
+    def faults_named(self) -> Iterator[None]:
+        """Errors of the system and of ffmpeg become OutputErrors that name the file."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            raise OutputError(f"{self.name}: cannot be written ({reason(error)})") from error
+
+
+def _open_part(target: str) -> tuple[str, BinaryIO]:
+    """Creates the unfinished file of an output, beside it: `.NAME.XXXXXXXX.part`.
+
+    Exclusive creation follows no link and opens nothing that exists; so it belongs to this writer alone.
+    """
+    folder, name = os.path.split(os.fsdecode(target))
+    stem = os.fsencode(name)[:_STEM_BYTES].decode("utf-8", "ignore") if len(os.fsencode(name)) > _STEM_BYTES else name
+    while True:
+        part = os.path.join(folder, f".{stem}.{secrets.token_hex(4)}.part")
+        with suppress(FileExistsError):
+            return part, open(part, "xb")
+
+
+def _rename_to_new(part: str, target: str) -> None:
+    """Gives a file a name that no other has. Raises FileExistsError where there is one, which stays as it is."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no hard links here (FAT, some network file systems): an empty file reserves the name
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            os.replace(part, target)
+        except BaseException:
+            os.unlink(target)
+            raise
+    else:
+        os.unlink(part)
+
+
+class OutputGroup:
+    """Files that appear together when its block ends, or not at all if the block raises or one cannot appear.
+
+    Until then the bytes of each are in a file of its own, `.NAME.XXXXXXXX.part`, with eight random hexadecimal
+    digits, beside the place where it will be; if the process is killed, that file stays. Where NAME is a symbolic link,
+    the file that it leads to is written, and the link stays a link. A file that appears under NAME meanwhile is kept,
+    and OutputError is raised, unless `overwrite` was set.
+
+    Raises:
+        OutputError: for any OSError or ffmpeg error, also one that the block itself raises; it is said of the file
+            that was opened last.
+    """
+
+    def __init__(self) -> None:
+        self._outputs: list[_Output] = []
+
+    def open(self, path: str | os.PathLike[str], kind: FileKind | None = None, overwrite: bool = False) -> BinaryIO:
+        """One more file, to write binary data to. Raises UsageError, OutputError: see `check_output`."""
+        self._outputs.append(_Output(path, kind, overwrite))
+        return self._outputs[-1].file
+
+    def close(self) -> None:
+        """No more data comes. Raises OutputError where some could not be written."""
+        for output in self._outputs:
+            output.close()
+
+    def __enter__(self) -> OutputGroup:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self.close()
+                for output in self._outputs:
+                    output.publish()
+            elif self._outputs:
+                with self._outputs[-1].faults_named():
+                    raise error
+        except BaseException:
+            for output in self._outputs:
+                output.drop()
+            raise
+
+
+@contextmanager
+def atomic_write(
+    path: str | os.PathLike[str], kind: FileKind | None = None, overwrite: bool = False
+) -> Iterator[BinaryIO]:
+    """A binary file that appears at `path` when the block ends, and never does if the block raises: see `OutputGroup`.
+
+    Raises:
+        UsageError, OutputError: see `check_output` and `OutputGroup`.
+    """
+    with OutputGroup() as group:
+        yield group.open(path, kind, overwrite)

@@ -1,0 +1,83 @@
+"""What a decoded video says of itself: that a generator drew it, from which stream, sources and weights.
+
+It is the container's "comment" tag, one line for people and programs. It helps honest people; whoever wants to
+deceive can remove it (SECURITY.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import asdict, dataclass
+from io import BufferedReader
+
+import av
+
+from fvc.codec.media.video import LIMITS
+
+_FORM = re.compile(
+    r"Synthesised by fvc (?P<version>\S+): drawn by a generator, not filmed\. "
+    r"stream sha256:(?P<stream>[0-9a-f]{64}) sources (?P<sources>[0-9a-f]{32})(?P<foreign>, foreign,)? "
+    r"weights (?P<weights>[0-9a-f]{16})"
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a synthesised video comes from.
+
+    Attributes:
+        version: of fvc.
+        stream: SHA-256 of the .fvc file, in hexadecimal.
+        sources: sources_hash of the .fvs (pixels_hash, where pictures were given) that it was drawn with.
+        foreign: whether these are not the sources that the stream was made for.
+        weights: model_hash of the networks.
+    """
+
+    version: str
+    stream: str
+    sources: str
+    foreign: bool
+    weights: str
+
+    def __str__(self) -> str:
+        foreign = ", foreign," if self.foreign else ""
+        return (
+            f"Synthesised by fvc {self.version}: drawn by a generator, not filmed. "
+            f"stream sha256:{self.stream} sources {self.sources}{foreign} weights {self.weights}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Provenance | None:
+        """The inverse of `str`; None for any other text."""
+        found = _FORM.fullmatch(text)
+        if not found:
+            return None
+        return cls(found["version"], found["stream"], found["sources"], bool(found["foreign"]), found["weights"])
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal. Raises OSError."""
+    with open(path, "rb") as file:
+        return open_file_hash(file)
+
+
+def open_file_hash(file: BufferedReader) -> str:
+    """SHA-256 of all of a seekable open file, in hexadecimal; its position stays. Raises OSError."""
+    position = file.tell()
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(position)
+    return digest
+
+
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, object] | None:
+    """What a video says of its origin, as `fvc info` shows it; None where it is no video or says nothing."""
+    try:
+        with av.open(f"file:{os.fsdecode(path)}", options=LIMITS) as container:
+            tags = {name.lower(): text for name, text in container.metadata.items()}  # Matroska writes COMMENT
+            found = Provenance.parse(tags.get("comment", ""))
+    except (av.FFmpegError, OSError, ValueError):
+        return None
+    return {"type": "video", "synthesised": True, **asdict(found)} if found else None

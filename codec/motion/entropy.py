@@ -1,0 +1,241 @@
+"""Entropy coding of integers around a prediction, with integer tables (bitstream_spec.md, section 6).
+
+A value comes with a `Context`: a prediction finer than a step, and the spread of error to expect, as a logarithm.
+Spread, fraction of the prediction and error distribution of the part (`codec.motion.priors`) choose a table of 34
+frequencies. Above a spread of 3.7 steps, the lower bits of the difference are sent as they are.
+
+constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word
+boundary; `RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past
+the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import constriction
+import numpy as np
+
+from fvc.codec.errors import StreamError
+from fvc.codec.motion.adaptation import FRACTION_BITS
+from fvc.codec.motion.predictor import Context
+from fvc.codec.motion.priors import SHAPE_STEPS, PartPriors, load
+
+_REACH = 16  # q in [-16, 16] has a symbol of its own
+ESCAPE = 2 * _REACH + 1  # the symbol of all other q
+_TOTAL = 1 << 16  # sum of the frequencies of a table
+N_SPREADS = 48  # classes of spread, 1/8 octave each, before the shift
+_MAX_SHIFT = 12
+_MAX_ESCAPE_BITS = 20
+_NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)  # 65536 / 2^(n/8)
+
+
+class Residual(NamedTuple):
+    """How a value is coded: value = base + sign * (q << shift) + low bits, where q has the table of spread and phase.
+
+    Tables are made for predictions above the nearest integer; where the prediction lies below, `sign` is -1 and the
+    table is used mirrored.
+    """
+
+    spread: int
+    phase: int
+    base: int
+    sign: int
+    shift: int
+
+
+def residual(prediction: int, spread: int) -> Residual:
+    """From a prediction in 1/4096 of a step and a spread in 1/32 octave, for any integers (specification, 6.5)."""
+    spread = max(spread, 0) >> 2
+    shift = min(max((spread - N_SPREADS + 8) >> 3, 0), _MAX_SHIFT)
+    base = (prediction + (1 << (FRACTION_BITS - 1)) - (((1 << shift) - 1) << (FRACTION_BITS - 1))) >> FRACTION_BITS
+    phase = 0 if shift else (prediction - (base << FRACTION_BITS)) >> (FRACTION_BITS - 4)
+    spread = min(spread - 8 * shift, N_SPREADS - 1)
+    if phase < 0:
+        return Residual(spread, -1 - phase, base, -1, shift)
+    return Residual(spread, phase, base, 1, shift)
+
+
+class SymbolTables:
+    """The frequency tables that belong to some priors. Tables are made when first asked for, and kept."""
+
+    def __init__(self, priors: Mapping[str, PartPriors]) -> None:
+        self._shapes = {part: of.shape for part, of in priors.items()}
+        self._frequencies: dict[tuple[str, int, int], tuple[int, ...]] = {}
+        self._models: dict[tuple[str, int, int], Any] = {}
+
+    def frequencies(self, part: str, spread: int, phase: int) -> tuple[int, ...]:
+        """The 34 frequencies (sum 2^16, each at least 1) of errors q = -16 .. 16, then the escape.
+
+        Args:
+            part: whose error distribution.
+            spread: class in [0, N_SPREADS).
+            phase: the prediction lies (phase + 1/2) / 16 of a step above q = 0, phase in [0, 8).
+        """
+        key = part, spread, phase
+        if key not in self._frequencies:
+            self._frequencies[key] = _frequencies(self._shapes[part], spread, phase)
+        return self._frequencies[key]
+
+    def model(self, part: str, spread: int, phase: int) -> Any:
+        """The same as a model of constriction."""
+        key = part, spread, phase
+        if key not in self._models:
+            probabilities = (np.array(self.frequencies(*key), np.float64) / _TOTAL).astype(np.float32)
+            self._models[key] = constriction.stream.model.Categorical(probabilities, perfect=False)
+        return self._models[key]
+
+    def cost(self, value: int, context: Context) -> float:
+        """Bits that `RangeWriter.put` needs for the value, ideally."""
+        part, prediction, spread = context
+        at = residual(prediction, spread)
+        q, counts = (value - at.base) >> at.shift, self.frequencies(part, at.spread, at.phase)
+        if -_REACH <= q <= _REACH:
+            return at.shift + 16 - math.log2(counts[at.sign * q + _REACH])
+        return at.shift + 16 - math.log2(counts[ESCAPE]) + 6 + (abs(q) - _REACH).bit_length() - 1
+
+
+@cache
+def format_tables() -> SymbolTables:
+    """The tables of this version of the format."""
+    return SymbolTables(load())
+
+
+def _frequencies(shape: np.ndarray, spread: int, phase: int) -> tuple[int, ...]:
+    """See `SymbolTables.frequencies` (specification, 6.1)."""
+
+    def below(q: int) -> int:
+        """65536 times the probability of everything up to q."""
+        edge = 32 * q + 15 - 2 * phase
+        size = int(shape[min(abs(edge) * _NARROW[spread % 8] >> (11 + spread // 8), SHAPE_STEPS - 1)])
+        return 32768 + (size if edge > 0 else -size)
+
+    room = _TOTAL - (ESCAPE + 1)
+    sums = [below(q) for q in range(-_REACH - 1, _REACH + 1)]
+    counts = [1 + ((b - a) * room >> 16) for a, b in pairwise(sums)]
+    counts.append(1 + ((_TOTAL - sums[-1] + sums[0]) * room >> 16))
+    counts[_REACH] += _TOTAL - sum(counts)
+    return tuple(counts)
+
+
+@cache
+def _bits_model(bits: int) -> Any:
+    return constriction.stream.model.Uniform(1 << bits)
+
+
+def _chunks(count: int) -> list[tuple[int, int]]:
+    """(lowest bit, width) of the pieces in which `count` raw bits travel: at most 16 each, most significant first."""
+    return [(low, min(16, count - low)) for low in range((count - 1) // 16 * 16 if count else -1, -1, -16)]
+
+
+class RangeWriter:
+    """Collects symbols; `finish` returns the shortest bytes that decode to them.
+
+    Attributes:
+        tables: what values are coded with.
+    """
+
+    def __init__(self, tables: SymbolTables) -> None:
+        self.tables = tables
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self._symbols: list[tuple[int, Any]] = []
+
+    def symbol(self, symbol: int, model: Any) -> None:
+        """Codes one symbol of a model of constriction."""
+        self._coder.encode(symbol, model)
+        self._symbols.append((symbol, model))
+
+    def bits(self, value: int, count: int) -> None:
+        """Codes `value` in [0, 2^count), count <= 40, all values alike."""
+        for low, width in _chunks(count):
+            self.symbol(value >> low & ((1 << width) - 1), _bits_model(width))
+
+    def put(self, value: int, context: Context) -> None:
+        """Codes an integer; both sides know its context."""
+        part, prediction, spread = context
+        table, phase, base, sign, shift = residual(prediction, spread)
+        model, q = self.tables.model(part, table, phase), (value - base) >> shift
+        if -_REACH <= q <= _REACH:
+            self.symbol(sign * q + _REACH, model)
+        else:
+            self.symbol(ESCAPE, model)
+            rest = abs(q) - _REACH
+            width = rest.bit_length()
+            self.bits(int(q < 0), 1)
+            self.bits(width, 5)
+            self.bits(rest - (1 << (width - 1)), width - 1)
+        if shift:
+            self.bits((value - base) & ((1 << shift) - 1), shift)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """The coder's (lower, range), as a decoder has them after the last symbol (specification, Annex C)."""
+        _, (lower, size) = self._coder.pos()
+        return lower, size
+
+    def finish(self) -> bytes:
+        """Ends the message (specification, 6.6)."""
+        data = self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
+        best = data
+        while best:
+            shorter = best[:-1]
+            raised = (int.from_bytes(shorter, "big") + 1).to_bytes(len(shorter) + 1, "big")
+            candidates = [shorter, raised[1:]] if raised[0] == 0 else [shorter]
+            found = next((c for c in candidates if self._decodes(c)), None)
+            if found is None:
+                return best
+            best = found
+        return best
+
+    def _decodes(self, data: bytes) -> bool:
+        decoder = _decoder(data)
+        try:
+            return all(int(decoder.decode(model)) == symbol for symbol, model in self._symbols)
+        except AssertionError:  # how constriction says that no message begins like this
+            return False
+
+
+def _decoder(data: bytes) -> Any:
+    padded = data + bytes(-len(data) % 4)
+    return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+
+class RangeReader:
+    """The inverse of `RangeWriter`. All methods raise StreamError (E12) where no message is like this."""
+
+    def __init__(self, data: bytes, tables: SymbolTables) -> None:
+        self._tables = tables
+        self._coder = _decoder(data)
+
+    def symbol(self, model: Any) -> int:
+        """The next symbol of a model of constriction."""
+        try:
+            return int(self._coder.decode(model))
+        except (AssertionError, ValueError, RuntimeError) as error:
+            raise StreamError("E12", "the entropy-coded data is invalid") from error
+
+    def bits(self, count: int) -> int:
+        """See `RangeWriter.bits`."""
+        value = 0
+        for _, width in _chunks(count):
+            value = value << width | self.symbol(_bits_model(width))
+        return value
+
+    def get(self, context: Context) -> int:
+        """See `RangeWriter.put`."""
+        part, prediction, spread = context
+        table, phase, base, sign, shift = residual(prediction, spread)
+        q = self.symbol(self._tables.model(part, table, phase)) - _REACH
+        if q == ESCAPE - _REACH:
+            negative, width = self.bits(1), self.bits(5)
+            if not 1 <= width <= _MAX_ESCAPE_BITS:
+                raise StreamError("E12", "the entropy-coded data is invalid: escape width")
+            q = _REACH + (1 << (width - 1)) + self.bits(width - 1)
+            q = -q if negative else q
+        else:
+            q *= sign
+        return base + (q << shift) + (self.bits(shift) if shift else 0)

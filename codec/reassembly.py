@@ -1,0 +1,165 @@
+"""Packets -> integers, the exact half of the receiver: in any order, with gaps, duplicates and late arrivals.
+
+Bitstream_spec.md, sections 5 and 9.1. Knows nothing about time or pixels. A frame's integers need all frames since a
+keyframe, so packets wait here (at most `WINDOW` of them) until what is missing before them arrives, or until a
+keyframe makes it unneeded. Late packets repair the state for the frames after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fvc.codec.errors import StreamError
+from fvc.codec.motion import coding
+from fvc.codec.motion.entropy import RangeReader, format_tables
+from fvc.codec.motion.predictor import Integers, MotionModel
+from fvc.codec.motion.priors import load
+from fvc.codec.wire.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
+
+WINDOW = 128  # frames behind the newest that are waited for
+
+
+class MotionDecoder:
+    """See the module. `put` takes packets, `advance` decodes what can be decoded up to a frame.
+
+    Invariants: every number in `_waiting` is at least `_oldest` and above `_newest - WINDOW`; the state is that after
+    frame `_expected - 1`, if `_expected` is not None.
+
+    Attributes:
+        recovered: how often a keyframe restarted the decoding after frames that could not be decoded.
+        fault: what was wrong with the last frame that was refused, None if nothing was.
+    """
+
+    def __init__(self, header: Header) -> None:
+        self._model, self._tables = MotionModel(header.bits, load()), format_tables()
+        self._expected: int | None = None  # the only frame that may follow; None: wait for a keyframe
+        self._waiting: dict[int, Packet | RefreshPayload] = {}
+        self._oldest = 0  # frames before it are decoded or given up
+        self._newest = -1
+        self._started = False
+        self.recovered = 0
+        self.fault: StreamError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many packets wait for earlier ones; at most WINDOW."""
+        return len(self._waiting)
+
+    def lose(self) -> None:
+        """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""
+        self._expected = None
+        self._waiting.clear()
+
+    def put(self, packet: Packet) -> bool:
+        """Takes a MOTION, KEY or REFRESH packet with its full number; False if it comes twice or too late.
+
+        Raises StreamError (E04, E05, E23) if its payload cannot be parsed.
+        """
+        number = packet.number
+        if number < self._oldest or number <= self._newest - WINDOW or number in self._waiting:
+            return False
+        if packet.kind == Kind.KEY:
+            KeyPayload.parse(packet.payload)
+        self._waiting[number] = RefreshPayload.parse(packet.payload) if packet.kind == Kind.REFRESH else packet
+        if number > self._newest:
+            self._newest = number
+            for old in [n for n in self._waiting if n <= number - WINDOW]:
+                del self._waiting[old]
+        return True
+
+    def advance(self, number: int) -> list[tuple[int, Integers | None]]:
+        """Decodes as far as packets are there, at most up to frame `number`.
+
+        Returns (frame, integers) of what is newly decoded, in order; None stands for a frame without a face. A frame
+        whose payload is invalid (E12, E13) is left out and remembered in `fault`; the next keyframe goes on behind it.
+        """
+        decoded: list[tuple[int, Integers | None]] = []
+        while True:
+            expected = self._expected
+            if expected is not None and expected <= number and expected in self._waiting:
+                self._decode(expected, decoded)
+            elif (start := self._keyframe(number)) is not None:
+                self._restart(start, decoded)
+            else:
+                return decoded
+
+    def keyframe_after(self, number: int) -> int | None:
+        """The first whole keyframe that waits behind frame `number`, if any."""
+        keys = (n for n, item in self._waiting.items() if isinstance(item, Packet) and item.kind == Kind.KEY)
+        return min((n for n in keys if n > number), default=None)
+
+    def decode(self, packet: Packet) -> Integers | None:
+        """For packets in order: the integers of this one, or None where the last picture is to be held.
+
+        Raises StreamError (E04, E05, E12, E13, E23) for damaged data; the decoder then waits for the next keyframe.
+        """
+        self.fault = None
+        self.put(packet)
+        decoded = self.advance(packet.number)
+        if self.fault is not None:
+            raise self.fault
+        return decoded[-1][1] if decoded and decoded[-1][0] == packet.number else None
+
+    def _keyframe(self, number: int) -> int | None:
+        """The newest frame up to `number` at which decoding can begin: its keyframe is here as a whole."""
+        for at in sorted((n for n in self._waiting if n <= number), reverse=True):
+            item = self._waiting[at]
+            if isinstance(item, RefreshPayload):
+                first = at - item.slice
+                if item.slice == item.slices - 1 and len(self._slices(first)) == item.slices:
+                    return first
+            elif item.kind == Kind.KEY:
+                return at
+        return None
+
+    def _slices(self, first: int) -> list[RefreshPayload]:
+        """The slices of the keyframe that is spread from frame `first` on, as far as they are here without a gap."""
+        found: list[RefreshPayload] = []
+        for n in range(MAX_SLICES):
+            item = self._waiting.get(first + n)
+            if not isinstance(item, RefreshPayload) or item.slice != n or (found and item.slices != found[0].slices):
+                break
+            found.append(item)
+        return found
+
+    def _restart(self, start: int, decoded: list[tuple[int, Integers | None]]) -> None:
+        self.recovered += self._started
+        item = self._waiting[start]
+        if not isinstance(item, RefreshPayload):
+            self._decode(start, decoded)
+            return
+        slices = self._slices(start)
+        with self._attempt(start):
+            decoded.append((start, self._read(b"".join(part.coded for part in slices), keyframe=True)))
+
+    def _decode(self, number: int, decoded: list[tuple[int, Integers | None]]) -> None:
+        """Decodes the frame from its packet; the state before it must be right unless it is a KEY."""
+        item = self._waiting[number]
+        with self._attempt(number):
+            if isinstance(item, Packet) and item.kind == Kind.KEY:
+                decoded.append((number, self._read(KeyPayload.parse(item.payload).coded, keyframe=True)))
+                return
+            motion = item.motion if isinstance(item, RefreshPayload) else item.payload
+            integers = self._read(motion, keyframe=False) if motion else None
+            if integers is not None and isinstance(item, RefreshPayload) and item.slice == 0:
+                coding.replay(self._model, integers, keyframe=True)  # the keyframe in slices has the same integers
+            decoded.append((number, integers))
+
+    def _read(self, data: bytes, keyframe: bool) -> Integers:
+        return coding.decode(self._model, RangeReader(data, self._tables), keyframe)
+
+    @contextmanager
+    def _attempt(self, number: int) -> Iterator[None]:
+        """Decoding of one frame: on success the next one is expected, on a StreamError a keyframe is."""
+        self._expected = None
+        try:
+            yield
+        except StreamError as error:
+            self.fault = error
+        else:
+            self._expected, self._started = number + 1, True
+        finally:
+            self._oldest = number + 1
+            for old in [n for n in self._waiting if n <= number]:
+                del self._waiting[old]

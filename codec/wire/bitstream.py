@@ -1,0 +1,334 @@
+"""Bytes of a .fvc stream: header and packets (see bitstream_spec.md). Knows nothing about files or pixels.
+
+Each wire object is a frozen dataclass with `parse` and `__bytes__`; field names are those of the specification's
+tables. All multi-byte numbers are big-endian. Errors are `StreamError` with the specification's rule.
+"""
+
+from __future__ import annotations
+
+import binascii
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any
+
+from fvc.codec.errors import StreamError
+from fvc.codec.motion.quantizer import Quantizer, coded_parts
+from fvc.codec.motion.sample import Profile
+
+MAGIC = b"\xabFVC"
+VERSION = 2
+SHAPED = 4  # added to the profile: `shape` is coded in place of `sup`
+SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
+MAX_HEADER = 256
+MAX_FPS = 240
+MAX_SIDE = 16384
+MIN_PACKET = 4  # bytes: head, payload_size, checksum
+MAX_NUMBER = (1 << 32) - 2  # of a packet, so that END can count it
+MAX_SLICES = 16  # of a keyframe that is spread over frames
+MODEL_HASH, SOURCES_HASH = 8, 16  # bytes
+
+
+class Kind(IntEnum):
+    """What a packet carries. MOTION to END are the upper two bits of its head; REFRESH shares them with END."""
+
+    MOTION = 0
+    KEY = 1
+    AUDIO = 2
+    END = 3
+    REFRESH = 4
+
+
+SYNCED = (Kind.KEY, Kind.REFRESH)
+_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # heads that hold no number
+MAX_PAYLOAD = {Kind.MOTION: 4096, Kind.KEY: 4096, Kind.AUDIO: 1500, Kind.END: 1 << 20, Kind.REFRESH: 4096}
+
+
+def leb128(value: int) -> bytes:
+    """An unsigned integer, seven bits a byte, least significant first; the top bit says that more follow."""
+    out = bytearray()
+    while True:
+        out.append(value & 0x7F | (0x80 if value > 0x7F else 0))
+        value >>= 7
+        if not value:
+            return bytes(out)
+
+
+def parse_leb128(data: bytes | bytearray, at: int, field: str) -> tuple[int, int]:
+    """Returns (value, next position). At most five bytes and 2^32 - 1, shortest form only (rule E05)."""
+    value = 0
+    for n in range(5):
+        if at + n >= len(data):
+            raise StreamError("E04", f"{field} is truncated")
+        byte = data[at + n]
+        value |= (byte & 0x7F) << 7 * n
+        if not byte & 0x80:
+            if value >= 1 << 32 or (n and not byte):
+                break
+            return value, at + n + 1
+    raise StreamError("E05", f"{field} is not a valid number")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The Opus track: packets of `frame_ms`, the first `pre_skip` samples (48 kHz) are not played."""
+
+    frame_ms: int
+    pre_skip: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The square that is coded, in pixels of the upright frame; it may reach over the frame's border.
+
+    Attributes:
+        width, height: the whole frame ("canvas").
+        x, y, side: left, top and side of the square.
+    """
+
+    width: int
+    height: int
+    x: int
+    y: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything a receiver must know before the first packet.
+
+    `quantizers` is by coded part, in coding order: `shape` or `sup`, then the profile's other parts.
+    """
+
+    profile: Profile
+    quantizers: Mapping[str, Quantizer]
+    fps: Fraction
+    keyframe_interval: int
+    crop: Crop
+    model_hash: bytes
+    sources_hash: bytes
+    pixels_hash: bytes
+    audio: Audio | None = None
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """Bits of an integer of each coded part, in coding order."""
+        return {part: quantizer.bits for part, quantizer in self.quantizers.items()}
+
+    def __bytes__(self) -> bytes:
+        crop, profile = self.crop, self.profile + SHAPED * ("shape" in self.quantizers)
+        body = struct.pack(
+            ">BBHHHHHhhH", self.audio is not None, profile, self.fps.numerator, self.fps.denominator,
+            self.keyframe_interval, crop.width, crop.height, crop.x, crop.y, crop.side,
+        )  # fmt: skip
+        body += self.model_hash + self.sources_hash + self.pixels_hash
+        for quantizer in self.quantizers.values():
+            body += struct.pack(">Bhh", quantizer.bits, round(quantizer.low * 256), round(quantizer.high * 256))
+        if self.audio:
+            body += struct.pack(">BH", self.audio.frame_ms, self.audio.pre_skip)
+        head = MAGIC + bytes([VERSION]) + struct.pack(">H", len(body)) + body
+        return head + struct.pack(">I", zlib.crc32(head))
+
+    @staticmethod
+    def size(start: bytes) -> int:
+        """Bytes of the whole header, from its first seven bytes. Raises StreamError (E01, E02, E03, E04)."""
+        if not start.startswith(MAGIC[: len(start)]) or not start:
+            raise StreamError("E01", "not a .fvc stream")
+        if len(start) < 7:
+            raise StreamError("E04", "the header is truncated")
+        if start[4] != VERSION:
+            newer = "a newer fvc is needed to read" if start[4] > VERSION else "no reader is left for"
+            raise StreamError("E02", f"{newer} version {start[4]} of the format (this one reads version {VERSION})")
+        length = struct.unpack_from(">H", start, 5)[0]
+        if length > MAX_HEADER:
+            raise StreamError("E03", "the header is damaged: header_length")
+        return 7 + length + 4
+
+    @classmethod
+    def parse(cls, data: bytes) -> Header:
+        """Reads a header of exactly `Header.size` bytes."""
+        if len(data) < (size := cls.size(data)):
+            raise StreamError("E04", "the header is truncated")
+        if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
+            raise StreamError("E03", "the header is damaged: checksum")
+        body, at = data[7 : size - 4], 0
+
+        def take(layout: str) -> tuple[Any, ...]:
+            nonlocal at
+            if at + struct.calcsize(layout) > len(body):
+                raise StreamError("E03", "the header is too short")
+            values = struct.unpack_from(layout, body, at)
+            at += struct.calcsize(layout)
+            return values
+
+        has_audio, profile, num, den, interval, width, height, x, y, side = take(">BBHHHHHhhH")
+        is_shaped = profile >= SHAPED
+        profile -= SHAPED * is_shaped
+        if has_audio > 1 or profile > max(Profile) or (is_shaped and "sup" not in Profile(profile).parts):
+            raise StreamError("E06", "the header has an unknown flag or profile")
+        if not num or not den or Fraction(num, den) > MAX_FPS:
+            raise StreamError("E07", f"the header's frame rate {num}/{den} is absurd")
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < side <= MAX_SIDE):
+            raise StreamError("E07", f"the header's geometry {width}x{height}, crop {side}, is absurd")
+        model, sources, pixels = take(f">{MODEL_HASH}s{SOURCES_HASH}s{SOURCES_HASH}s")
+        quantizers = {}
+        for part in coded_parts(Profile(profile).parts, is_shaped):
+            bits, low, high = take(">Bhh")
+            if not 1 <= bits <= 16 or high <= low:
+                raise StreamError("E08", f"the quantizer of {part} is absurd")
+            quantizers[part] = Quantizer(bits, low / 256, high / 256)
+        audio = Audio(*take(">BH")) if has_audio else None
+        if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > 48000):
+            raise StreamError("E09", "the audio parameters are absurd")
+        crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
+        return cls(Profile(profile), quantizers, fps, interval, crop, model, sources, pixels, audio)
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One packet. `number` counts frames (MOTION, KEY, REFRESH) or audio packets (AUDIO).
+
+    The bytes carry its low six bits (REFRESH: none, its payload has the whole number). An empty MOTION payload means:
+    no face here, hold the last picture.
+    """
+
+    kind: Kind
+    number: int
+    payload: bytes
+
+    def __bytes__(self) -> bytes:
+        fixed = next((head for head, kind in _FIXED_HEADS.items() if kind == self.kind), None)
+        head = bytes([self.kind << 6 | self.number & 63 if fixed is None else fixed])
+        body = head + leb128(len(self.payload)) + self.payload
+        sync = SYNC if self.kind in SYNCED else b""
+        return sync + body + struct.pack(">H", binascii.crc_hqx(body, 0xFFFF))
+
+    @classmethod
+    def parse(cls, data: bytes | bytearray, at: int = 0) -> tuple[Packet, int]:
+        """Reads the packet at `at`; `number` holds the six bits only (END, REFRESH: 0). Returns (packet, next).
+
+        Raises StreamError: E04 more bytes are needed, E10 the packet is damaged.
+        """
+        start, synced = at, data[at : at + 1] == SYNC[:1]
+        if synced:
+            if len(data) < at + 4:
+                raise StreamError("E04", "a packet is truncated")
+            if data[at : at + 4] != SYNC:
+                raise StreamError("E10", "a packet is damaged: sync word")
+            start = at = at + 4
+        if at >= len(data):
+            raise StreamError("E04", "a packet is truncated")
+        kind, number = _kind_and_number(data[at])
+        if kind is None or synced != (kind in SYNCED):
+            raise StreamError("E10", "a packet is damaged: kind")
+        try:
+            size, at = parse_leb128(data, at + 1, "payload_size")
+        except StreamError as error:
+            raise StreamError("E10" if error.rule == "E05" else error.rule, "a packet is damaged: size") from None
+        if size > MAX_PAYLOAD[kind]:
+            raise StreamError("E10", "a packet is damaged: size")
+        if at + size + 2 > len(data):
+            raise StreamError("E04", "a packet is truncated")
+        if binascii.crc_hqx(bytes(data[start : at + size]), 0xFFFF) != struct.unpack_from(">H", data, at + size)[0]:
+            raise StreamError("E10", "a packet is damaged: checksum")
+        return cls(kind, number, bytes(data[at : at + size])), at + size + 2
+
+
+def _kind_and_number(head: int) -> tuple[Kind | None, int]:
+    if head >> 6 == Kind.END:
+        return _FIXED_HEADS.get(head), 0
+    return Kind(head >> 6), head & 63
+
+
+@dataclass(frozen=True)
+class KeyPayload:
+    """Payload of a KEY packet: `frame` and `audio_packets` (how many came before) in full, then the coded integers."""
+
+    frame: int
+    audio_packets: int
+    coded: bytes
+
+    def __bytes__(self) -> bytes:
+        return leb128(self.frame) + leb128(self.audio_packets) + self.coded
+
+    @classmethod
+    def parse(cls, data: bytes) -> KeyPayload:
+        """Raises StreamError (E04, E05)."""
+        frame, at = parse_leb128(data, 0, "frame")
+        audio_packets, at = parse_leb128(data, at, "audio_packets")
+        return cls(frame, audio_packets, data[at:])
+
+
+@dataclass(frozen=True)
+class RefreshPayload:
+    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (specification, 4.4).
+
+    Attributes:
+        frame, audio_packets: as in a keyframe.
+        slice, slices: which part of the keyframe this is, of how many (2 to 16). The keyframe is that of frame
+            `frame - slice`.
+        motion: what a MOTION packet of this frame would hold; not empty in slice 0.
+        coded: the slice's share of the bytes that a KEY packet would hold.
+    """
+
+    frame: int
+    audio_packets: int
+    slice: int
+    slices: int
+    motion: bytes
+    coded: bytes
+
+    def __bytes__(self) -> bytes:
+        numbers = leb128(self.frame) + leb128(self.audio_packets) + bytes([self.slice, self.slices])
+        return numbers + leb128(len(self.motion)) + self.motion + self.coded
+
+    @classmethod
+    def parse(cls, data: bytes) -> RefreshPayload:
+        """Raises StreamError (E04, E05, E23)."""
+        frame, at = parse_leb128(data, 0, "frame")
+        audio_packets, at = parse_leb128(data, at, "audio_packets")
+        if at + 2 > len(data):
+            raise StreamError("E04", "slice is truncated")
+        index, slices = data[at], data[at + 1]
+        size, at = parse_leb128(data, at + 2, "motion_size")
+        if at + size > len(data):
+            raise StreamError("E04", "motion is truncated")
+        if not 2 <= slices <= MAX_SLICES or index >= slices or index > frame or (index == 0 and size == 0):
+            raise StreamError("E23", f"slice {index} of {slices} makes no sense")
+        return cls(frame, audio_packets, index, slices, data[at : at + size], data[at + size :])
+
+
+@dataclass(frozen=True)
+class EndPayload:
+    """Payload of the END packet: totals, and (frame, byte offset of the sync word) of every keyframe."""
+
+    frames: int
+    audio_packets: int
+    keyframes: tuple[tuple[int, int], ...]
+
+    def __bytes__(self) -> bytes:
+        out = bytearray(leb128(self.frames) + leb128(self.audio_packets) + leb128(len(self.keyframes)))
+        frame = offset = 0
+        for next_frame, next_offset in self.keyframes:
+            out += leb128(next_frame - frame) + leb128(next_offset - offset)
+            frame, offset = next_frame, next_offset
+        return bytes(out)
+
+    @classmethod
+    def parse(cls, data: bytes) -> EndPayload:
+        """Raises StreamError (E04, E05, E11)."""
+        frames, at = parse_leb128(data, 0, "frames")
+        audio_packets, at = parse_leb128(data, at, "audio_packets")
+        count, at = parse_leb128(data, at, "keyframe_count")
+        if count > (len(data) - at) // 2:
+            raise StreamError("E11", "the index is longer than its packet")
+        keyframes, frame, offset = [], 0, 0
+        for _ in range(count):
+            step, at = parse_leb128(data, at, "index")
+            jump, at = parse_leb128(data, at, "index")
+            frame, offset = frame + step, offset + jump
+            keyframes.append((frame, offset))
+        return cls(frames, audio_packets, tuple(keyframes))

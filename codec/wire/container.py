@@ -1,0 +1,254 @@
+"""The .fvc file: header, packets, END packet with an index, an eight-byte trailer (bitstream_spec.md, section 3).
+
+The writer appends only; a file that was cut off is whole up to its last packet. The reader takes any byte stream
+without seeking, in bounded memory; damage is reported as `Damage` and reading goes on at the next packet that is
+whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from fvc.codec.errors import StreamError
+from fvc.codec.wire.bitstream import (
+    MAX_NUMBER,
+    MAX_PAYLOAD,
+    MIN_PACKET,
+    SYNC,
+    SYNCED,
+    EndPayload,
+    Header,
+    KeyPayload,
+    Kind,
+    Packet,
+    RefreshPayload,
+    parse_leb128,
+)
+
+TRAILER = b"FVCX"
+_CHUNK = 1 << 16
+_END_HEAD = bytes([Kind.END << 6])
+_MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
+_LONGEST = max(MAX_PAYLOAD.values()) + 16
+_MAX_FALSE_ENDS = 16  # END packets with a wrong checksum; each may be a megabyte to read in vain
+_SMALL_END = 4096  # bytes of an END packet that is looked at even then
+_ROUND = 64 * MIN_PACKET  # bytes that can hold so many packets that six-bit numbers come round
+
+
+class StreamWriter:
+    """Writes a stream to a binary file object; the bytes of each part are counted in `bits`."""
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        self._file, self._position = file, 0
+        self._keyframes: list[tuple[int, int]] = []
+        self.frames = self.audio_packets = 0
+        self.payload_bytes = 0  # of motion
+        self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
+        self._append(bytes(header), "header")
+
+    def _append(self, data: bytes, what: str) -> None:
+        self._file.write(data)
+        self._file.flush()  # whatever ends this process, the packets up to here are in the file
+        self._position += len(data)
+        self.bytes_of[what] += len(data)
+
+    def write(self, packet: Packet) -> None:
+        """Appends a packet."""
+        if begins_keyframe(packet):
+            self._keyframes.append((packet.number, self._position))
+            if len(self._keyframes) > _MAX_INDEX:
+                del self._keyframes[1::2]  # a very long stream: the index grows coarser
+        if packet.kind == Kind.AUDIO:
+            self.audio_packets += 1
+        else:
+            self.frames = packet.number + 1
+            self.payload_bytes += len(packet.payload)
+        self._append(bytes(packet), "audio" if packet.kind == Kind.AUDIO else "motion")
+
+    def end(self) -> None:
+        """Appends the END packet and the trailer."""
+        payload = EndPayload(self.frames, self.audio_packets, tuple(self._keyframes))
+        data = bytes(Packet(Kind.END, 0, bytes(payload)))
+        self._append(data + struct.pack(">I4s", len(data), TRAILER), "end")
+
+
+def begins_keyframe(packet: Packet) -> bool:
+    """Whether a decoder can begin here: a KEY packet, or the first slice of a keyframe that is spread over frames."""
+    if packet.kind == Kind.REFRESH:
+        return RefreshPayload.parse(packet.payload).slice == 0
+    return packet.kind == Kind.KEY
+
+
+def has_face(packet: Packet) -> bool:
+    """Whether the sender saw a face in the frame of a MOTION, KEY or REFRESH packet."""
+    return bool(RefreshPayload.parse(packet.payload).motion if packet.kind == Kind.REFRESH else packet.payload)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Bytes [start, stop) of the stream are unusable.
+
+    Attributes:
+        uncounted: so many bytes are gone since the last whole packet of a frame that frame numbers may be too low
+            from here to the next keyframe: no MOTION packet before it may be decoded (specification, 9.1).
+    """
+
+    start: int
+    stop: int
+    reason: str
+    uncounted: bool = False
+
+
+class StreamReader:
+    """Reads header and packets from a binary file object, front to back.
+
+    `packets()` yields `Packet` with full numbers and `Damage` where bytes were lost. After it ends, `end` holds the
+    END payload (None: the stream was cut off).
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._buffer, self._start, self._at_eof = file, bytearray(), 0, False
+        self._fill(7)
+        self._fill(Header.size(bytes(self._buffer[:7])))
+        size = Header.size(bytes(self._buffer[:7]))
+        self.header = Header.parse(bytes(self._buffer[:size]))
+        self._drop(size)
+        self.end: EndPayload | None = None
+        self._next = {Kind.MOTION: 0, Kind.AUDIO: 0}
+        self._false_ends = 0
+        self._gone = 0  # bytes since the last whole packet of a frame
+
+    def _fill(self, count: int) -> None:
+        while len(self._buffer) < count and not self._at_eof:
+            data = self._file.read(max(_CHUNK, count - len(self._buffer)))
+            self._at_eof = not data
+            self._buffer += data or b""
+
+    def _drop(self, count: int) -> None:
+        del self._buffer[:count]
+        self._start += count
+
+    def packets(self) -> Iterator[Packet | Damage]:
+        """See the class."""
+        while self.end is None:
+            self._fill(4096 + 64)
+            if not self._buffer:
+                return
+            try:
+                packet, size = self._parse(0)
+                packet = self._numbered(packet)
+            except StreamError as error:
+                start = self._start
+                self._resynchronise()
+                self._gone += self._start - start
+                yield Damage(start, self._start, str(error), self._gone >= _ROUND)
+                continue
+            self._drop(size)
+            if self.end is None:
+                yield packet
+
+    def _parse(self, at: int) -> tuple[Packet, int]:
+        """The packet at `at`. Of END packets, which are large, only so many are read in vain."""
+        is_end = self._buffer[at : at + 1] == _END_HEAD
+        if is_end and self._false_ends > _MAX_FALSE_ENDS and self._behind(at) - at > _SMALL_END:
+            raise StreamError("E10", "a packet is damaged: size")
+        try:
+            return self._parse_filled(at)
+        except StreamError:
+            self._false_ends += is_end
+            raise
+
+    def _parse_filled(self, at: int) -> tuple[Packet, int]:
+        try:
+            return Packet.parse(self._buffer, at)
+        except StreamError as error:
+            if error.rule != "E04" or self._at_eof:
+                raise
+        self._fill(at + _LONGEST)
+        return Packet.parse(self._buffer, at)
+
+    def _numbered(self, packet: Packet) -> Packet:
+        """Restores the full number from its six bits and, in keyframes, from the payload."""
+        if packet.kind == Kind.END:
+            self.end = EndPayload.parse(packet.payload)
+            return packet
+        series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
+        number = self._next[series] + ((packet.number - self._next[series]) & 63)
+        key: KeyPayload | RefreshPayload | None = None
+        if packet.kind in SYNCED:
+            is_key = packet.kind == Kind.KEY
+            key = KeyPayload.parse(packet.payload) if is_key else RefreshPayload.parse(packet.payload)
+            if (is_key and key.frame & 63 != packet.number) or key.frame < self._next[series]:
+                raise StreamError("E10", "a packet is damaged: frame number")
+            number = key.frame
+        if number > MAX_NUMBER:
+            raise StreamError("E10", "a packet is damaged: number")
+        if key is not None:
+            self._next[Kind.AUDIO] = max(self._next[Kind.AUDIO], key.audio_packets)
+        self._next[series] = number + 1
+        if series == Kind.MOTION:
+            self._gone = 0
+        return replace(packet, number=number)
+
+    def _resynchronise(self) -> None:
+        """Moves to the next whole packet: behind the damaged one if its size was right, else to the next sync word."""
+        try:
+            after = self._behind(0)
+            if after < len(self._buffer) and not self._keyframe_within(1, after):
+                self._parse(after)
+                self._drop(after)
+                return
+        except StreamError:
+            pass
+        self._drop(1)
+        while True:
+            self._fill(_CHUNK)
+            found = self._buffer.find(SYNC)
+            if found < 0:
+                if self._at_eof:
+                    self._drop(len(self._buffer))
+                    return
+                self._drop(max(len(self._buffer) - len(SYNC) + 1, 0))
+                continue
+            self._drop(found)
+            try:
+                self._parse(0)
+                return
+            except StreamError:
+                self._drop(1)
+
+    def _keyframe_within(self, start: int, stop: int) -> bool:
+        """Whether a whole keyframe packet begins in these bytes: then the damaged packet's size was wrong."""
+        while (start := self._buffer.find(SYNC, start, stop)) >= 0:
+            try:
+                self._parse(start)
+                return True
+            except StreamError:
+                start += 1
+        return False
+
+    def _behind(self, at: int) -> int:
+        """Where the packet at `at` ends if its payload_size is right. Raises StreamError if that is no number."""
+        at += len(SYNC) if self._buffer.startswith(SYNC, at) else 0
+        size, at = parse_leb128(self._buffer, at + 1, "payload_size")
+        return at + size + 2
+
+
+def read_index(file: BinaryIO) -> EndPayload | None:
+    """The index of a seekable file, from its trailer; None when there is none (the file was cut off)."""
+    end = file.seek(0, 2)
+    if end < 8:
+        return None
+    file.seek(end - 8)
+    size, magic = struct.unpack(">I4s", file.read(8))
+    if magic != TRAILER or not 4 <= size <= min(end - 8, _LONGEST):
+        return None
+    file.seek(end - 8 - size)
+    try:
+        packet, _ = Packet.parse(file.read(size))
+        return EndPayload.parse(packet.payload) if packet.kind == Kind.END else None
+    except StreamError:
+        return None

@@ -1,0 +1,1 @@
+"""Calls over links that lose, delay and reorder, simulated and real."""

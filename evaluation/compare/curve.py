@@ -1,0 +1,99 @@
+"""One anchor on one clip: the encodes that a search for rates tried."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fvc.evaluation.clips import Cache
+from fvc.evaluation.compare import rates
+from fvc.evaluation.compare.anchors import LIBRARIES, Anchor, Encoded, encode, encode_clip
+from fvc.evaluation.compare.isolated import apart
+from fvc.evaluation.compare.pictures import Originals
+from fvc.jobs.paths import Progress
+
+_PATIENCE, _SLOWEST = 60, 4  # seconds, and frames per second: what takes longer than both hangs
+_APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
+
+
+@dataclass
+class Curve:
+    """One anchor on one clip: all encodes that were tried, by value of the knob (None: its floor).
+
+    Their sizes are in memory, the files in `work`.
+    """
+
+    anchor: Anchor
+    clip: Originals
+    work: Path
+    cache: Cache
+    progress: Progress
+    frame_bytes: dict[float | None, np.ndarray] = field(default_factory=dict)
+    found: dict[float, float | None] = field(default_factory=dict)
+
+    def reach(self, targets: set[float]) -> None:
+        """Searches for these rates; where whole steps of the knob miss one, between them too."""
+        knob = self.anchor.knob
+        self._search(knob, targets)
+        if knob.between:
+            missed = {t for t in targets if self.found[t] is not None and self._miss(t) > rates.TOLERANCE}
+            self._search(replace(knob, step=knob.between), missed)
+
+    def _search(self, knob: rates.Knob, targets: set[float]) -> None:
+        tried = {value: self.kbps(value) for value in self.frame_bytes}
+        self.found.update(rates.search(self.kbps, knob, sorted(targets), tried=tried))
+
+    def _miss(self, target: float) -> float:
+        """Relative difference of the rate that was found from the one that was asked for."""
+        return abs(self.kbps(self.found[target]) / target - 1)
+
+    def kbps(self, value: float | None) -> float:
+        """Rate of a value, coded now or before."""
+        if value not in self.frame_bytes:
+            encoded = self.cache.get(self.name(value), Encoded.load, partial(self._coded, value), Encoded.save)
+            self.file(value).write_bytes(encoded.matroska)
+            self.frame_bytes[value] = encoded.frame_bytes
+        return self.bits(value) / self.clip.seconds / 1000
+
+    def _coded(self, value: float | None) -> Encoded:
+        if self.anchor.may_hang:
+            seconds = _PATIENCE + self.clip.frames / _SLOWEST
+            return apart(encode_clip, self.anchor, value, self.clip, self.work, seconds=seconds, each=self._tell)
+        return encode(self.anchor, value, self._pictures(), self.clip.fps, self.work)
+
+    def _tell(self) -> None:
+        self.progress(self.anchor.label, len(self.frame_bytes), None)
+
+    def _pictures(self) -> Iterator[np.ndarray]:
+        for picture in self.clip.pictures():
+            self._tell()
+            yield picture
+
+    def bits(self, value: float | None) -> int:
+        """Of the clip at a value that was tried."""
+        return 8 * int(self.frame_bytes[value].sum())
+
+    def file(self, value: float | None) -> Path:
+        """Where it is."""
+        return self.work / f"{self.anchor.system} {self.anchor.setting(value)} kept.mkv"
+
+    def name(self, value: float | None) -> tuple[str, ...]:
+        """Everything that an encode depends on."""
+        options = json.dumps(self.anchor.at(value), sort_keys=True)
+        return ("anchor", self.clip.digest, str(self.clip.fps), self.anchor.encoder, options, LIBRARIES)
+
+    def shown(self) -> dict[float | None, list[float]]:
+        """Values to show -> the targets that each serves: all found ones, and tried ones that lie apart from them."""
+        shown: dict[float | None, list[float]] = {}
+        for target, value in sorted(self.found.items()):
+            shown.setdefault(value, []).append(target)
+        for value in self.frame_bytes:
+            near = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
+            if value not in shown and min(near) > _APART:
+                shown[value] = []
+        return shown

@@ -1,0 +1,150 @@
+"""Rate against quality, one small plot for each metric: every anchor's curve, and ours as a marker.
+
+Curves come from one clip, or from the means over all clips. `to_svg` is for a page that may be light or dark: its
+colours are the CSS variables `--ink`, `--soft`, `--ours` and `--a0` ... `--a4`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, BinaryIO
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from fvc.evaluation.metrics.wording import metric_name
+
+_INK, _SOFT, _OURS = "#1b1f24", "#6e7781", "#b42318"
+_ANCHORS = ("#0a5ca8", "#0f7b55", "#8a5a00", "#7a3fb0", "#4b5563")
+_MARKERS = ("o", "s", "^", "D", "v")
+_OUR_MARKERS = ("*", "P", "X", "p")
+_VARIABLES = {_INK: "--ink", _SOFT: "--soft", _OURS: "--ours", **{c: f"--a{n}" for n, c in enumerate(_ANCHORS)}}
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.edgecolor": _SOFT,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _SOFT,
+    "ytick.color": _SOFT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A measured point: kbps of pictures alone and with the source pictures, quality, whether the encoder's floor."""
+
+    kbps: float
+    with_sources: float
+    value: float
+    is_floor: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One system's points, by rising rate. Ours have no line between them: each is a profile of its own."""
+
+    label: str
+    is_ours: bool
+    dots: tuple[Dot, ...]
+
+
+def to_svg(curves: Sequence[Curve], metric: str, name: str) -> str:
+    """An `<svg>` element to put into HTML; `name` (letters, digits, dash) keeps its ids apart from other plots'."""
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(4.2, 3.9), layout="constrained")
+        axes = figure.add_subplot()
+        _draw(axes, curves, metric)
+        _legend(figure, [axes])
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)  # type: ignore[arg-type]
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'id="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{name}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    svg = re.sub(r"font: ([^\"]*?)px [^\";]*", r"font: \1px system-ui, sans-serif", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(describe(curves, metric))}" ', 1)
+
+
+def write_png(file: BinaryIO, curves: Mapping[str, Sequence[Curve]]) -> None:
+    """The plots of all metrics (metric -> curves) side by side, on white."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.9 * len(curves), 4.3), layout="constrained", dpi=160)
+        FigureCanvasAgg(figure)
+        all_axes = [figure.add_subplot(1, len(curves), n + 1) for n in range(len(curves))]
+        for axes, (metric, lines) in zip(all_axes, curves.items(), strict=True):
+            _draw(axes, lines, metric)
+        _legend(figure, all_axes)
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr,call-arg]
+        figure.savefig(file, format="png")
+
+
+def describe(curves: Sequence[Curve], metric: str) -> str:
+    """The plot in words, for those who do not see it."""
+    parts = [
+        f"{curve.label}: " + ", ".join(f"{d.value:.3g} at {d.kbps:.3g} kbps" for d in curve.dots) for curve in curves
+    ]
+    return f"{metric_name(metric)} against kbps, lower left is better. " + "; ".join(parts) + "."
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
+    for number, curve in enumerate(c for c in curves if c.is_ours):
+        _draw_ours(axes, curve, number)
+    for number, curve in enumerate(c for c in curves if not c.is_ours):
+        colour, marker = _ANCHORS[number % len(_ANCHORS)], _MARKERS[number % len(_MARKERS)]
+        x, y = [d.kbps for d in curve.dots], [d.value for d in curve.dots]
+        axes.plot(x, y, color=colour, marker=marker, markersize=5, linewidth=1.6, label=curve.label)
+        for dot in (d for d in curve.dots if d.is_floor):
+            axes.plot(dot.kbps, dot.value, "|", color=colour, markersize=20, markeredgewidth=2)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high)
+    if high / low < 4:
+        axes.set_xlim(low / 2, high * 2)
+    axes.set_ylim(0, 1.08 * max(dot.value for curve in curves for dot in curve.dots) or 1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color=_SOFT, alpha=0.25, linewidth=0.6)
+    axes.set_xlabel("kbps")
+    axes.set_title(f"{metric_name(metric)}, lower is better", loc="left", fontsize=11)
+
+
+def _draw_ours(axes: Axes, curve: Curve, number: int) -> None:
+    """Filled markers without, hollow ones with the source pictures; dotted: the quality that others have to reach."""
+    marker = _OUR_MARKERS[number % len(_OUR_MARKERS)]
+    size = 14 if marker == "*" else 9
+    style: dict[str, Any] = {"linestyle": "none", "color": _OURS, "marker": marker, "markersize": size, "zorder": 5}
+    for dot in curve.dots:
+        if number == 0:
+            axes.axhline(dot.value, color=_OURS, linewidth=0.8, linestyle=":", alpha=0.8, zorder=1)
+        axes.plot([dot.kbps, dot.with_sources], [dot.value] * 2, color=_OURS, linewidth=1, zorder=4)
+    y = [dot.value for dot in curve.dots]
+    axes.plot([d.kbps for d in curve.dots], y, label=curve.label, **style)
+    hollow = "hollow: with its sources" if number == 0 else None
+    axes.plot([d.with_sources for d in curve.dots], y, label=hollow, fillstyle="none", **style)
+
+
+def _legend(figure: Figure, all_axes: Sequence[Axes]) -> None:
+    entries = dict(pair[::-1] for axes in all_axes for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+    floor = Axes.plot(all_axes[0], [], [], "|", color=_INK, markersize=12, markeredgewidth=2)[0]
+    entries["encoder's lowest rate"] = floor
+    columns = 2 * len(all_axes)
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )

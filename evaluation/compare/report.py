@@ -1,0 +1,215 @@
+"""results.json of `fvc measure` -> report.html, report.md, results.csv, rd.png, strips and comparison videos.
+
+    report.html       one file that opens offline: tables, plots, strips; no script, nothing fetched
+    report.md         the same in Markdown, its pictures beside it
+    results.csv       a row for each clip and point, all metrics
+    rd.png            rate against LPIPS and NME
+    strip.png, compare.mp4      for one clip; for many: strip-CLIP.png, compare-CLIP.mp4
+
+The numbers are those of results.json; nothing is measured here but what is drawn from the frames that it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import av
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from fvc.codec.errors import InputError
+from fvc.codec.media.output import atomic_write, write_image
+from fvc.evaluation.compare import rate_tables, rd_plot, side_by_side
+from fvc.evaluation.compare import report_tables as tables
+from fvc.evaluation.metrics import wording as w
+from fvc.jobs.paths import Note, silent
+
+PLOTTED = ("lpips", "nme")
+_JPEG_QUALITY = 88  # of strips inside report.html; the PNG beside it is lossless
+
+
+@dataclass(frozen=True)
+class ClipSection:
+    """What the report shows of one clip.
+
+    Attributes:
+        name: the clip's; facts: its length and crop.
+        strip, video: file names beside the report, or None where no frames were kept.
+        strip_jpeg: the strip as a data URI; strip_text: it in words.
+        plots: an SVG for each plotted metric.
+    """
+
+    name: str
+    facts: str
+    strip: str | None
+    video: str | None
+    strip_jpeg: str | None
+    strip_text: str
+    plots: list[Markup]
+    tables: list[tables.Table]
+
+
+def write_report(folder: Path, note: Note = silent) -> None:
+    """Writes the report into `folder`, which holds results.json and the frames that it names.
+
+    Each file is complete or absent. Frames that cannot be read cost their clip its strip and video; `note` is told.
+
+    Raises:
+        InputError: no results.json, or not one of `fvc measure`. OutputError: a file cannot be written.
+    """
+    results = _load(folder / "results.json")
+    try:
+        _write_csv(folder / "results.csv", results)
+        several = len(tables.measured(results)) > 1
+        lines = {metric: tables.curves(results, _only(results), metric) for metric in PLOTTED}
+        lines = {metric: curves for metric, curves in lines.items() if curves}
+        if lines:
+            with atomic_write(folder / "rd.png", overwrite=True) as file:
+                rd_plot.write_png(file, lines)
+        stems = w.file_stems([clip["clip"] for clip in tables.measured(results)])
+        sections = [
+            _section(results, clip, folder, f"-{stem}" if several else "", note)
+            for clip, stem in zip(tables.measured(results), stems, strict=True)
+        ]
+        page = _page(results, sections)
+        for name, escape in (("report.html", None), ("report.md", w.markdown)):
+            text = _render(f"{name}.j2", page, escape)
+            with atomic_write(folder / name, overwrite=True) as file:
+                file.write(text.encode())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / 'results.json'}: not results of fvc measure ({error!r})") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        results = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(results, dict) or not isinstance(results.get("clips"), list):
+        raise InputError(f"{path}: not results of fvc measure")
+    return results
+
+
+def _only(results: dict[str, Any]) -> dict[str, Any] | None:
+    """The clip, if just one was measured."""
+    clips = tables.measured(results)
+    return clips[0] if len(clips) == 1 else None
+
+
+def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix: str, note: Note) -> ClipSection:
+    fps = Fraction(results["fps"]).limit_denominator(1001)
+    strip = video = jpeg = None
+    panels = side_by_side.choose_panels(clip, rate_tables.first_anchor(results), folder)
+    if len(panels) > 1:
+        sound = Path(clip["path"]) if clip.get("path") else None
+        try:
+            path = folder / f"compare{suffix}.mp4"
+            picture = side_by_side.write_side_by_side(path, panels, fps, clip["frames"], sound)
+            write_image(folder / f"strip{suffix}.png", picture, overwrite=True)
+            strip, jpeg, video = f"strip{suffix}.png", _jpeg(picture), path.name
+        except (InputError, av.FFmpegError) as error:
+            note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without them")
+    names = [n for n in PLOTTED if tables.curves(results, clip, n)]
+    plots = [
+        Markup(rd_plot.to_svg(tables.curves(results, clip, n), n, f"plot{suffix}-{n}".replace(".", "_"))) for n in names
+    ]
+    shown = [rate_tables.against_table(results, clip), *tables.metrics_tables(results, clip)]
+    facts = f"{w.seconds(clip['seconds'])} s, {clip['frames']} frames, crop of {clip['crop']['side']} pixels"
+    text = "Rows: " + "; ".join(" ".join(filter(None, (p.title, p.facts))) for p in panels) + "."
+    return ClipSection(w.one_line(clip["clip"]), facts, strip, video, jpeg, text, plots, shown)
+
+
+def _jpeg(picture: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any]:
+    """What the templates draw on."""
+    overall = [rate_tables.rates_table(results)] if sections else []
+    overall += filter(None, [rate_tables.wire_table(results)])
+    plots: list[Markup] = []
+    if len(sections) > 1:
+        overall += tables.metrics_tables(results, None)
+        lines = ((name, tables.curves(results, None, name)) for name in PLOTTED)
+        plots = [Markup(rd_plot.to_svg(curves, name, f"means-{name}")) for name, curves in lines if curves]
+    return {
+        "headline": [w.one_line(line) for line in results["headline"]],
+        "clips": rate_tables.clips_table(results),
+        "many": len(results["clips"]) > 1,
+        "failed": len(results["clips"]) - len(sections),
+        "overall": overall,
+        "plots": plots,
+        "has_plot": any(section.plots for section in sections),
+        "sections": sections,
+        "settings": tables.settings_table(results),
+        "missing": tables.missing_table(results),
+        "facts": {
+            "command": w.one_line(results["command"]),
+            "machine": w.one_line(results["machine"]),
+            "fvc": results["fvc"],
+            "pictures": f"{results['side']}x{results['side']} pixels, {results['fps']:g} frames per second",
+            **{key: w.one_line(results[key]) for key in ("libraries", "notes") if results.get(key)},
+            **_sampling(results),
+        },
+    }
+
+
+def _sampling(results: dict[str, Any]) -> dict[str, str]:
+    every = results.get("every")
+    return {"sampling": f"LPIPS, SSIM and networks: frames 0, {every}, {2 * every}, ..."} if every else {}
+
+
+def _render(name: str, page: dict[str, Any], escape: Callable[[Any], str] | None) -> str:
+    """The template `name` over `page`. Everything that is put in is escaped: for HTML, or by `escape`."""
+
+    def finalize(value: Any) -> Any:
+        return value if isinstance(value, Markup) or escape is None else Markup(escape(value))
+
+    source = resources.files("fvc.evaluation.compare").joinpath("templates", name).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=finalize,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(source).render(page)
+
+
+def _write_csv(path: Path, results: dict[str, Any]) -> None:
+    """A row for each clip and point; a failed clip is a row with its error."""
+    points = [p for clip in tables.measured(results) for p in clip["points"]]
+    rates = list(dict.fromkeys(name for p in points for name in p["kbps"]))
+    metrics = list(dict.fromkeys(name for p in points for name in p["metrics"]))
+    plain = ("system", "label", "profile", "target_kbps", "setting", "is_floor", "bits")
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(
+        ["clip", "error", "seconds", "frames", "source_bytes", *plain, *(f"{r}_kbps" for r in rates), *metrics]
+    )
+    for clip in results["clips"]:
+        if clip.get("error"):
+            rows.writerow([w.one_line(clip["clip"]), w.one_line(clip["error"])])
+            continue
+        head = [w.one_line(clip["clip"]), "", clip["seconds"], clip["frames"], clip["source_bytes"]]
+        for p in clip["points"]:
+            values = [*(p["kbps"].get(name) for name in rates), *(p["metrics"].get(name) for name in metrics)]
+            rows.writerow([*head, *(p[name] for name in plain), *values])
+    with atomic_write(path, overwrite=True) as file:
+        file.write(text.getvalue().encode())

@@ -1,0 +1,159 @@
+"""What results.json says, as tables of text: the same ones for HTML and Markdown. Knows nothing about markup."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fvc.evaluation.compare.rd_plot import Curve, Dot
+from fvc.evaluation.metrics import wording as w
+from fvc.evaluation.metrics.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text cells; the first of each row is its heading.
+
+    Attributes:
+        rows: one that is shorter than `columns` is a heading and a reason why the rest is not there.
+        caption: what the table shows; notes: sentences below it.
+        strong: indices of the rows that are ours; is_text: whether the cells are words rather than numbers.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    strong: frozenset[int] = field(default_factory=frozenset)
+    is_text: bool = False
+
+
+def measured(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The clips that did not fail."""
+    return [clip for clip in results["clips"] if not clip.get("error")]
+
+
+def our_points(clip: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ours, the first one is the one that others are compared with."""
+    return [p for p in clip["points"] if p["system"] == "fvc"]
+
+
+def metrics_present(results: dict[str, Any]) -> list[str]:
+    """Names of metrics with a value anywhere, the known ones first and in their order."""
+    points = [p for clip in measured(results) for p in clip["points"]]
+    names = {name for p in points for name, value in p["metrics"].items() if value is not None and name != "frames"}
+    return [name for name in METRICS if name in names] + sorted(names - set(METRICS))
+
+
+def mean_and_error(values: Iterable[float | None]) -> tuple[float | None, float | None, int]:
+    """(mean, its standard error or None for less than two, how many) of what is not None."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return None, None, 0
+    error = statistics.stdev(known) / len(known) ** 0.5 if len(known) > 1 else None
+    return statistics.fmean(known), error, len(known)
+
+
+def metrics_tables(results: dict[str, Any], clip: dict[str, Any] | None) -> list[Table]:
+    """Quality of each system at each rate: the main metrics, then the further ones. `clip` None: means over clips."""
+    names = metrics_present(results)
+    main = [name for name in w.MAIN_METRICS if name in names]
+    groups = (("Quality", main), ("Further metrics", [name for name in names if name not in main]))
+    points = results["means"] if clip is None else [p for p in clip["points"] if _is_listed(p)]
+    tables = []
+    for title, chosen in groups:
+        if chosen:
+            tables.append(_metrics_table(title, chosen, points, results, clip))
+    return tables
+
+
+def _metrics_table(
+    title: str, names: list[str], points: list[dict[str, Any]], results: dict[str, Any], clip: dict[str, Any] | None
+) -> Table:
+    rows = []
+    for point in points:
+        values = [point["metrics"].get(name) for name in names]
+        cells = [
+            w.metric_value(n, v["mean"], v["stderr"]) if isinstance(v, dict) else w.metric_value(n, v)
+            for n, v in zip(names, values, strict=True)
+        ]
+        rows.append([point["label"], w.rate(point["kbps"]["video"]), *cells, _setting(point)])
+    ours = {p["label"] for c in measured(results) for p in our_points(c)}
+    strong = frozenset(n for n, point in enumerate(points) if point["label"] in ours)
+    last = "setting" if clip else "asked for, kbps"
+    columns = ["system", "kbps", *(w.metric_heading(n) for n in names), last]
+    notes = [f"{w.metric_name(n)}: {w.metric_meaning(n)}." for n in names if w.metric_meaning(n)]
+    caption = f"{title} of each system at each rate"
+    if clip is None:
+        caption = over(caption, measured(results)) + ", mean ± standard error"
+    return Table(caption, columns, rows, notes, strong)
+
+
+def _setting(point: dict[str, Any]) -> str:
+    """How a clip's point came about; of a mean, the rate that was asked for."""
+    if "setting" not in point:
+        floors = f" (floor in {point['floors']})" if point["floors"] else ""
+        return w.NONE if point["target_kbps"] is None else f"{point['target_kbps']:g}{floors}"
+    if point["system"] == "fvc":
+        return w.NONE
+    is_new = point["is_floor"] and "floor" not in point["setting"]
+    return point["setting"] + (", its floor" if is_new else "")
+
+
+def settings_table(results: dict[str, Any]) -> Table:
+    """The anchors' settings."""
+    rows = [[a["label"], a["encoder"], a["options"], a.get("note") or ""] for a in results["anchors"]]
+    return Table("Settings of the anchors", ["system", "encoder", "options", "note"], rows, is_text=True)
+
+
+def missing_table(results: dict[str, Any]) -> Table | None:
+    """Metrics that could not be had, and why."""
+    missing = dict(results["missing"])
+    for clip in measured(results):
+        missing = {**clip.get("missing", {}), **missing}
+    rows = [[w.metric_name(name), w.one_line(why)] for name, why in missing.items()]
+    return Table("What was not measured", ["metric", "why"], rows, is_text=True) if rows else None
+
+
+def curves(results: dict[str, Any], clip: dict[str, Any] | None, metric: str) -> list[Curve]:
+    """Rate against `metric`, ours first. `clip` None: means over clips."""
+    points = _mean_points(results) if clip is None else clip["points"]
+    out = []
+    for label in dict.fromkeys(p["label"] for p in sorted(points, key=lambda p: p["system"] != "fvc")):
+        own = [p for p in points if p["label"] == label and p["metrics"].get(metric) is not None]
+        dots = sorted(
+            (
+                Dot(p["kbps"]["video"], p["kbps"]["video_amortised"], p["metrics"][metric], p["is_floor"])
+                for p in own
+                if p["kbps"]["video"]
+            ),
+            key=lambda dot: dot.kbps,
+        )
+        if dots:
+            out.append(Curve(label, own[0]["system"] == "fvc", tuple(dots)))
+    return out
+
+
+def _mean_points(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """`means` in the form of a clip's points; a floor is where every clip's point is one."""
+    count = len(measured(results))
+    return [
+        {
+            **m,
+            "is_floor": m["floors"] == count,
+            "metrics": {name: value["mean"] for name, value in m["metrics"].items()},
+        }
+        for m in results["means"]
+    ]
+
+
+def _is_listed(point: dict[str, Any]) -> bool:
+    """Points that were only tried on the way to a rate are in the plots and in results.csv."""
+    return point["system"] == "fvc" or point["target_kbps"] is not None or point["is_floor"]
+
+
+def over(caption: str, clips: list[dict[str, Any]]) -> str:
+    """The caption, and over how many clips where it is not just one."""
+    return caption if len(clips) == 1 else f"{caption}, {len(clips)} clips"

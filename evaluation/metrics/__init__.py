@@ -1,0 +1,1 @@
+"""How good a picture is: the metrics, the networks that some of them need, and their names in words."""

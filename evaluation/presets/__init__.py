@@ -1,0 +1,1 @@
+"""`fvc evaluate`: presets and trained baselines drawn on a split of clips."""

@@ -1,0 +1,88 @@
+"""Pictures to look at: a clip's sources, some of its frames, and what each system draws for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fvc.codec.face.tracker import SUP
+from fvc.codec.media.output import write_image
+from fvc.evaluation.metrics.reference import Reference
+
+SIDE = 256
+_HEAD = 22  # pixels of the captions
+_LIPS, _LIDS = (13, 14), ((159, 145), (386, 374))
+
+
+def telling_frames(reference: Reference) -> dict[int, str]:
+    """The frames that systems differ on: index -> what it shows. In order; fewer than five where they coincide."""
+    sup, yaw = reference.columns["sup"], reference.columns["pose"][:, 0]
+    seen = np.flatnonzero(~np.isnan(yaw))
+
+    def gap(pair: tuple[int, int]) -> np.ndarray:
+        a, b, left, right = (sup[seen, SUP.index(n)] for n in (*pair, 33, 263))
+        return np.linalg.norm(a - b, axis=1) / np.linalg.norm(left - right, axis=1)
+
+    if not len(seen):
+        return {0: "first"}
+    picks = {
+        "yaw -": yaw[seen].argmin(),
+        "yaw +": yaw[seen].argmax(),
+        "mouth open": gap(_LIPS).argmax(),
+        "eyes shut": (gap(_LIDS[0]) + gap(_LIDS[1])).argmin(),
+        "middle": len(seen) // 2,
+    }
+    texts: dict[int, list[str]] = {}
+    for text, place in picks.items():
+        texts.setdefault(int(seen[place]), []).append(text)
+    return {index: ", ".join(texts[index]) for index in sorted(texts)}
+
+
+class Strip:
+    """Collects the pictures of one clip: sources in the first column, then the clip's frames, then each system."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._texts = telling_frames(reference)
+        self._sources: list[np.ndarray] = []
+        self._columns: dict[str, dict[int, np.ndarray]] = {}
+
+    def watched(
+        self, pairs: Iterable[tuple[np.ndarray, np.ndarray]], system: str, sources: Sequence[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same (original, drawn) pairs; those of the telling frames are kept."""
+        self._sources = list(sources)
+        originals, drawings = self._columns.setdefault("input", {}), self._columns.setdefault(system, {})
+        for index, (original, drawn) in enumerate(pairs):
+            if index in self._texts:
+                originals[index], drawings[index] = original, drawn
+            yield original, drawn
+
+    def write(self, path: Path) -> None:
+        """Writes the PNG; nothing where no system got far enough. Raises OutputError."""
+        if not self._columns:
+            return
+        blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
+        rows = max(len(self._texts), len(self._sources))
+        first = [*self._sources, *[blank] * (rows - len(self._sources))]
+        columns = [_column("sources", first, ["", *[""] * (rows - 1)])]
+        for name, pictures in self._columns.items():
+            shown = [pictures.get(index, blank) for index in self._texts]
+            texts = list(self._texts.values()) if name == "input" else [""] * len(shown)
+            filled = rows - len(shown)
+            columns.append(_column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
+        write_image(path, np.hstack(columns), overwrite=True)
+
+
+def _column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
+    head = np.full((_HEAD, SIDE, 3), 255, np.uint8)
+    cv2.putText(head, title, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    cells = []
+    for picture, text in zip(pictures, texts, strict=True):
+        cell = picture.copy()
+        for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(cell, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
+        cells.append(cell)
+    return np.vstack([head, *cells])

@@ -1,0 +1,1 @@
+"""`fvc bench`: time, memory and arithmetic."""

@@ -1,0 +1,173 @@
+"""What deciding which integers to send does to bits and to pictures: one row for each quality, beside no quantization.
+
+    python -m fvc.evaluation.studies.operating_points DIR --metric-weights FOLDER [--quality 62 65 ...] [--kbps 0.5 ...]
+        [--seconds 8] [--every 2] [--limit N] [--json OUT]
+
+For each clip of DIR (profile `sup`, 15 fps, a keyframe every 5 s): sources as `fvc encode` chooses and codes them, the
+same for all rows. Each row's frames go through encoder, payloads and receiver (all frames of the first `--seconds`);
+every n-th is drawn and compared with the original crop:
+
+    unquantized   the tracked landmarks themselves
+    paper         `fvc encode --quantizer paper`: filtered a little, the nearest integers
+    quality Q     `fvc encode --quality Q`
+    kbps X        `fvc encode --kbps X`
+
+"distance" is that of the receiver's landmarks from the tracked ones, in pixels of 256. NME, eyes and mouth are those
+of `fvc.evaluation.metrics.metrics`: the sender's tracker, on what was drawn and on the originals; flicker is between
+frames that were drawn. Percentages are against `unquantized`, of the means over clips. Tracks are kept in `--cache`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fvc.codec.decoder import Decoder
+from fvc.codec.encoder import Encoder
+from fvc.codec.errors import FvcError
+from fvc.codec.face.crop import to_crop
+from fvc.codec.media.video import Frame
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.quantizer import QUANTIZERS
+from fvc.codec.motion.rdo import DEFAULT_QUALITY
+from fvc.codec.motion.sample import DrivingSample, Profile
+from fvc.codec.renderer import Renderer
+from fvc.codec.wire.bitstream import Header
+from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
+from fvc.evaluation.metrics.metrics import Metrics
+from fvc.jobs.encode import TrackedClip, choose_sources, keyframe_frames, plan_for, stream_header
+from fvc.models.installed import InstalledModel
+from fvc.models.presets import DEFAULT
+
+FPS = Fraction(15)
+_KEYFRAME_SECONDS = 5.0
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+_SHOWN = ("lpips", "nme", "eyes", "mouth", "flicker")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row: how the clip is coded; `quantizer` None: not at all."""
+
+    name: str
+    quantizer: str | None = "default"
+    quality: float | None = None
+    kbps: float | None = None
+
+
+def points(qualities: Sequence[float], rates: Sequence[float]) -> list[Point]:
+    """The rows of a run."""
+    fixed = [Point("unquantized", None), Point("paper", "paper")]
+    chosen = [Point(f"quality {quality:g}", quality=quality) for quality in qualities]
+    return [*fixed, *chosen, *(Point(f"kbps {rate:g}", kbps=rate) for rate in rates)]
+
+
+def received(
+    clip: Clip, header: Header, renderer: Renderer, point: Point, frames: int
+) -> tuple[list[DrawInputs], dict[str, float | None]]:
+    """What the receiver draws of the first frames, and bits_per_frame, motion_kbps, distance, skipped."""
+    sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
+    encoder = Encoder(header, None, plan=plan_for(point.quantizer or "default", point.quality, point.kbps, clip.rate))
+    decoder, shown = Decoder(header, renderer), list[DrawInputs]()
+    distances, size = list[float](), 0
+    for index in range(frames):
+        if point.quantizer is not None:
+            packet = encoder.encode_tracked(Frame(_NO_PIXELS, index), clip.seen.sup_of().get(index))
+            size += len(packet.payload)
+            decoder.put(packet)
+            inputs = decoder.next(index)
+        elif index in sup or not shown:
+            inputs = renderer.prepare(index, DrivingSample({"sup": sup[index]}) if index in sup else renderer.rest)
+        else:
+            inputs = None
+        shown.append(inputs or shown[-1])
+        if index in sup:
+            distances.append(128 * float(np.linalg.norm(shown[-1].parts["sup"] - sup[index], axis=-1).mean()))
+    bits = 8 * size / frames
+    return shown, {
+        "bits_per_frame": bits,
+        "motion_kbps": bits * float(clip.rate) / 1000,
+        "distance": float(np.mean(distances)) if distances else None,
+        "skipped": encoder.skipped / frames,
+    }
+
+
+def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, every: int) -> Iterator[dict[str, Any]]:
+    """The rows of a clip."""
+    tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
+    sources, _ = choose_sources(clip.video, tracked, Profile.SUP, None, DEFAULT, canvas=False)
+    interval = keyframe_frames(_KEYFRAME_SECONDS, clip.rate)
+    draw = InstalledModel(DEFAULT).renderer(sources, Profile.SUP, clip.rate).draw
+    frames = min(frames, clip.seen.frames)
+    originals = [crop for _, crop in islice(clip.frames(), 0, frames, every)]
+    reference = metrics.reference(originals)
+    for point in rows:
+        header = stream_header(sources, tracked, interval, QUANTIZERS[point.quantizer or "default"])
+        shown, rates = received(clip, header, Renderer(draw, sources.samples[0], clip.rate), point, frames)
+        drawn = (draw(inputs) for inputs in shown[::every])
+        row = metrics.compare(zip(originals, drawn, strict=True), reference)
+        yield {"clip": clip.name, "point": point.name, "rotation": clip.rotation, **rates, **row}
+
+
+def means(rows: Sequence[dict[str, Any]], name: str) -> dict[str, float]:
+    """Value -> its mean over the clips of one row."""
+    mine = [row for row in rows if row["point"] == name]
+    values = ("bits_per_frame", "motion_kbps", "distance", "skipped", *_SHOWN)
+    known = {value: [row[value] for row in mine if row[value] is not None] for value in values}
+    return {value: float(np.mean(numbers)) if numbers else math.nan for value, numbers in known.items()}
+
+
+def show(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """A Markdown table of means."""
+    columns = ("bits/frame", "kbit/s", "worst", "distance", "LPIPS", "%", "NME", "%", "eyes", "mouth", "flicker")
+    print("| | " + " | ".join(columns) + " |\n" + "|---" * (len(columns) + 1) + "|")
+    base = means(rows, names[0])
+    for name in names:
+        mean = means(rows, name)
+        worst = max(row["motion_kbps"] for row in rows if row["point"] == name)
+        more = {value: 100 * (mean[value] / base[value] - 1) for value in ("lpips", "nme")}
+        cells = [f"{mean['bits_per_frame']:.1f}", f"{mean['motion_kbps']:.3f}", f"{worst:.2f}"]
+        cells += [f"{mean['distance']:.3f}", f"{mean['lpips']:.4f}", f"{more['lpips']:+.1f}"]
+        cells += [f"{mean['nme']:.5f}", f"{more['nme']:+.1f}", f"{mean['eyes']:.4f}", f"{mean['mouth']:.4f}"]
+        print(f"| {name} | " + " | ".join([*cells, f"{mean['flicker']:.2f}"]) + " |", flush=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--metric-weights", type=Path)
+    parser.add_argument("--quality", type=float, nargs="*", default=[DEFAULT_QUALITY])
+    parser.add_argument("--kbps", type=float, nargs="*", default=[])
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--every", type=int, default=2, help="every n-th frame is drawn; default: %(default)s")
+    parser.add_argument("--limit", type=int, help="only so many clips, evenly spaced over the folder")
+    parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    rows, chosen = list[dict[str, Any]](), points(args.quality, args.kbps)
+    metrics, cache = Metrics(args.metric_weights, every=3, instruments=False), Cache(args.cache)
+    metrics.networks.load()
+    for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):
+        try:
+            with opened(file, FPS, cache) as clip:
+                rows += measure(clip, chosen, metrics, round(args.seconds * FPS), args.every)
+        except FvcError as error:
+            print(f"{file.path.name}: left out ({error})")
+        if args.json:
+            args.json.write_text(json.dumps(rows, indent=1))
+    print(f"{len({row['clip'] for row in rows})} clips, first {args.seconds:g} s\n")
+    show(rows, [point.name for point in chosen])
+
+
+if __name__ == "__main__":
+    main()

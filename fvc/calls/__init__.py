@@ -1,0 +1,1 @@
+"""Calls in real time: cameras, sound cards, windows and sockets."""

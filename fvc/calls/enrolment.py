@@ -1,0 +1,186 @@
+"""Source pictures of a call: from its first seconds, and better ones later, when the face shows something new."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+
+from fvc.codec.call.setup import Setup
+from fvc.codec.encoder import MotionNetwork
+from fvc.codec.errors import InputError
+from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.patching import with_patched
+from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
+from fvc.codec.face.survey import contrast_of, survey
+from fvc.codec.face.tracker import Face, FaceTracker, openness
+from fvc.codec.media.video import Frame
+from fvc.codec.motion.sample import Profile
+from fvc.codec.wire.bitstream import Audio
+from fvc.codec.wire.source_set import Coded, code_pictures
+from fvc.jobs.encode import SOURCE_CRF, TrackedClip, source_set_of, stream_header
+from fvc.jobs.paths import Note
+from fvc.models.weights import blends_parts
+
+MOST_SOURCES = 6  # to which a call's source set grows
+_MOST = 1 << 28  # bytes of pixels that are kept
+_LOOK, _JUDGED = 0.5, 30.0  # seconds between looks at the face, and of looks that say what the sources are good for
+_EVERY = 10.0  # seconds between two source sets, at least
+_GAIN = 0.15  # share of the mean distance from the nearest source that a new one must take away
+_LEAST = 0.003  # of the crop's half side that it must take away in any case: 0.4 pixels
+_CANDIDATES = 24  # crops that are kept, 5 MB
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """The set-up of a call, and what its source pictures were made of.
+
+    Attributes:
+        crops: uint8 [256, 256, 3] each, before coding; landmarks: [33, 2] each, of the crop.
+        kind, network, preset: who made the samples.
+    """
+
+    setup: Setup
+    crops: tuple[np.ndarray, ...]
+    landmarks: tuple[np.ndarray, ...]
+    kind: Profile
+    network: MotionNetwork | None
+    preset: str
+
+    @cached_property
+    def least_open(self) -> float:
+        """Of the sources' eyes (`openness`)."""
+        return min(openness(sup) for sup in self.landmarks)
+
+
+def enrol(
+    name: str, frames: Iterable[Frame], rate: Fraction, seconds: float, kind: Profile, network: MotionNetwork | None,
+    preset: str, interval: int, audio: Audio | None, note: Note,
+) -> Enrolment:  # fmt: skip
+    """Looks at the first seconds of `frames` and makes the set-up of a call. Raises InputError."""
+    kept: list[Frame] = []
+    for frame in islice(frames, max(round(seconds * rate), 1)):
+        kept.append(frame)
+        if len(kept) * frame.rgb.nbytes > _MOST:
+            break
+    if not kept:
+        raise InputError(f"{name}: no frames")
+    with FaceTracker() as tracker:
+        seen = survey(kept, tracker)
+    if not len(seen.index):
+        raise InputError(f"{name}: no face found in its first {len(kept)} frames")
+    if seen.n_faces > 1:
+        note(f"{name}: more than one face; following the largest")
+    height, width = kept[0].rgb.shape[:2]
+    clip = TrackedClip(seen, rate, seen.crop(width, height))
+    chosen = seen.sources(SOURCES)
+    donors = seen.donors(chosen) if blends_parts(preset) else {}
+    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in kept}, chosen, donors)
+    source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)
+    setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
+    return Enrolment(setup, crops, landmarks, kind, network, preset)
+
+
+class Lookout:
+    """Watches a call and adds a source picture where the face is often far from all that the receiver has.
+
+    Every half second a look at the landmarks: how far from the nearest source's (`codec.face.source_choice`)? The last
+    half minute of these judges; of the crops that were unlike each other, the one that would take most of the mean
+    distance away joins the set, if that is worth it. If no source has shut eyes, the first one joins once more with
+    those of a frame that has (`codec.face.patching`), where networks can use it. Pictures are coded in a thread:
+    `found` never waits.
+
+    Args:
+        most: how many pictures the set may have in the end.
+    """
+
+    def __init__(self, first: Enrolment, rate: Fraction, most: int = MOST_SOURCES) -> None:
+        self._now, self._rate, self._most = first, rate, most
+        self._judges: deque[np.ndarray] = deque(maxlen=round(_JUDGED / _LOOK))
+        self._seen: list[tuple[np.ndarray, np.ndarray, float]] = []  # landmarks, crop, contrast
+        self._shut: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks of the most shut eyes, if wanted
+        self._next_look, self._next_set = 0.0, _EVERY
+        self._pool: ThreadPoolExecutor | None = None
+        self._coding: tuple[Future[Coded], Enrolment] | None = None
+
+    @property
+    def sources(self) -> int:
+        """How many pictures the newest set has."""
+        return len(self._now.crops)
+
+    def __enter__(self) -> Lookout:
+        self._pool = ThreadPoolExecutor(1, "fvc-lookout")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._pool is not None
+        self._pool.shutdown(cancel_futures=True)
+
+    def see(self, frame: Frame, face: Face | None) -> None:
+        """A frame of the call with the face that the tracker found in it."""
+        seconds = float(frame.index / self._rate)
+        if face is None or self.sources >= self._most:
+            return
+        self._note_eyes(frame, face)
+        if seconds < self._next_look:
+            return
+        self._next_look = seconds + _LOOK
+        crop = self._now.setup.header.crop
+        landmarks = to_crop(face.sup, crop)
+        self._judges.append(landmarks)
+        self._keep(landmarks, cut(frame.rgb, crop), contrast_of(frame.rgb, face))
+        if seconds >= self._next_set and self._coding is None:
+            self._look_for_better(seconds)
+
+    def found(self) -> Setup | None:
+        """A set-up with one more source picture, once it is there."""
+        if self._coding is None or not self._coding[0].done():
+            return None
+        (coded, wanted), self._coding = self._coding, None
+        source_set = source_set_of(coded.result(), wanted.landmarks, wanted.kind, wanted.network, wanted.preset)
+        names, pixels = source_set.sources_hash, source_set.pixels_hash
+        header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
+        self._now, self._shut = replace(wanted, setup=Setup(header, source_set)), None
+        return self._now.setup
+
+    def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
+        """Of too many crops, the one that is most like another goes."""
+        self._seen.append((landmarks, crop, contrast))
+        if len(self._seen) > _CANDIDATES:
+            points = np.array([seen[0] for seen in self._seen])
+            apart = distances(points, points)
+            np.fill_diagonal(apart, np.inf)
+            self._seen.pop(int(apart.min(1).argmin()))
+
+    def _note_eyes(self, frame: Frame, face: Face) -> None:
+        least = SHUT * self._now.least_open if self._shut is None else openness(self._shut[1])
+        if blends_parts(self._now.preset) and face.eye_openness < least:
+            crop = self._now.setup.header.crop
+            self._shut = cut(frame.rgb, crop), to_crop(face.sup, crop)
+
+    def _look_for_better(self, seconds: float) -> None:
+        if self._shut is not None:
+            sources = with_patched([*zip(self._now.crops, self._now.landmarks, strict=True)], {"eyes": self._shut})
+            return self._code(seconds, *sources[-1])
+        judges, contrast = np.array(self._judges), np.array([seen[2] for seen in self._seen])
+        near = distances(judges, np.array(self._now.landmarks)).min(1)
+        far = distances(judges, np.array([seen[0] for seen in self._seen]))
+        saved = np.maximum(near[:, None] - far, 0).mean(0) * (contrast >= SHARP * np.median(contrast))
+        best = int(saved.argmax())
+        if saved[best] < max(_GAIN * near.mean(), _LEAST):
+            return
+        landmarks, crop, _ = self._seen.pop(best)
+        self._code(seconds, crop, landmarks)
+
+    def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
+        """Begins a set with one more picture."""
+        wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
+        assert self._pool is not None
+        self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
+        self._next_set = seconds + _EVERY

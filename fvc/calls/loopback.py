@@ -1,0 +1,175 @@
+"""`fvc live`: camera or video -> Encoder -> Decoder -> window or file, in one process and in real time.
+
+Both halves run at the same time, the sender's in a thread. No network is between them: what is measured is what the
+codec itself does to picture, rate and delay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fvc._version import __version__
+from fvc.calls.capture import camera_frames, file_frames, paced, renumbered, sample_clip
+from fvc.calls.display import Window
+from fvc.calls.enrolment import enrol
+from fvc.codec.decoder import Decoder
+from fvc.codec.encoder import Encoder
+from fvc.codec.errors import UsageError
+from fvc.codec.face.crop import SIDE
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.output import VIDEO, VideoWriter, check_output
+from fvc.codec.media.pipeline import ahead
+from fvc.codec.media.provenance import Provenance
+from fvc.codec.media.video import Frame, label
+from fvc.codec.motion.ratecontrol import ConstantQuality
+from fvc.codec.motion.sample import Profile
+from fvc.codec.wire.bitstream import Kind, Packet
+from fvc.jobs.encode import keyframe_frames, parse_fps
+from fvc.jobs.paths import Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.models.installed import InstalledModel
+from fvc.models.presets import DEFAULT
+
+_HISTORY = 900  # frames whose delay is remembered
+_LOOK_AHEAD = 1  # packets between the two halves
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A packet, and when its frame was captured."""
+
+    packet: Packet
+    captured: float
+
+
+def live(
+    video: PathLike | None = None, *, camera: int | None = None, synthetic: bool = False, out: PathLike | None = None,
+    overwrite: bool = False, show: bool = False, fps: str = "15", profile: str = "sup", seconds: float | None = None,
+    enrol_seconds: float = 3.0, preset: str = DEFAULT, note: Note = silent, progress: Progress = silent,
+    status: Callable[[str], None] = silent,
+) -> dict[str, Any]:  # fmt: skip
+    """Codes and decodes in real time; writes the picture to `out` (a video), shows it in a window, or both.
+
+    Args:
+        video, camera, synthetic: exactly one; synthetic is the project's sample, looped.
+        out: .mp4, .mov, .mkv or .webm; overwrite: whether a video that is there already is replaced.
+        seconds: when to stop; None: when the input ends (or at Ctrl-C).
+        status: called about once a second with a line of figures.
+
+    Returns:
+        the report that `fvc live --json` prints.
+
+    Raises:
+        FvcError: see `fvc.codec.errors`.
+    """
+    if (video is not None) + (camera is not None) + synthetic != 1:
+        raise UsageError("live: name one of a video, --camera N and --synthetic")
+    if out is None and not show:
+        raise UsageError("live: say --out FILE, --show or both")
+    if not 0 < enrol_seconds <= 60 or (seconds is not None and seconds <= 0):
+        raise UsageError("live: times must be above 0, and the enrolment at most a minute")
+    rate, kind = parse_fps(fps), Profile.named(profile)
+    model = InstalledModel.named(preset)
+    path = sample_clip() if synthetic else video
+    target = None if out is None else file_path(out)
+    if target is not None:
+        keep_apart([target], [] if path is None else [file_path(path)])
+        check_output(target, VIDEO, overwrite)
+    with ExitStack() as stack:
+        window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
+        network = model.motion(kind)
+        interval = keyframe_frames(5.0, rate)
+        if path is not None:
+            with closing(file_frames(path, rate)) as first:
+                enrolled = enrol(label(path), first, rate, enrol_seconds, kind, network, preset, interval, None, note)
+            frames: Iterator[Frame] = paced(stack.enter_context(closing(file_frames(path, rate, synthetic))), rate)
+        else:
+            assert camera is not None
+            frames = stack.enter_context(closing(camera_frames(camera, rate)))
+            note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
+            name = f"camera {camera}"
+            enrolled = enrol(name, frames, rate, enrol_seconds, kind, network, preset, interval, None, note)
+        setup, header = enrolled.setup, enrolled.setup.header
+        decoder = Decoder(header, model.renderer(setup.source_set, kind, rate))
+        writer = None
+        if target is not None:
+            origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())
+            tags = {"comment": str(origin)}
+            writer = VideoWriter(target, SIDE, SIDE, rate, metadata=tags, overwrite=overwrite)
+            writer = stack.enter_context(writer)
+        encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
+        meter = _Meter(float(rate), status)
+        with closing(ahead(_packets(frames, encoder), _LOOK_AHEAD)) as packets, suppress(KeyboardInterrupt):
+            for sent in packets:
+                picture = decoder.decode(sent.packet).rgb
+                if window is not None:
+                    window.draw(picture)
+                meter.add(sent)
+                if writer is not None:
+                    writer.write(picture)
+                progress("live", meter.frames, None)
+                if seconds is not None and meter.frames >= seconds * rate:
+                    break
+    return {
+        **meter.report(),
+        "profile": kind.label,
+        "frames_held": decoder.held,
+        "out": None if target is None else str(target),
+    }
+
+
+def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
+    """One packet for each number; frames that were left out become ones that hold the picture."""
+    expected = 0
+    for frame in renumbered(frames):
+        captured = time.monotonic()
+        for missed in range(expected, frame.index):
+            yield _Sent(Packet(Kind.MOTION, missed, b""), captured)
+        expected = frame.index + 1
+        yield _Sent(encoder.encode(frame), captured)
+
+
+class _Meter:
+    """Frames per second, kbit/s and delay, in all and of late."""
+
+    def __init__(self, fps: float, status: Callable[[str], None]) -> None:
+        self._fps, self._status = fps, status
+        self._start = self._said = time.monotonic()
+        self._delays: deque[float] = deque(maxlen=_HISTORY)
+        self.frames = self._bytes = self._left_out = self._frames_said = self._bytes_said = 0
+
+    def add(self, sent: _Sent) -> None:
+        """A frame is on the screen."""
+        now = time.monotonic()
+        self.frames += 1
+        self._bytes += len(sent.packet.payload)
+        if sent.packet.payload:
+            self._delays.append(now - sent.captured)
+        else:
+            self._left_out += 1
+        if now - self._said >= 1:
+            frames, size = self.frames - self._frames_said, self._bytes - self._bytes_said
+            delay = 1000 * float(np.median(self._delays)) if self._delays else 0.0
+            rate = frames / (now - self._said)
+            kbps = size * 8 * self._fps / frames / 1000
+            self._status(f"{rate:5.1f} fps  {kbps:6.2f} kbit/s  {delay:5.0f} ms")
+            self._said, self._frames_said, self._bytes_said = now, self.frames, self._bytes
+
+    def report(self) -> dict[str, Any]:
+        """Figures of the whole run; delays of its last frames."""
+        seconds = max(time.monotonic() - self._start, 1e-3)
+        delays = np.array(self._delays or [0.0]) * 1000
+        return {
+            "frames": self.frames,
+            "frames_without_motion": self._left_out,
+            "fps": round(self.frames / seconds, 2),
+            "motion_kbps": round(self._bytes * 8 * self._fps / max(self.frames, 1) / 1000, 3),
+            "delay_ms_median": round(float(np.median(delays)), 1),
+            "delay_ms_p95": round(float(np.quantile(delays, 0.95)), 1),
+        }

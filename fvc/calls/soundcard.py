@@ -1,0 +1,180 @@
+"""The sound of a call: a microphone and a loudspeaker (sounddevice, over PortAudio), on the line of time.monotonic().
+
+A device is its number, (a part of) its name, or "default". PortAudio calls back when it has or wants samples; between
+its thread and the call's lie the newest samples and nothing else, so neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.media.opus import DRIFT, RATE, OpusEncoder
+from fvc.codec.media.video import Frame
+from fvc.codec.wire.bitstream import Audio, Kind, Packet
+
+_ROOM = RATE * 9 // 5  # samples that are kept: under the 31 packets by which sound may be late on the wire
+_SLOWEST = 2  # frames per second, below which that would be too little
+_MARGIN = 0.05  # seconds from a picture to its sound, for drawing and for PortAudio's blocks
+_MOST_LAG, _SLEW = 1.0, 0.02  # seconds; seconds per second by which a lag that was too long gets shorter
+# How sounddevice calls the stream of a device, its samples, and the moment of the first; what to raise without it.
+_STREAMS: dict[str, tuple[str, str, str, type[FvcError]]] = {
+    "microphone": ("InputStream", "int16", "inputBufferAdcTime", InputError),
+    "loudspeaker": ("OutputStream", "float32", "outputBufferDacTime", OutputError),
+}
+
+
+class SoundLine:
+    """The newest samples by their position: how many samples after time.monotonic() was 0. One writes, one reads.
+
+    Attributes:
+        end: the position after the newest sample.
+    """
+
+    def __init__(self, kind: type[np.generic]) -> None:
+        self._ring, self.end = np.zeros(_ROOM, kind), 0
+
+    @property
+    def start(self) -> int:
+        """The position of the oldest sample."""
+        return self.end - _ROOM
+
+    def write(self, moment: float, pcm: np.ndarray) -> None:
+        """Puts samples [n] in their place. Gaps become silence, overlaps are cut, less than `DRIFT` is neither."""
+        at = round(moment * RATE)
+        at = self.end if abs(at - self.end) <= DRIFT else at
+        pcm, at = pcm[max(self.end - at, 0) :], max(at, self.end)
+        self._ring[np.arange(max(self.end, at - _ROOM), at) % _ROOM] = 0
+        self._ring[np.arange(at, at + len(pcm)) % _ROOM] = pcm
+        self.end = at + len(pcm)
+
+    def read(self, at: int, count: int) -> np.ndarray:
+        """`count` samples from position `at`; silence for those that are too old or not there yet."""
+        pcm = np.zeros(count, self._ring.dtype)
+        first, last = max(at, self.start), min(at + count, self.end)
+        if first < last:
+            pcm[first - at : last - at] = self._ring[np.arange(first, last) % _ROOM]
+        return pcm
+
+
+class Microphone:
+    """Opus packets of a live sound, in place of `fvc.jobs.encode.Sound`; leaving it closes the device.
+
+    Attributes:
+        audio: what the header says of it.
+
+    Raises:
+        FvcError: sounddevice or PortAudio is not installed. InputError: there is no such microphone.
+        UsageError: bit rate or frame rate are out of range.
+    """
+
+    def __init__(self, device: str, bitrate: int, fps: Fraction) -> None:
+        if fps < _SLOWEST:
+            raise UsageError(f"a microphone needs {_SLOWEST} frames per second or more")
+        self._opus, self._fps, self._line = OpusEncoder(bitrate), fps, SoundLine(np.int16)
+        self.audio = Audio(self._opus.params.frame_ms, self._opus.params.pre_skip)
+        self._start, self._number = 0, 0  # position of packet 0, number of the next packet
+        self._stream = _open("microphone", device, self._heard)
+
+    def __enter__(self) -> Microphone:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stream.close()
+
+    def _heard(self, pcm: np.ndarray, age: float) -> None:
+        """Takes int16 [n] whose first sample was heard `age` seconds ago."""
+        self._line.write(time.monotonic() - age, pcm)
+
+    def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames, held until the sound that begins before the next one is whole; frame 0 begins packet 0."""
+        wait = self.audio.frame_ms / 1000 + float(self._stream.latency)
+        count = 1 + math.ceil(wait * self._fps)
+        held, starts = deque[Frame](), list[float]()
+        for frame in frames:
+            held.append(frame)
+            if frame.index <= count:
+                starts.append(time.monotonic() - float(frame.index / self._fps))
+            while held and frame.index >= held[0].index + count:
+                if not held[0].index:  # the first picture after a pause may be an old one: its time is not that of all
+                    self._start = round(float(np.median(starts)) * RATE)
+                yield held.popleft()
+
+    def due(self, seconds: Fraction) -> Iterator[Packet]:
+        """The packets whose sound starts at `seconds` of the call or before. Too old ones are left out: silence."""
+        size = self._opus.params.frame_size
+        self._number = max(self._number, (self._line.start - self._start) // size)
+        while self._number * self.audio.frame_ms <= 1000 * seconds:
+            at = self._start + self._number * size
+            if at + size > self._line.end:
+                return
+            yield Packet(Kind.AUDIO, self._number, self._opus.encode(self._line.read(at, size)))
+            self._number += 1
+
+
+class Loudspeaker:
+    """Plays samples when they are due; what is not there in time is silence. Leaving it closes the device.
+
+    Attributes:
+        lag: seconds by which all sound is late, so that it is there when PortAudio wants it; more on a slow machine.
+
+    Raises:
+        FvcError: sounddevice or PortAudio is not installed. OutputError: there is no such loudspeaker.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._line, self._at = SoundLine(np.float32), 0
+        self._stream = _open("loudspeaker", device, self._fill)
+        self.lag = self._least = _MARGIN + float(self._stream.latency)
+
+    def __enter__(self) -> Loudspeaker:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stream.close()
+
+    def play(self, pcm: np.ndarray, due: float) -> None:
+        """Takes float32 [n] in [-1, 1] whose first sample is due at that moment (time.monotonic)."""
+        needed = min(self._at / RATE - due, _MOST_LAG)  # _at: what is before it has been played
+        self.lag = max(self._least, needed, self.lag - _SLEW * len(pcm) / RATE)
+        self._line.write(due + self.lag, pcm)
+
+    def _fill(self, out: np.ndarray, ahead: float) -> None:
+        """Writes float32 [n] whose first sample is heard in `ahead` seconds."""
+        at = round((time.monotonic() + ahead) * RATE)
+        self._at = at if abs(at - self._at) > DRIFT else self._at
+        out[:] = self._line.read(self._at, len(out))
+        self._at += len(out)
+
+
+def _open(role: str, device: str, callback: Callable[[np.ndarray, float], None]) -> Any:
+    """A running stream of one channel at 48 kHz; `callback` gets samples [n] and how far from now the first one is."""
+    try:
+        import sounddevice
+    except ModuleNotFoundError:
+        raise FvcError("sounddevice is not installed; pip install 'fvc[sound]'") from None
+    except OSError:
+        raise FvcError("PortAudio is not installed (its package in Debian: libportaudio2)") from None
+    stream, kind, moment, fault = _STREAMS[role]
+    name = None if device == "default" else int(device) if device.isdecimal() else device
+
+    def called(block: np.ndarray, count: int, when: Any, status: Any) -> None:
+        apart = abs(opened.time - getattr(when, moment))
+        callback(block[:, 0], apart if apart < 1 else float(opened.latency))  # some drivers do not know the moment
+
+    try:
+        opened = getattr(sounddevice, stream)(
+            samplerate=RATE, channels=1, dtype=kind, device=name, latency="low", callback=called
+        )
+        opened.start()
+    except (sounddevice.PortAudioError, ValueError) as error:
+        reason = str(error).strip().splitlines() or ["unknown reason"]
+        raise fault(f"{role} {device}: cannot be opened ({reason[0]})") from None
+    return opened

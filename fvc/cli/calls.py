@@ -1,0 +1,163 @@
+"""The commands `fvc live`, `fvc send`, `fvc receive` and `fvc bench`: what happens in real time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fvc.cli.output import Bar, Force, Json, bit_rate, note_line
+from fvc.cli.output import show as show_report
+from fvc.codec.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(epilog="Examples:  fvc live --camera 0 --show   |   fvc live talk.mp4 --out back.mp4")(live)
+    app.command(epilog="Examples:  fvc send 192.0.2.7:5004 talk.mp4   |   fvc send 192.0.2.7:5004 --camera 0")(send)
+    app.command(epilog="Example:  fvc receive 5004 --out call.mp4")(receive)
+    app.command(epilog="Examples:  fvc bench   |   fvc bench --quick --json")(bench)
+
+
+Fps = Annotated[str, typer.Option(help="Frames per second, e.g. 15 or 30000/1001.")]
+Profile = Annotated[str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")]
+Camera = Annotated[int | None, typer.Option(help="Number of a camera, 0 for the first.")]
+Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
+Enrol = Annotated[float, typer.Option(help="Seconds at the start from which the source pictures are chosen.")]
+Show = Annotated[bool, typer.Option("--show", help="Show a window.")]
+_DEVICE = "number or name of a device, or default (needs fvc[sound])"
+
+
+def live(
+    video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A video, played at its speed.")] = None,
+    camera: Camera = None,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="The project's sample, looped.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The video to write: .mp4, .mov, .mkv or .webm.")
+    ] = None,
+    show: Show = False,
+    fps: Fps = "15",
+    profile: Profile = "sup",
+    seconds: Seconds = None,
+    enrol: Enrol = 3.0,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Encode and decode a camera or a video in real time, and show what comes out."""
+    from fvc.calls.loopback import live as run
+
+    with Bar() as bar:
+        report = run(
+            video, camera=camera, synthetic=synthetic, out=out, overwrite=force, show=show, fps=fps, profile=profile,
+            seconds=seconds, enrol_seconds=enrol, note=note_line, progress=bar, status=note_line,
+        )  # fmt: skip
+    text = (
+        f"{report['frames']} frames, {report['fps']} fps, {report['motion_kbps']} kbit/s, delay"
+        f" {report['delay_ms_median']} ms (p95 {report['delay_ms_p95']} ms)"
+    )
+    show_report(report, as_json, [text])
+
+
+def send(
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where `fvc receive` listens.")],
+    video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A video, played at its speed.")] = None,
+    camera: Camera = None,
+    microphone: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"The camera's sound: {_DEVICE}.")] = None,
+    fps: Fps = "15",
+    profile: Profile = "sup",
+    kbps: Annotated[float | None, typer.Option(help="Motion bits at most, from 0.5 up, of one copy.")] = None,
+    keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
+    refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
+    redundancy: Annotated[int, typer.Option(help="How often each frame is sent again, 0 to 6.")] = 2,
+    frames_per_packet: Annotated[int, typer.Option(help="1 to 8; more saves headers and adds delay.")] = 1,
+    audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
+    setup_kbps: Annotated[float, typer.Option(help="At which rate the source pictures are sent.")] = 128,
+    most_sources: Annotated[
+        int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
+    ] = 6,
+    enrol: Enrol = 3.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 10,
+    seconds: Seconds = None,
+    as_json: Json = False,
+) -> None:
+    """Send a video or a camera over UDP to `fvc receive`."""
+    from fvc.calls.send import send as run
+
+    with Bar() as bar:
+        report = run(
+            address, video, camera=camera, microphone=microphone, fps=fps, profile=profile, kbps=kbps,
+            keyframe_interval=keyframe_interval, refresh=refresh,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
+            redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps,
+            most_sources=most_sources, timeout=timeout,
+            seconds=seconds, note=note_line, progress=bar,
+        )  # fmt: skip
+    text = (
+        f"{report['frames']} frames in {report['packets']} packets, motion {report['motion_kbps']} kbit/s,"
+        f" on the wire {report['wire_kbps']} kbit/s; set-up {report['setup_bytes']} bytes"
+    )
+    show_report(report, as_json, [text])
+
+
+def receive(
+    port: Annotated[str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The video to write: .mp4, .mov, .mkv or .webm.")
+    ] = None,
+    show: Show = False,
+    virtual_camera: Annotated[
+        bool, typer.Option("--virtual-camera", help="Be a camera for other programs (needs fvc[camera]).")
+    ] = False,
+    loudspeaker: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"Play the sound: {_DEVICE}.")] = None,
+    delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
+    timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Take one call over UDP from `fvc send`."""
+    from fvc.calls.receive import receive as run
+
+    host, _, number = port.rpartition(":")
+    if not number.isdecimal() or int(number) >= 1 << 16:
+        raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
+    with Bar() as bar:
+        report = run(
+            int(number), out, overwrite=force, host=host, show=show, camera=virtual_camera, loudspeaker=loudspeaker,
+            delay=delay_ms / 1000, timeout=timeout, wait=wait,
+            note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
+        )  # fmt: skip
+    text = (
+        f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held), on the wire"
+        f" {report['wire_kbps']} kbit/s, {report['packets_lost']} packets lost, jitter {report['jitter_ms']} ms"
+    )
+    show_report(report, as_json, [text])
+
+
+def bench(
+    video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A face clip. Default: the sample.")] = None,
+    fps: Fps = "15",
+    profile: Profile = "sup",
+    source_frames: Annotated[int | None, typer.Option(help="How many source pictures, 1 to 8.")] = None,
+    preset: Annotated[str, typer.Option(help="Which networks.")] = "composed",
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure speed, delay, memory and start-up on this machine, and how far they are from its limits."""
+    from fvc.evaluation.speed.bench import bench as run
+    from fvc.evaluation.speed.bench import lines
+
+    with Bar() as bar:
+        report = run(
+            video,
+            fps=fps,
+            profile=profile,
+            source_frames=source_frames,
+            preset=preset,
+            quick=quick,
+            note=note_line,
+            progress=bar,
+        )
+    show_report(report, as_json, lines(report))

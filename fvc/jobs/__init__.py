@@ -1,0 +1,1 @@
+"""File in, file out: encode, decode, inspect, repair."""

@@ -1,0 +1,87 @@
+"""What a .fvc or .fvs file says of itself. Needs no networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fvc.codec.media.provenance import read_provenance
+from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
+from fvc.codec.wire.bitstream import VERSION, Kind
+from fvc.codec.wire.container import Damage, StreamReader, begins_keyframe, has_face
+from fvc.codec.wire.source_set import VERSION as SOURCES_VERSION
+from fvc.codec.wire.source_set import SourceSet
+from fvc.jobs.paths import PathLike, is_source_set, naming, open_file, read_limited, read_source_set
+
+
+def info(path: PathLike) -> dict[str, Any]:
+    """Describes a .fvc or .fvs file, or a video that `decode` wrote; reads all of it.
+
+    Damage is counted, not an error. Raises FvcError.
+    """
+    if is_source_set(path):
+        return _sources_info(read_source_set(path))
+    if not STREAM_MAGIC.startswith(read_limited(path, len(STREAM_MAGIC))) and (origin := read_provenance(path)):
+        return origin
+    with open_file(path) as stream, naming(path):
+        return _stream_info(stream.reader, stream.size)
+
+
+def _sources_info(source_set: SourceSet) -> dict[str, Any]:
+    return {
+        "type": "fvs",
+        "version": SOURCES_VERSION,
+        "profile": source_set.profile.label,
+        "pictures": len(source_set.coded),
+        "picture_bytes": [len(coded) for coded in source_set.coded],
+        "canvas_bytes": len(source_set.canvas or b""),
+        "pictures_missing": source_set.missing,
+        "bytes": len(bytes(source_set)),
+        "weights": source_set.model_hash.hex(),
+        "sources_hash": source_set.sources_hash.hex(),
+        "pixels_hash": source_set.pixels_hash.hex(),
+    }
+
+
+def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
+    header, frames = reader.header, 0
+    count = {"keyframes": 0, "frames_without_face": 0, "audio_packets": 0, "damaged_places": 0}
+    motion = audio = 0
+    for item in reader.packets():
+        if isinstance(item, Damage):
+            count["damaged_places"] += 1
+        elif item.kind == Kind.AUDIO:
+            count["audio_packets"] += 1
+            audio += len(item.payload)
+        else:
+            frames = item.number + 1
+            motion += len(item.payload)
+            count["keyframes"] += begins_keyframe(item)
+            count["frames_without_face"] += not has_face(item)
+    frames = reader.end.frames if reader.end else frames
+    seconds = float(frames / header.fps)
+
+    def kbps(size: int) -> float | None:
+        return round(8 * size / seconds / 1000, 3) if seconds else None
+
+    return {
+        "type": "fvc",
+        "version": VERSION,
+        "profile": header.profile.label,
+        "fps": round(float(header.fps), 3),
+        "frames": frames,
+        "duration_s": round(seconds, 3),
+        "complete": reader.end is not None,
+        **count,
+        "motion_bits_per_frame": round(8 * motion / frames, 1) if frames else None,
+        "motion_kbps": kbps(motion),
+        "audio_kbps": kbps(audio),
+        "file_kbps": kbps(size),
+        "bytes": size,
+        "size": [header.crop.width, header.crop.height],
+        "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
+        "quantizers": {p: {"bits": q.bits, "low": q.low, "high": q.high} for p, q in header.quantizers.items()},
+        "keyframe_interval": header.keyframe_interval,
+        "weights": header.model_hash.hex(),
+        "sources_hash": header.sources_hash.hex(),
+        "pixels_hash": header.pixels_hash.hex(),
+    }

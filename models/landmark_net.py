@@ -1,0 +1,131 @@
+"""A landmark network for phones: the 33 *sup* landmarks (`codec.face.tracker`) from the face crop, without MediaPipe.
+
+    crop 3x256x256 -> 64x64 -> Locator -> place: centre and half side of a square that is turned with the head
+          \\-> that square, 3x96x96 -> LandmarkHead -> points within it -> points of the crop
+
+A student of the tracker, see `training.others.student`. Like the tracker it looks twice: what is upright and of one
+size in the middle of the picture needs fewer pictures to learn. The second look takes the centre of mass of heatmaps,
+which finds fractions of a cell (Sun et al., "Integral human pose regression", ECCV 2018), offsets weighted by the
+heatmaps, and a layer that sees all of the face, where one landmark tells of the others.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fvc.codec.motion.sample import N_SUP
+from fvc.models.layers import identity_grid, warp
+
+LOOK_SIDE, FACE_SIDE = 64, 96  # what Locator and LandmarkHead see
+FINE_SIDE = 2 * FACE_SIDE  # the square is sampled at twice its side, and halved by averaging
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """3x3, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class _Residual(nn.Module):
+    """x + two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W], the same."""
+        return F.relu(x + self.second(self.first(x)))
+
+
+class Locator(nn.Module):
+    """[B, 3, 64, 64] -> [B, 4]: x, y of the face's middle; the vector from there to the middle of its right side.
+
+    Both are a linear function of the centres of mass of heatmaps, of which training says nothing.
+    """
+
+    grid: Tensor
+    temperature = 0.1
+
+    def __init__(self, points: int = 16) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(_conv(3, 16, 2), _conv(16, 32, 2), _conv(32, 32))
+        self.eighth = nn.Sequential(_conv(32, 64, 2), _conv(64, 64))
+        self.up, self.last = nn.Conv2d(64, 32, 1), _conv(32, 32)
+        self.heatmaps, self.place = nn.Conv2d(32, points, 1), nn.Linear(2 * points, 4)
+        nn.init.normal_(self.place.weight, 0, 0.1)
+        with torch.no_grad():
+            self.place.bias.copy_(torch.tensor([0.0, 0.0, 0.7, 0.0]))
+        self.register_buffer("grid", identity_grid(LOOK_SIDE // 4).reshape(-1, 2), persistent=False)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """See the class."""
+        quarter = self.quarter(picture)
+        y = self.last(quarter + F.interpolate(self.up(self.eighth(quarter)), scale_factor=2.0, mode="nearest"))
+        heat = (self.heatmaps(y).float().flatten(2) / self.temperature).softmax(-1)
+        place: Tensor = self.place((heat @ self.grid).flatten(1))
+        return place
+
+
+class LandmarkHead(nn.Module):
+    """[B, 3, 96, 96] -> [B, 33, 2] in [-1, 1] of the square."""
+
+    grid: Tensor
+    temperature = 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(_conv(3, 24, 2), _conv(24, 48, 2), _Residual(48))
+        self.eighth = nn.Sequential(_conv(48, 96, 2), _conv(96, 96), _Residual(96))
+        self.sixteenth = nn.Sequential(_conv(96, 128, 2), _conv(128, 128))
+        self.whole = nn.Sequential(
+            nn.Conv2d(128, 32, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(32 * 36, 2 * N_SUP)
+        )
+        self.up = nn.ModuleList([nn.Conv2d(128, 96, 1), nn.Conv2d(96, 48, 1)])
+        self.last = _conv(48, 48)
+        self.heatmaps, self.offsets = nn.Conv2d(48, N_SUP, 1), nn.Conv2d(48, 2 * N_SUP, 1)
+        for layer in (self.offsets, self.whole[-1]):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.register_buffer("grid", identity_grid(FACE_SIDE // 4).reshape(-1, 2), persistent=False)
+
+    def forward(self, face: Tensor) -> Tensor:
+        """See the class."""
+        quarter = self.quarter(face)
+        eighth = self.eighth(quarter)
+        sixteenth = self.sixteenth(eighth)
+        whole = self.whole(sixteenth).float().unflatten(1, (N_SUP, 2))
+        y = eighth + F.interpolate(self.up[0](sixteenth), scale_factor=2.0, mode="nearest")
+        y = self.last(quarter + F.interpolate(self.up[1](y), scale_factor=2.0, mode="nearest"))
+        heat = (self.heatmaps(y).float().flatten(2) / self.temperature).softmax(-1)
+        offsets = self.offsets(y).float().flatten(2).unflatten(1, (N_SUP, 2))
+        return heat @ self.grid + (offsets * heat[:, :, None]).sum(-1) + whole
+
+
+def turned(points: Tensor, place: Tensor) -> Tensor:
+    """Points [B, N, 2] in [-1, 1] of the squares at `place` [B, 4] -> points of the crop."""
+    x, y, right, down = (place[:, n : n + 1] for n in range(4))
+    return torch.stack(
+        [x + right * points[..., 0] - down * points[..., 1], y + down * points[..., 0] + right * points[..., 1]], -1
+    )
+
+
+class LandmarkNet(nn.Module):
+    """[B, 3, 256, 256] in [0, 1] -> [B, 33, 2] in [-1, 1] of the crop."""
+
+    square: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locator, self.head = Locator(), LandmarkHead()
+        self.register_buffer("square", identity_grid(FINE_SIDE).reshape(1, -1, 2), persistent=False)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """See the class."""
+        place = self.locator(F.avg_pool2d(crop, crop.shape[-1] // LOOK_SIDE))
+        face = warp(crop, turned(self.square, place).unflatten(1, (FINE_SIDE, FINE_SIDE)))
+        return turned(self.head(F.avg_pool2d(face, 2)), place)

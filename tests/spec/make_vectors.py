@@ -1,0 +1,598 @@
+"""Writes the golden streams of `tests/vectors`, or random valid ones for other people's decoders.
+
+    python tests/spec/make_vectors.py [--out DIR]                    the golden streams
+    python tests/spec/make_vectors.py --random N --out DIR --seed S  N random streams
+    python tests/spec/make_vectors.py --spec                         tables and hex of bitstream_spec.md, Annexes A to C
+
+Each stream is made by fvc's own encoder from seeded samples; beside it lies a JSON file with what a decoder must find:
+header, [frame number, integers or null for hold], [audio number, payload], END payload. Only the AV1 data in the .fvs
+depends on a library's version. If a golden stream changes, so did the format: give it a new version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import itertools
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spec_decoder
+from invalid_vectors import invalid
+
+from fvc.codec.call.datagram import Datagram, Packetizer
+from fvc.codec.encoder import Encoder
+from fvc.codec.media.video import Frame
+from fvc.codec.motion.quantizer import (
+    COMPONENTS,
+    DEFAULT,
+    PAPER,
+    Quantizer,
+    coded_parts,
+    for_parts,
+    to_integers,
+    to_sample,
+)
+from fvc.codec.motion.sample import Profile
+from fvc.codec.wire.av1_pictures import encode_still
+from fvc.codec.wire.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
+from fvc.codec.wire.container import StreamWriter
+from fvc.codec.wire.source_set import QUANTIZERS, SourceSet, code_pictures
+
+Integers = dict[str, list[int]]
+HERE = Path(__file__).parents[1]
+VECTORS, SPEC = HERE / "vectors", HERE.parent / "bitstream_spec.md"
+
+
+def no_network(_: np.ndarray) -> Mapping[str, np.ndarray]:
+    raise AssertionError("samples are given")
+
+
+def header_of(profile: Profile, interval: int = 0, audio: Audio | None = None, **fields: Any) -> Header:
+    values = {
+        "quantizers": for_parts(PAPER, profile.parts),
+        "fps": Fraction(15),
+        "crop": Crop(640, 480, 200, -12, 300),
+        "model_hash": bytes(range(8)),
+        "sources_hash": bytes(range(16, 32)),
+        "pixels_hash": bytes(range(32, 48)),
+    }
+    return Header(profile=profile, keyframe_interval=interval, audio=audio, **(values | fields))
+
+
+def usual_face(header: Header, rng: random.Random) -> Integers:
+    """The mean of the priors, and a little noise."""
+    face: Integers = {}
+    for part, quantizer in header.quantizers.items():
+        priors, values = spec_decoder.PRIORS[part], [0] * COMPONENTS[part]
+        for place, mean in zip(priors["order"], priors["mean"], strict=True):
+            noisy = (mean >> 16 - quantizer.bits) + rng.randint(-3, 3)
+            values[place] = min(max(noisy, 0), quantizer.top)
+        face[part] = values
+    return face
+
+
+def walk(header: Header, rng: random.Random, step: float, usual: bool = True) -> Iterator[Integers]:
+    """A face that moves: all components drift together, and each a little by itself; `step` in quantizer steps.
+
+    It begins as a usual face, or anywhere.
+    """
+    tops = {part: quantizer.top for part, quantizer in header.quantizers.items()}
+    now = usual_face(header, rng)
+    if not usual:
+        now = {part: [rng.randrange(top + 1) for _ in range(COMPONENTS[part])] for part, top in tops.items()}
+    while True:
+        yield dict(now)
+        drift = [rng.uniform(-step, step) for _ in range(4)]
+        for part, values in now.items():
+            moved = (round(v + drift[i % 4] + rng.uniform(-step, step)) for i, v in enumerate(values))
+            now[part] = [min(max(v, 0), tops[part]) for v in moved]
+
+
+def jumps(header: Header, rng: random.Random) -> Iterator[Integers]:
+    """Ends of the range, alone and mixed: the largest residuals, escapes and shifts there are."""
+    tops = {part: quantizer.top for part, quantizer in header.quantizers.items()}
+    while True:
+        for choice in ([0], [1], [0], [0, 1], [0, 1], [1], [0, 0, 0, 1]):
+            yield {part: [rng.choice(choice) * top for _ in range(COMPONENTS[part])] for part, top in tops.items()}
+
+
+def restored(number: int, lowest: int) -> int:
+    """What a decoder makes of the number's six bits: after 64 lost packets it is wrong until the next keyframe."""
+    return lowest + ((number - lowest) & 63)
+
+
+class Stream:
+    """A stream and what a decoder must find in it."""
+
+    def __init__(self, header: Header, refresh: int = 0) -> None:
+        self._header, self._file = header, io.BytesIO()
+        self._writer = StreamWriter(self._file, header)
+        self._encoder = Encoder(header, no_network, refresh=refresh)
+        self._sounds = 0  # packets of sound so far
+        self._next_frame = self._next_sound = 0  # the lowest number that a decoder may find next
+        self._follows: int | None = None  # the frame that needs no keyframe
+        self._slices: list[int] = []  # frames of the slices of one keyframe that came without a gap
+        self._frames: list[tuple[int, Integers | None]] = []
+        self._audio: list[tuple[int, str]] = []
+        self._end: dict[str, Any] | None = None
+
+    def frame(self, number: int, integers: Integers | None, lost: bool = False) -> None:
+        """Codes a frame (None: no face); `lost` keeps its packet out of the stream."""
+        packet, integers = code(self._encoder, self._header, number, integers, self._sounds)
+        if lost:
+            return
+        if packet.kind == Kind.KEY:
+            self._follows = number
+        if packet.kind in (Kind.KEY, Kind.REFRESH):
+            self._next_frame = number
+            self._next_sound = max(self._next_sound, self._sounds)
+        if packet.kind == Kind.REFRESH:
+            part = RefreshPayload.parse(packet.payload)
+            whole = self._slices == list(range(number - part.slice, number))
+            self._slices = [*self._slices, number] if whole and part.slice else [number][: part.slice == 0]
+            if len(self._slices) == part.slices:
+                self._follows = number
+        found = restored(number, self._next_frame)
+        self._next_frame = found + 1
+        whole = self._follows == found
+        self._follows = found + 1 if whole else None
+        self._frames.append((found, integers if whole else None))
+        self._writer.write(packet)
+
+    def sound(self, number: int, payload: bytes, lost: bool = False) -> None:
+        self._sounds = number + 1
+        if not lost:
+            self._writer.write(Packet(Kind.AUDIO, number, payload))
+            self._audio.append((restored(number, self._next_sound), payload.hex()))
+            self._next_sound = self._audio[-1][0] + 1
+
+    def bytes(self, ended: bool = True) -> bytes:
+        if ended:
+            self._writer.end()
+            keyframes = [list(pair) for pair in self._writer._keyframes]
+            self._end = {
+                "frames": self._writer.frames,
+                "audio_packets": self._writer.audio_packets,
+                "keyframes": keyframes,
+            }
+        return self._file.getvalue()
+
+    def json(self) -> str:
+        header = self._header
+        audio = header.audio and {"frame_ms": header.audio.frame_ms, "pre_skip": header.audio.pre_skip}
+        quantizers = {
+            part: {"bits": q.bits, "low": round(q.low * 256), "high": round(q.high * 256)}
+            for part, q in header.quantizers.items()
+        }
+        fields = {
+            "profile": header.profile + SHAPED * ("shape" in header.quantizers),
+            "fps": [header.fps.numerator, header.fps.denominator],
+            "keyframe_interval": header.keyframe_interval,
+            "crop": vars(header.crop),
+            "model_hash": header.model_hash.hex(),
+            "sources_hash": header.sources_hash.hex(),
+            "pixels_hash": header.pixels_hash.hex(),
+            "quantizers": quantizers,
+            "audio": audio,
+        }
+        coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
+        return compact(
+            {"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end, "coder": coder}
+        )
+
+
+def code(
+    encoder: Encoder, header: Header, number: int, integers: Integers | None, sounds: int = 0
+) -> tuple[Packet, Integers | None]:
+    """The packet of a frame (None: no face) and the integers that it carries, after so many packets of sound."""
+    if integers is None:
+        blank = Frame(np.zeros((1, 1, 3), np.uint8), number)
+        return encoder.encode_tracked(blank, None, audio_packets=sounds), None
+    sample = to_sample({part: np.array(values) for part, values in integers.items()}, header.quantizers)
+    packet = encoder.encode_sample(number, sample, audio_packets=sounds)
+    arrays = to_integers(sample, header.quantizers)
+    return packet, {part: array.tolist() for part, array in arrays.items()}
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":")) + "\n"
+
+
+def profile_stream(profile: Profile, quantizers: Mapping[str, Quantizer] = PAPER) -> Stream:
+    header = header_of(profile, interval=4, quantizers=for_parts(quantizers, profile.parts))
+    stream, rng = Stream(header), random.Random(f"profile {profile.label}")
+    for number, integers in zip(range(6), walk(header, rng, 2.5), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def annex_b() -> Stream:
+    """The stream that the specification takes apart: a keyframe, two ordinary frames, one without a face."""
+    header = header_of(Profile.SUP)
+    stream, rng = Stream(header), random.Random("annex B")
+    for number, integers in zip(range(3), walk(header, rng, 1.5), strict=False):
+        stream.frame(number, integers)
+    stream.frame(3, None)
+    return stream
+
+
+def extremes(profile: Profile, is_shaped: bool = False) -> Stream:
+    header = header_of(
+        profile,
+        fps=Fraction(65535, 274),
+        crop=Crop(16384, 16384, -32768, 32767, 16384),
+        quantizers={part: Quantizer(16, -128.0, 32767 / 256) for part in coded_parts(profile.parts, is_shaped)},
+    )
+    stream = Stream(header)
+    for number, integers in zip(range(7), jumps(header, random.Random("extremes")), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def coarse() -> Stream:
+    """One bit a component, every frame a keyframe."""
+    profile = Profile.SUP_UNSUP_EXPR
+    header = header_of(profile, interval=1, quantizers={part: Quantizer(1, -1.0, 1.0) for part in profile.parts})
+    stream = Stream(header)
+    for number, integers in zip(range(3), jumps(header, random.Random("coarse")), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def still() -> Stream:
+    """Nothing moves: expected magnitudes fall to zero, payloads to one byte."""
+    header = header_of(Profile.SUP)
+    stream, integers = Stream(header), next(walk(header, random.Random("still"), 0))
+    for number in range(24):
+        stream.frame(number, integers if number != 20 else {"sup": [255 - v for v in integers["sup"]]})
+    return stream
+
+
+def lost_face() -> Stream:
+    """No face at first, then for more than 64 frames; the numbers' six bits wrap."""
+    header = header_of(Profile.SUP, interval=30)
+    stream, faces = Stream(header), walk(header, random.Random("lost face"), 2, usual=False)
+    for number in range(90):
+        stream.frame(number, next(faces) if number in (2, 3, 5, 6, 85, 86, 88) else None)
+    return stream
+
+
+def gap() -> Stream:
+    """Packets never arrived (frame 2, then 80 frames), the sound's with them; there is no END packet.
+
+    80 are more than six bits can count: until the next keyframe, what is found is 64 too low.
+    """
+    header = header_of(Profile.SUP, interval=5, audio=Audio(20, 312))
+    stream, faces = Stream(header), walk(header, random.Random("gap"), 2)
+    for number in range(94):
+        missing = number == 2 or 8 <= number < 88
+        stream.sound(number, bytes([number]), lost=missing)
+        if number < 8 or number > 85:
+            stream.frame(number, next(faces), lost=missing)
+    return stream
+
+
+def audio() -> Stream:
+    """Sound, more packets of it than frames; their contents are Opus to a player and opaque here."""
+    header = header_of(Profile.SUP, interval=3, audio=Audio(20, 312), fps=Fraction(30000, 1001))
+    stream, rng = Stream(header), random.Random("audio")
+    for number, integers in zip(range(5), walk(header, rng, 2), strict=False):
+        for n in range(20 * number, 20 * number + 20):
+            stream.sound(n, bytes(rng.randrange(256) for _ in range(rng.choice((0, 1, 3, 9)))))
+        stream.frame(number, integers)
+    return stream
+
+
+def refresh() -> Stream:
+    """Keyframes in three slices every 8 frames. Frame 5 is lost: those from 8 on (one without a face) help; frame 17,
+    with a slice, and 18 are lost: those from 24 on do."""
+    header = header_of(Profile.SUP, interval=8, audio=Audio(20, 312))
+    stream, faces = Stream(header, refresh=3), walk(header, random.Random("refresh"), 1.5)
+    for number in range(30):
+        integers = next(faces)
+        stream.sound(number, bytes([number]), lost=number == 5)
+        stream.frame(number, integers if number != 9 else None, lost=number in (5, 17, 18))
+    return stream
+
+
+STREAMS: dict[str, Callable[[], Stream]] = {
+    "annex_b": annex_b,
+    "profile_sup": lambda: profile_stream(Profile.SUP),
+    "profile_sup_unsup": lambda: profile_stream(Profile.SUP_UNSUP),
+    "profile_sup_unsup_expr": lambda: profile_stream(Profile.SUP_UNSUP_EXPR),
+    "profile_unsup_jac": lambda: profile_stream(Profile.UNSUP_JAC),
+    "profile_shape": lambda: profile_stream(Profile.SUP, DEFAULT),
+    "profile_shape_unsup": lambda: profile_stream(Profile.SUP_UNSUP, DEFAULT),
+    "profile_shape_unsup_expr": lambda: profile_stream(Profile.SUP_UNSUP_EXPR, DEFAULT),
+    "extremes_shape": lambda: extremes(Profile.SUP, is_shaped=True),
+    "extremes": lambda: extremes(Profile.UNSUP_JAC),
+    "coarse": coarse,
+    "still": still,
+    "lost_face": lost_face,
+    "gap": gap,
+    "audio": audio,
+    "refresh": refresh,
+}
+CUT_OFF = "gap"  # has no END packet
+
+
+def wire() -> str:
+    """Datagrams with two copies, sound and sliced keyframes: some lost, doubled, late, damaged; frames above 2^14."""
+    header = header_of(Profile.SUP, interval=8, audio=Audio(20, 312), model_hash=bytes(8))
+    rng, encoder, packetizer = random.Random("wire"), Encoder(header, no_network, refresh=3), Packetizer(2)
+    first, sent, faces = 20_000, list[bytes](), walk(header, rng, 1.5)
+    truth: dict[int, Integers | None] = {}
+    for number in range(first, first + 32):
+        for sound in range(50 * number // 15 - 3, 50 * number // 15):
+            sent += packetizer.add(Packet(Kind.AUDIO, sound, bytes([sound % 256, number % 256])))
+        packet, truth[number] = code(encoder, header, number, next(faces) if number % 11 else None)
+        sent += packetizer.add(packet)
+    gone = {6, 7, 8, 13, 25, 27}  # 6 to 8: longer than the copies reach
+    arrived = [data for n, data in enumerate(sent) if n not in gone]
+    arrived[3:3] = [bytes(Datagram(first + 1, (Packet(Kind.MOTION, first + 1, b""),)))[:-1] + b"?", arrived[1]]
+    arrived[12], arrived[15] = arrived[15], arrived[12]
+    arrived.append(arrived.pop(20))  # much too late
+    arrived[17:17] = [bytes(Datagram(3, (Packet(Kind.KEY, 3, b"\2\0"),))), bytes(Datagram(3, ()))]
+    found = spec_decoder.decode_datagrams(bytes(header), arrived)
+    for number, integers in found["frames"]:
+        assert integers in (truth[number], None)
+    fields = {"frames": found["frames"], "audio": [[n, payload.hex()] for n, payload in found["audio"]]}
+    datagrams = [data.hex() for data in arrived]
+    return compact({"header": bytes(header).hex(), "datagrams": datagrams, **fields, "dropped": found["dropped"]})
+
+
+def source_set(coded: tuple[bytes, ...], pictures: tuple[np.ndarray, ...], canvas: bytes) -> tuple[SourceSet, str]:
+    """Two sources of profile sup+unsup+expr, and their JSON."""
+    profile, rng = Profile.SUP_UNSUP_EXPR, random.Random("sources")
+    values = [
+        {part: [rng.randrange(1 << 16) for _ in range(COMPONENTS[part])] for part in profile.parts} for _ in coded
+    ]
+    samples = tuple(to_sample({part: np.array(v) for part, v in each.items()}, QUANTIZERS) for each in values)
+    result = SourceSet(profile, bytes(range(8)), coded, pictures, samples, canvas, (96, 64))
+    sources = [{"integers": i, "coded": c.hex()} for i, c in zip(values, coded, strict=True)]
+    fields = {"model_hash": bytes(range(8)).hex(), "profile": int(profile), "canvas_size": [96, 64]}
+    return result, compact(fields | {"sources": sources, "canvas": canvas.hex()})
+
+
+def gradient(width: int, height: int, slope: int) -> np.ndarray:
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    return np.stack([x * slope // 2 + 0 * y, 255 - y // slope + 0 * x, 90 + 0 * (x + y)], -1).astype(np.uint8)
+
+
+def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources", "wire")) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, bytes] = {}
+    for name in names:
+        if name == "sources":
+            coded, pictures = code_pictures([gradient(256, 256, 1), gradient(256, 256, 2)], 63)
+            sources, text = source_set(coded, pictures, encode_still(gradient(96, 64, 1), 63))
+            files |= {"sources.fvs": bytes(sources), "sources.json": text.encode()}
+        elif name == "wire":
+            files["wire.json"] = wire().encode()
+        else:
+            stream = STREAMS[name]()
+            files[f"{name}.fvc"] = stream.bytes(ended=name != CUT_OFF)
+            files[f"{name}.json"] = stream.json().encode()
+    for file, data in files.items():
+        (out / file).write_bytes(data)
+    return [out / file for file in files]
+
+
+def write_invalid(out: Path) -> list[Path]:
+    """The streams and source sets that break a rule, made of the golden ones."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (_, data) in invalid().items():
+        (out / name).write_bytes(data)
+    return sorted(out.iterdir())
+
+
+def annex_c() -> str:
+    """The list of invalid files, for the specification."""
+    rows = [f"| {name} | {what} |" for name, (what, _) in invalid().items()]
+    return "\n".join(["| File | What is wrong |", "|---|---|", *rows])
+
+
+def random_stream(rng: random.Random) -> Stream:
+    """Any valid header, any motion, faces that come and go, sound that is longer or shorter than the picture."""
+    profile, is_shaped = rng.choice(list(Profile)), rng.random() < 0.5
+    quantizers = {}
+    for part in coded_parts(profile.parts, is_shaped):
+        low = rng.randrange(-32768, 32767)
+        quantizers[part] = Quantizer(rng.randint(1, 16), low / 256, rng.randint(low + 1, 32767) / 256)
+    fps = Fraction(rng.randint(1, 65535), rng.randint(1, 65535))
+    header = header_of(
+        profile,
+        interval=rng.choice((0, 0, 1, 7, 65535)),
+        audio=rng.choice((None, Audio(rng.choice((10, 20, 40, 60)), rng.randint(0, 48000)))),
+        quantizers=quantizers if rng.random() < 0.5 else for_parts(DEFAULT if is_shaped else PAPER, profile.parts),
+        fps=fps if fps <= 240 else 1 / fps,
+        crop=Crop(rng.randint(1, 16384), rng.randint(1, 16384), *(rng.randint(-32768, 32767) for _ in "xy"), 256),
+        model_hash=rng.getrandbits(64).to_bytes(8, "big"),
+    )
+    slices = rng.choice((0, 0, 2, 5, 7)) if header.keyframe_interval in (0, 7, 65535) else 0
+    stream, sound, face = Stream(header, slices), 0, rng.random() < 0.8
+    motion = (
+        jumps(header, rng)
+        if rng.random() < 0.2
+        else walk(header, rng, rng.choice((0.3, 2, 20, 300)), rng.random() < 0.5)
+    )
+    loss = rng.choice((0, 0, 0.05))
+    for number in range(rng.choice((0, 1, 3, 10, 80))):
+        face ^= rng.random() < 0.1
+        stream.frame(number, next(motion) if face else None, lost=rng.random() < loss)
+        while header.audio and rng.random() < 0.5:
+            stream.sound(sound, rng.randbytes(rng.randrange(20)), lost=rng.random() < loss)
+            sound += 1
+    return stream
+
+
+def write_random(out: Path, count: int, seed: int) -> list[Path]:
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for n in range(count):
+        rng = random.Random(f"{seed} {n}")
+        stream = random_stream(rng)
+        for file, data in (
+            (f"random{n:04}.fvc", stream.bytes(ended=rng.random() < 0.9)),
+            (f"random{n:04}.json", stream.json().encode()),
+        ):
+            (out / file).write_bytes(data)
+            written.append(out / file)
+    return written
+
+
+def annex_a() -> str:
+    """Digests of priors, frequencies and 24-bit cumulative probabilities, and some tables, for the specification."""
+    every, steps = hashlib.sha256(), hashlib.sha256()
+    for part in spec_decoder.PRIORS:
+        for c, a in itertools.product(range(48), range(8)):
+            every.update(b"".join(f.to_bytes(2, "big") for f in spec_decoder.frequencies(part, c, a)))
+            steps.update(b"".join(v.to_bytes(4, "big") for v in spec_decoder.cdf_of(part, c, a)))
+    columns = " | ".join(str(q) for q in range(-5, 6))
+    lines = [f"| c | a | {columns} | escape |", "|---" * 14 + "|"]
+    for c, a in itertools.product((0, 16, 32, 47), (0, 7)):
+        counts = spec_decoder.frequencies("sup", c, a)
+        lines.append(f"| {c} | {a} | {' | '.join(map(str, counts[11:22]))} | {counts[33]} |")
+    return "\n".join(
+        [
+            f"priors.bin has {len(spec_decoder.PRIORS_BYTES)} bytes; their SHA-256:",
+            "",
+            f"`{hashlib.sha256(spec_decoder.PRIORS_BYTES).hexdigest()}`",
+            "",
+            "SHA-256 of the 34 frequencies as u(16) of all tables, for each part in order, c = 0 .. 47, a = 0 .. 7:",
+            "",
+            f"`{every.hexdigest()}`",
+            "",
+            "SHA-256 of their values cdf[0] .. cdf[34] as u(32):",
+            "",
+            f"`{steps.hexdigest()}`",
+            "",
+            "Some frequencies of sup, by the number that the symbol stands for:",
+            "",
+            *lines,
+        ]
+    )
+
+
+_HEADER_FIELDS = (
+    *(("magic", 4), ("version", 1), ("header_length", 2), ("has_audio", 1), ("profile", 1)),
+    *(("fps.numerator", 2), ("fps.denominator", 2), ("keyframe_interval", 2), ("crop.width", 2), ("crop.height", 2)),
+    *(("crop.x", 2), ("crop.y", 2), ("crop.side", 2), ("model_hash", 8), ("sources_hash", 16), ("pixels_hash", 16)),
+    *(("quantizers.bits", 1), ("quantizers.low", 2), ("quantizers.high", 2), ("header_crc", 4)),
+)
+_SIGNED = ("crop.x", "crop.y", "quantizers.low", "quantizers.high")
+
+
+def dissect(data: bytes) -> list[tuple[int, bytes, str]]:
+    """Offset, bytes and meaning of each element of a stream of profile sup without sound."""
+    rows: list[tuple[int, bytes, str]] = []
+
+    def row(size: int, meaning: str) -> bytes:
+        at = sum(len(r[1]) for r in rows)
+        rows.append((at, data[at : at + size], meaning))
+        return data[at : at + size]
+
+    for name, size in _HEADER_FIELDS:
+        number = int.from_bytes(data[sum(len(r[1]) for r in rows) :][:size], "big", signed=name in _SIGNED)
+        row(size, name if size > 2 else f"{name} = {number}")
+    kind = -1
+    while kind != spec_decoder.END:
+        at = sum(len(r[1]) for r in rows)
+        kind, number, payload, _ = spec_decoder.parse_packet(data, at)
+        if kind == spec_decoder.KEY:
+            row(4, "sync")
+        row(1, f"head: {Kind(kind).name}, number {number}")
+        row(1, f"payload_size = {len(payload)}")
+        if kind == spec_decoder.KEY:
+            row(1, f"frame = {payload[0]}")
+            row(1, f"audio_packets = {payload[1]}")
+            row(len(payload) - 2, "coded: 66 integers")
+        elif kind == spec_decoder.END:
+            names = ("frames", "audio_packets", "keyframe_count", "keyframes.frame", "keyframes.offset")
+            for name, value in zip(names, payload, strict=True):
+                row(1, f"{name} = {value}")
+        elif payload:
+            row(len(payload), "payload: 66 integers")
+        row(2, "packet_crc")
+    row(4, f"end_size = {int.from_bytes(data[-8:-4], 'big')}")
+    row(4, "magic of the trailer")
+    return rows
+
+
+def annex_b_text() -> str:
+    """The dissected stream, for the specification."""
+    data = STREAMS["annex_b"]().bytes()
+    rows = [f"| {at:02x} | `{part.hex(' ')}` | {meaning} |" for at, part, meaning in dissect(data)]
+    found = spec_decoder.decode_stream(data)
+    integers = [
+        f"| {number} | {' '.join(map(str, frame['sup'])) if frame else 'hold'} |" for number, frame in found["frames"]
+    ]
+    names = ("i", "component", "origin", "prediction", "s", "q")
+    steps = [
+        f"| {' | '.join(str(step[name]) for name in names)} | `{step['lower']:016x}` | `{step['range']:016x}` |"
+        for step in (*found["trace"][:8], found["trace"][-1])
+    ]
+    return "\n".join(
+        [
+            "### B.1 Bytes",
+            "",
+            "| Offset | Bytes | Element |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "### B.2 Integers of sup",
+            "",
+            "| Frame | q of components 0 .. 65 |",
+            "|---|---|",
+            *integers,
+            "",
+            "### B.3 Steps of frame 2",
+            "",
+            "The first eight and the last component; `lower` and `range` after the component.",
+            "",
+            "| i | component | origin | prediction | s | q | lower | range |",
+            "|---|---|---|---|---|---|---|---|",
+            *steps,
+        ]
+    )
+
+
+def write_spec(path: Path) -> None:
+    """Renews Annexes A, B and the list in C between their markers."""
+    text = path.read_text()
+    for name, content in (("annex A", annex_a()), ("annex B", annex_b_text()), ("annex C", annex_c())):
+        start = text.index("\n", text.index(f"<!-- {name}:")) + 1
+        end = text.index("<!-- end -->", start)
+        text = f"{text[:start]}\n{content}\n\n{text[end:]}"
+    path.write_text(text)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=VECTORS)
+    parser.add_argument("--random", type=int, metavar="N", help="write N random streams instead")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spec", action="store_true", help="instead, renew Annexes A to C of bitstream_spec.md")
+    options = parser.parse_args(arguments)
+    if options.spec:
+        return write_spec(SPEC)
+    if options.random is not None and options.out == VECTORS:
+        sys.exit("--random needs --out: random streams are not golden")
+    if options.random is None:
+        written = write_golden(options.out) + write_invalid(options.out / "invalid")
+    else:
+        written = write_random(options.out, options.random, options.seed)
+    for path in written:
+        print(f"{path.stat().st_size:6} {path.name}")
+
+
+if __name__ == "__main__":
+    main()

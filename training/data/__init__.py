@@ -1,0 +1,1 @@
+"""Videos -> face tubes -> training packs."""

@@ -1,0 +1,201 @@
+"""Videos of people -> one packed training file.
+
+    folder of videos --a job each (`reading`)--> parts (small packs) --`merge`--> OUT.pack, OUT.report.json
+
+Each finished video is a file in `OUT.parts/`, written in one move: whatever stops the run, the next one goes on from
+there. Shards (`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that
+nobody dominates, and lowers the cap until the pack fits its size limit.
+
+Who is who: `catalog.csv` (columns `clip`, `identity`) in the folder or above it; else the top folder of a video, as
+in VoxCeleb's tree; else each tube is its own person. Faces that share the screen are different people.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.media.output import FileKind, atomic_write, check_output
+from fvc.training.data.merge import merge
+from fvc.training.data.pack import PACK, PackWriter
+from fvc.training.data.reading import Clips, Job, Settings, read_video
+
+ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
+IDENTITY = ("auto", "folder", "tube")
+
+
+def find_jobs(folder: Path, settings: Settings, identity: str = "auto") -> list[Job]:
+    """One job per video below `folder`, sorted by name. `identity`: see the module; "tube" ignores folders."""
+    if identity not in IDENTITY:
+        raise UsageError(f"--identity {identity}: choose from {', '.join(IDENTITY)}")
+    catalog = next((f for f in (folder / "catalog.csv", folder.parent / "catalog.csv") if f.exists()), None)
+    who: dict[str, str] = {}
+    if catalog is not None and identity == "auto":
+        with catalog.open(newline="") as file:
+            rows = csv.DictReader(file)
+            if {"clip", "identity"} <= set(rows.fieldnames or ()):
+                who = {row["clip"]: row["identity"] for row in rows}
+    jobs = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()):
+        name = path.relative_to(folder)
+        top = name.parts[0] if len(name.parts) > 1 and identity != "tube" else ""
+        jobs.append((path, name.as_posix(), who.get(name.as_posix(), who.get(path.name, top)), settings))
+    return jobs
+
+
+def _part(folder: Path, job: Job) -> Path:
+    path, *rest = job
+    state = path.stat()
+    key = json.dumps([*rest[:2], asdict(job[3]), state.st_size, state.st_mtime_ns])
+    return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pack"
+
+
+def _processes(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    waiting = list(reversed(jobs))
+    running: dict[Future[Clips], Job] = {}
+    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    try:
+        while waiting or running:
+            while waiting and len(running) < 2 * workers:
+                job = waiting.pop()
+                running[pool.submit(work, job)] = job
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running[future], future.result()
+                del running[future]
+    except BrokenProcessPool:
+        names = ", ".join(job[1] for job in running.values())
+        raise FvcError(f"a worker died while reading one of {names}; run again to go on with the rest") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    """The same over a Ray cluster (`RAY_ADDRESS`), or over a local one of `workers` CPUs where none is named.
+
+    Each node must see the videos under the same paths and have fvc installed.
+    """
+    import ray
+
+    if not ray.is_initialized():
+        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        if not os.environ.get("RAY_ADDRESS"):  # local workers find modules where this process does
+            options |= {"num_cpus": workers, "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}}
+        ray.init(**options)
+    remote = ray.remote(num_cpus=1)(work)
+    waiting = list(reversed(jobs))
+    running: dict[Any, Job] = {}
+    limit = 2 * max(workers, int(ray.cluster_resources().get("CPU", workers)))
+    try:
+        while waiting or running:
+            while waiting and len(running) < limit:
+                job = waiting.pop()
+                running[remote.remote(job)] = job
+            for future in ray.wait(list(running))[0]:
+                yield running.pop(future), ray.get(future)
+    finally:
+        ray.shutdown()
+
+
+_REPORT = FileKind("a report in JSON", (".json",), ((0, b"{"),))
+BACKENDS: dict[str, Callable[..., Iterator[tuple[Job, Clips]]]] = {"process": _processes, "ray": _ray}
+
+
+def prepare(
+    folder: Path,
+    out: Path,
+    settings: Settings | None = None,
+    *,
+    max_bytes: int | None = None,
+    identity: str = "auto",
+    shard: tuple[int, int] = (0, 1),
+    workers: int = 2,
+    backend: str = "process",
+    keep_parts: bool = False,
+    overwrite: bool = False,
+    work: Callable[[Job], Clips] = read_video,
+) -> dict[str, Any]:
+    """Packs the videos below `folder` (or the i-th of n shards of them) into `out`; returns the report.
+
+    What is done of the work lies in OUT.parts until all is done, and a run that is started again goes on from it.
+    `overwrite` says whether a pack and a report that are there already are replaced.
+
+    Raises:
+        InputError: there is no video. OutputError: `out` cannot be written. UsageError: an argument is absurd.
+    """
+    settings = settings or Settings()
+    if backend not in BACKENDS:
+        raise UsageError(f"--backend {backend}: choose from {', '.join(BACKENDS)}")
+    _check_outputs(out, overwrite)
+    jobs = find_jobs(folder, settings, identity)[shard[0] :: shard[1]]
+    if not jobs:
+        raise InputError(f"{folder}: no video in it")
+    parts = out.with_name(out.name + ".parts")
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        files = {job[1]: _part(parts, job) for job in jobs}
+        missing = [job for job in jobs if not files[job[1]].exists()]
+        with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="prepare", unit="video", disable=None) as bar:
+            for job, (clips, counts) in BACKENDS[backend](missing, work, workers):
+                with PackWriter(files[job[1]], {**counts, "name": job[1]}, overwrite=True) as part:
+                    for clip in clips:
+                        part.add(clip)
+                bar.update()
+        report = _finish([files[job[1]] for job in jobs], out, settings.frames, max_bytes, overwrite)
+        if not keep_parts:
+            shutil.rmtree(parts)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from None
+    return report
+
+
+def merge_packs(
+    packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Joins packs, such as the shards of several machines, under one cap per person. Raises InputError, OutputError."""
+    if out in packs:
+        raise UsageError(f"{out}: is one of the packs to merge")
+    for pack in packs:
+        if not pack.is_file():
+            raise InputError(f"{pack}: no such file")
+    _check_outputs(out, overwrite)
+    try:
+        return _finish(packs, out, per_person, max_bytes, overwrite)
+    except OSError as error:
+        raise OutputError(f"{out}: {error.strerror or error}") from None
+
+
+def _report_of(out: Path) -> Path:
+    return out.with_name(out.name + ".report.json")
+
+
+def _check_outputs(out: Path, overwrite: bool) -> None:
+    """Raises UsageError, OutputError; hours later is too late for it."""
+    check_output(out, PACK, overwrite)
+    check_output(_report_of(out), _REPORT, overwrite)
+
+
+def _finish(
+    packs: Sequence[Path], out: Path, per_person: int, max_bytes: int | None, overwrite: bool
+) -> dict[str, Any]:
+    try:
+        report = merge(packs, out, per_person, max_bytes, overwrite)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    with atomic_write(_report_of(out), _REPORT, overwrite) as file:
+        file.write(json.dumps(report, indent=1).encode() + b"\n")
+    return report

@@ -1,0 +1,117 @@
+"""Weights of `composed` -> a start for a smaller preset: python -m fvc.training.generator.pruning WEIGHTS PRESET OUT
+
+Channels between the layers that draw are dropped where they carry least: the energy of what a channel is made of times
+that of what is made of it. What does not depend on `models.generator.Size` stays. The result needs training:
+`fvc train PRESET --init OUT --keep-motion`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fvc.models.generator import ComposedGenerator, Size
+from fvc.models.layers import InvertedResidual
+from fvc.models.model import load_weights
+from fvc.models.presets import DEFAULT, PRESETS
+
+
+def _energy(*layers: nn.Module, axis: int) -> Tensor:
+    """Of each output (axis 0) or input (1) channel of convolutions, or of each channel of batch norms: summed."""
+    total = torch.zeros(())
+    for layer in layers:
+        weight: Tensor = layer.weight.detach()  # type: ignore[assignment]
+        total = total + (weight.square().transpose(0, axis).flatten(1).sum(1) if weight.dim() > 1 else weight.square())
+    return total
+
+
+def _most(energy: Tensor, count: int) -> Tensor:
+    """The channels of most energy, in their order."""
+    return energy.topk(count).indices.sort().values
+
+
+def _conv(small: nn.Module, large: nn.Module, rows: Tensor | None, columns: Tensor | None) -> None:
+    """Copies a convolution, or the depthwise one of `rows`."""
+    assert isinstance(small, nn.Conv2d)
+    assert isinstance(large, nn.Conv2d)
+    weight = large.weight if rows is None else large.weight[rows]
+    small.weight.data.copy_(weight if columns is None else weight[:, columns])
+    if small.bias is not None and large.bias is not None:
+        small.bias.data.copy_(large.bias if rows is None else large.bias[rows])
+
+
+def _norm(small: nn.Module, large: nn.Module, rows: Tensor) -> None:
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(small, name).data.copy_(getattr(large, name)[rows])
+
+
+def _block(small: InvertedResidual, large: InvertedResidual, inputs: Tensor, outputs: Tensor) -> None:
+    carried = _energy(large.filter[1], axis=0) * _energy(large.project[0], axis=1)
+    hidden = _most(carried, small.filter[0].weight.shape[0])
+    _conv(small.expand[0], large.expand[0], hidden, inputs)
+    _norm(small.expand[1], large.expand[1], hidden)
+    _conv(small.filter[0], large.filter[0], hidden, None)
+    _norm(small.filter[1], large.filter[1], hidden)
+    _conv(small.project[0], large.project[0], outputs, hidden)
+    _norm(small.project[1], large.project[1], outputs)
+
+
+def prune(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> None:
+    """Fills the drawing layers of `small`, whose size is `size`, from `large`."""
+    full = Size()
+    deep_kept = _most(
+        _energy(large.keep_deep, axis=0) * _energy(large.deep[0], axis=1)[: full.deep_kept], size.deep_kept
+    )
+    kept_columns = slice(full.middle, full.middle + full.middle_kept)
+    middle_kept = _most(
+        _energy(large.keep_middle, axis=0) * _energy(large.join_middle.expand[0], axis=1)[kept_columns],
+        size.middle_kept,
+    )
+    _conv(small.keep_deep, large.keep_deep, deep_kept, None)
+    _conv(small.keep_middle, large.keep_middle, middle_kept, None)
+    differs = full.middle_kept + 1  # see `ComposedGenerator.vote`: features, logit, differences, two heads
+    heads = differs + full.middle_kept + torch.arange(2)
+    own = [middle_kept, torch.tensor([full.middle_kept]), differs + middle_kept, heads]
+    _conv(small.vote[0], large.vote[0], None, torch.cat(own))
+
+    blocks = [*list(large.deep)[1 : size.blocks], large.deep[full.blocks]]  # the first ones and the last
+    readers = [block.expand[0] for block in blocks] + [large.up_middle.expand[0]]
+    makers = [large.deep[0], *(block.project[1] for block in blocks)]
+    deep = _most(_energy(*makers, axis=0) * _energy(*readers, axis=1), size.deep)
+    others = torch.arange(full.deep_kept, large.deep[0].weight.shape[1])
+    _conv(small.deep[0], large.deep[0], deep, torch.cat([deep_kept, others]))
+    for mine, theirs in zip(list(small.deep)[1:], blocks, strict=True):
+        _block(mine, theirs, deep, deep)
+
+    def between(maker: InvertedResidual, reader: nn.Module, width: int, count: int) -> Tensor:
+        return _most(_energy(maker.project[1], axis=0) * _energy(reader, axis=1)[:width], count)
+
+    up_middle = between(large.up_middle, large.join_middle.expand[0], full.middle, size.middle)
+    join_middle = between(large.join_middle, large.up_fine.expand[0], full.middle, size.middle)
+    up_fine = between(large.up_fine, large.join_fine.expand[0], full.fine, size.fine)
+    join_fine = between(large.join_fine, large.out, full.fine, size.fine)
+    rgb = torch.arange(full.fine, full.fine + 12)
+    _block(small.up_middle, large.up_middle, deep, up_middle)
+    _block(small.join_middle, large.join_middle, torch.cat([up_middle, full.middle + middle_kept]), join_middle)
+    _block(small.up_fine, large.up_fine, join_middle, up_fine)
+    _block(small.join_fine, large.join_fine, torch.cat([up_fine, rgb]), join_fine)
+    _conv(small.out, large.out, None, join_fine)
+
+
+def main(weights: Path, preset: str, out: Path) -> None:
+    """Command line."""
+    large, small = PRESETS[DEFAULT].build(), PRESETS[preset].build()
+    load_weights(large, weights)
+    known, state = large.state_dict(), small.state_dict()
+    same = {name: known[name] for name, tensor in state.items() if known[name].shape == tensor.shape}
+    small.load_state_dict(same, strict=False)
+    prune(large.generator, small.generator, Size(**PRESETS[preset].size))
+    save_file({name: t.contiguous() for name, t in small.state_dict().items() if "num_batches" not in name}, out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

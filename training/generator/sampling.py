@@ -1,0 +1,239 @@
+"""Which frames a training sample is made of, and how they are altered. Only numbers: no pixel is touched here.
+
+A `Plan` is drawn from (seed, step, index of the sample) alone. So a run that was stopped goes on with the very samples
+it would have had, and N processes that share a batch draw what one process would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fvc.codec.face.source_choice import SHUT
+from fvc.training.data.pack import SIDE, Clip, Pack
+
+_LIDS, _LIPS = ((19, 23), (20, 24)), ((5, 6),)  # upper and lower, as positions in the sup set (codec.face.tracker.SUP)
+_HARD = 0.3  # share of samples whose driving frame is chosen for its eyes or mouth
+_CHOSEN = 0.5  # share of samples whose sources are chosen as at inference, from a part of the clip
+_APART, _NEAR = 0.3, 0.1  # radians of yaw: the paper's yaw_A - yaw_C and |yaw_A - yaw_B2|
+_NEIGHBOUR = 0.15  # seconds between frames that count as neighbours
+_TRIES = 400
+PATCHES = (("eyes",), ("mouth",), ("eyes", "mouth"))  # what `Plan.patch` 1, 2 and 3 stand for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """B samples of N sources and D driving frames; one alteration per sample.
+
+    Attributes:
+        frames: int64 [B, N + D], indices into the pack, sources first.
+        sources: N.
+        window: int64 [B, 3], left, top and side of the crop in pixels.
+        mirror: bool [B].
+        gain, bias: float32 [B, 3], [B]: pixel * gain + bias, pixels in 0 to 255.
+        theta: float32 [B, 2, 3], the affine motion of the equivariance loss.
+        coarse: float32 [B], how many times coarser than the wire's the quantizers are.
+        neighbours: bool [B], whether the last two driving frames follow each other in time.
+        patch: int [B], 0, or 1 + the index in `PATCHES` of what the first source gets of the last one, which it
+            replaces (`fvc.codec.face.patching`).
+    """
+
+    frames: np.ndarray
+    sources: int
+    window: np.ndarray
+    mirror: np.ndarray
+    gain: np.ndarray
+    bias: np.ndarray
+    theta: np.ndarray
+    coarse: np.ndarray
+    neighbours: np.ndarray
+    patch: np.ndarray
+
+    def keypoints(self, all_keypoints: np.ndarray, mirror: list[int]) -> np.ndarray:
+        """Keypoints [frames of the pack, K, 2] -> [B, N + D, K, 2] where the altered frames show them, float32."""
+        points = all_keypoints[self.frames]
+        corner, side = self.window[:, None, None, :2], self.window[:, None, None, 2:]
+        points = ((points + 1) * SIDE / 2 - corner) * 2 / side - 1
+        turned = points[:, :, mirror] * [-1, 1]
+        return np.where(self.mirror[:, None, None, None], turned, points).astype(np.float32)
+
+
+class Sampler:
+    """Draws plans. Clips are drawn by person first, so that people with many minutes do not dominate.
+
+    Args:
+        sampling: see `recipe.Recipe`.
+        coarse: see `recipe.Recipe`.
+        turning: see `recipe.Recipe`.
+        temporal: append a neighbour in time as the last driving frame.
+        patched: see `recipe.Recipe`.
+
+    Raises:
+        ValueError: no clip is long enough, or none turns as far as the paper's sampling needs.
+    """
+
+    def __init__(
+        self, pack: Pack, seed: int = 0, sampling: str = "spread", coarse: int = 0, temporal: bool = False,
+        turning: float = 0.0, patched: float = 0.0,
+    ) -> None:  # fmt: skip
+        self._pack, self._seed, self._sampling, self._patched = pack, seed, sampling, patched
+        self._coarse, self._temporal = coarse, temporal
+        points = pack.keypoints
+        height = np.linalg.norm(points[:, 0] - points[:, 1], axis=-1)  # forehead to chin
+        self._eyes, self._mouth = (
+            np.mean([np.linalg.norm(points[:, up] - points[:, low], axis=-1) for up, low in lids], 0) / height
+            for lids in (_LIDS, _LIPS)
+        )
+        least = {"spread": 4, "three": 3, "four": 4}[sampling]
+        turn = 0.0 if sampling == "spread" else _APART
+
+        def fits(clip: Clip) -> bool:
+            return len(clip.frames) >= least and float(np.ptp(pack.yaw[clip.frames])) > turn - 1e-9
+
+        self._people = [p for p in ([c for c in clips if fits(c)] for clips in pack.people) if p]
+        if not self._people:
+            raise ValueError(f"no clip has {least} frames and turns by {turn} rad, as sampling {sampling} needs")
+        turns = ([c for c in clips if float(np.ptp(pack.yaw[c.frames])) > _APART] for clips in self._people)
+        self._turners = [clips for clips in turns if clips]
+        self._turning = turning if self._turners else 0.0
+        self._next = np.full(len(pack.yaw), -1)
+        for clip in pack.clips if temporal else ():
+            follows = np.diff(pack.time[clip.frames]) <= _NEIGHBOUR
+            self._next[clip.frames[:-1][follows]] = clip.frames[1:][follows]
+
+    def plan(self, step: int, size: int, n_sources: int, first: int = 0) -> Plan:
+        """Samples `first` to `first + size` of training step `step` (negative: one that is never trained on)."""
+        samples = [
+            self._sample(np.random.default_rng([self._seed, abs(step), int(step < 0), first + n]), n_sources)
+            for n in range(size)
+        ]
+        columns = [np.stack(column) for column in zip(*samples, strict=True)]
+        return Plan(columns[0], n_sources, *columns[1:])
+
+    def _sample(self, draw: np.random.Generator, n_sources: int) -> tuple[np.ndarray, ...]:
+        pick = self._spread if self._sampling == "spread" else self._papers
+        sources, driving = pick(draw, n_sources)
+        patch = 0
+        if n_sources >= 3 and self._patched and draw.random() < self._patched:
+            patch, sources, driving = self._with_patch(draw, sources, driving)
+        neighbours = False
+        if self._temporal:
+            follower = self._next[driving[-1]]
+            neighbours = bool(follower >= 0)
+            driving = [*driving, int(follower) if neighbours else driving[-1]]
+        return (
+            np.array([*sources, *driving], np.int64), *self._alteration(draw), np.array(neighbours), np.array(patch),
+        )  # fmt: skip
+
+    def _with_patch(
+        self, draw: np.random.Generator, sources: list[int], driving: list[int]
+    ) -> tuple[int, list[int], list[int]]:
+        """The last source becomes the donor: a frame with shut eyes, or with a mouth unlike the sources'.
+
+        Where eyes are wanted and others have them shut too, every other driving frame is one of these.
+        """
+        clip = self._pack.clips[self._pack.clip[sources[0]]]
+        kept, pool = sources[:-1], [int(f) for f in clip.frames if f not in (*sources[:-1], *driving)]
+        patch = int(draw.choice([1, 2, 3], p=[0.5, 0.25, 0.25]))
+        if not pool:
+            return 0, sources, driving
+        if patch == 2:
+            apart = np.abs(self._mouth[pool][:, None] - self._mouth[kept]).min(1)
+            return patch, [*kept, pool[int(apart.argmax())]], driving
+        shut = [f for f in pool if self._eyes[f] < SHUT * self._eyes[kept].min()]
+        if not shut:
+            return 0, sources, driving
+        donor = shut[int(self._eyes[shut].argmin())]
+        others = [f for f in shut if f != donor]
+        if others and draw.random() < 0.5:
+            driving = [*driving[:-1], others[draw.integers(len(others))]]
+        return patch, [*kept, donor], driving
+
+    def _alteration(self, draw: np.random.Generator) -> tuple[np.ndarray, ...]:
+        """Crop jitter, mirror, gain and tint, the equivariance loss's motion, coarseness."""
+        side, x, y = SIDE, 0, 0
+        if draw.random() < 0.6:
+            side = int(draw.uniform(0.8, 1.0) * SIDE)
+            x, y = (int(v) for v in draw.integers(SIDE - side + 1, size=2))
+        mirror = draw.random() < 0.5
+        gain, bias = np.ones(3), 0.0
+        if draw.random() < 0.5:
+            gain, bias = draw.uniform(0.8, 1.2, 3) * 0.5 + draw.uniform(0.8, 1.2) * 0.5, draw.uniform(-15, 15)
+        theta = np.concatenate([np.eye(2) + draw.normal(0, 0.08, (2, 2)), draw.normal(0, 0.06, (2, 1))], 1)
+        coarse = 2.0 ** draw.uniform(0, self._coarse) if self._coarse else 1.0
+        return (
+            np.array([x, y, side], np.int64),
+            np.array(mirror),
+            gain.astype(np.float32),
+            np.array(bias, np.float32),
+            theta.astype(np.float32),
+            np.array(coarse, np.float32),
+        )
+
+    def _clip(self, draw: np.random.Generator) -> Clip:
+        people = self._turners if draw.random() < self._turning else self._people
+        person = people[draw.integers(len(people))]
+        return person[draw.integers(len(person))]
+
+    def _papers(self, draw: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:
+        """A, C as sources, B or B1 and B2 as driving frames; further sources are any other frames."""
+        for _ in range(_TRIES):
+            clip = self._clip(draw)
+            a, c = (int(f) for f in draw.choice(clip.frames, 2, replace=False))
+            yaw = self._pack.yaw
+            a, c = (a, c) if yaw[a] > yaw[c] else (c, a)
+            if yaw[a] - yaw[c] <= _APART:
+                continue
+            between = clip.frames[(yaw[clip.frames] < yaw[a]) & (yaw[clip.frames] > yaw[c])]
+            if not len(between):
+                continue
+            driving = [int(draw.choice(between))]
+            if self._sampling == "four":
+                near = clip.frames[np.abs(yaw[clip.frames] - yaw[a]) < _NEAR]
+                near = near[(near != a) & (near != driving[0])]
+                if not len(near):
+                    continue
+                driving.append(int(draw.choice(near)))
+            others = [int(f) for f in draw.permutation(clip.frames) if f not in (a, c, *driving)]
+            return [a, c, *others, *([a] * n_sources)][:n_sources], driving
+        raise ValueError(
+            f"sampling {self._sampling}: {_TRIES} draws and no frames as far and as near in yaw as it needs"
+        )
+
+    def _spread(self, draw: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:
+        clip = self._clip(draw)
+        if draw.random() < _CHOSEN:
+            return self._chosen(draw, clip, n_sources)
+        yaw = self._pack.yaw
+        picked = draw.permutation(clip.frames)[: n_sources + 6]
+        picked = picked[np.argsort(yaw[picked], kind="stable")]
+        if draw.random() < 0.5:
+            picked = picked[::-1]
+        a, c, rest = picked[0], picked[-1], picked[1:-1]
+        near = [f for f in rest if abs(yaw[f] - yaw[a]) < _NEAR]
+        # B2, a small rotation away from a source, or B1, anywhere between the sources.
+        pool = near if draw.random() < 0.3 and near else list(rest)
+        driving = self._driving(draw, pool, [a, c])
+        others = [f for f in rest if f != driving]
+        extra = list(draw.permutation(others)[: n_sources - 2]) if others else []
+        sources = [int(f) for f in draw.permutation(np.array([a, c, *extra], np.int64))][:n_sources]
+        return sources + [int(a)] * (n_sources - len(sources)), [driving]
+
+    def _chosen(self, draw: np.random.Generator, clip: Clip, n_sources: int) -> tuple[list[int], list[int]]:
+        """Sources as `fvc encode` chooses them from three quarters of the clip; any other frame is driving."""
+        part = Clip(clip.name, clip.identity, draw.permutation(clip.frames)[: max(len(clip.frames) * 3 // 4, 3)])
+        sources = [int(f) for f in self._pack.choose_sources(part, n_sources)]
+        return sources, [self._driving(draw, [f for f in clip.frames if f not in sources], sources)]
+
+    def _driving(self, draw: np.random.Generator, pool: list[int], sources: list[int]) -> int:
+        """A frame of the pool; one that has a neighbour in time, where such are wanted, or a hard one, now and then."""
+        followed = [f for f in pool if self._next[f] >= 0]
+        pool = followed if followed and draw.random() < 0.7 else pool
+        return int(self._least_like(draw, pool, sources) if draw.random() < _HARD else pool[draw.integers(len(pool))])
+
+    def _least_like(self, draw: np.random.Generator, pool: list[int], sources: list[int]) -> int:
+        """The frame whose eyes or mouth are open least like both sources': blinks and open mouths are rare."""
+        gap = self._eyes if draw.random() < 0.5 else self._mouth
+        apart = np.abs(gap[pool][:, None] - gap[sources]).min(1)
+        return pool[int(apart.argmax())]

@@ -1,0 +1,1 @@
+"""What the codec knows of faces beforehand: priors, the basis of landmarks, the influence of errors."""
