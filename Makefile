@@ -31,8 +31,9 @@ $(VENV)/fuzz: pyproject.toml $(VENV)/dev
 fuzz: $(VENV)/fuzz ## replay the saved inputs, then try new ones for FUZZ_SECONDS (60); what breaks is left in build/fuzz
 	nice $(BIN)/python -W ignore tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
-lint: $(VENV)/dev ## style
+lint: $(VENV)/dev ## style and layout
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
 	@rm -rf build/typing && mkdir -p build/typing/fvc

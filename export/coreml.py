@@ -137,7 +137,6 @@ class PhoneGraph:
 
     @classmethod
     def of(cls, graph: Graph) -> PhoneGraph:
-        """See the class."""
         if graph.name in ("landmarks", "motion"):
             return cls(graph, _Sender(graph).eval(), {"crop": _planes(graph.example[0])}, {"crop"}, graph.outputs)
         if graph.name == "draw":
@@ -286,9 +285,7 @@ class MilDraw:
         samples: of each source.
     """
 
-    def __init__(
-        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
-    ) -> None:
+    def __init__(self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
         self._draw = mil.Program.read(folder / "draw.mlpackage")
         stacked, *joined = map(torch.from_numpy, source_inputs(pictures, samples))
         given = dict(zip(POINTS, joined, strict=True))
@@ -350,8 +347,12 @@ def export_coreml(
         size = sum(file.stat().st_size for file in path.rglob("weight.bin"))
         guess = phone_milliseconds(macs, program.traffic(), sum(counts.values()))
         report["packages"][graph.name] = {
-            **checks, "operations": counts, "weights_bytes": size, "macs": macs, "guessed_ms": round(guess, 1),
-        }  # fmt: skip
+            **checks,
+            "operations": counts,
+            "weights_bytes": size,
+            "macs": macs,
+            "guessed_ms": round(guess, 1),
+        }
         note(
             f"{path.name}: {size / 1e6:.2f} MB of weights, {macs / 1e6:.0f} MMAC, {sum(counts.values())} operations, "
             f"guess {guess:.1f} ms; float16 {min(checks['psnr'].values())} dB, coordinates {checks['shift']:.4f} px"

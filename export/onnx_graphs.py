@@ -45,9 +45,13 @@ def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda 
             path.unlink()
             raise FvcError(f"{path}: differs from torch by {errors}")
         manifest["graphs"][graph.name] = {
-            "sha256": file_hash(path), "bytes": path.stat().st_size, "inputs": list(graph.inputs),
-            "outputs": list(graph.outputs), "max_error": errors, **graph.metadata,
-        }  # fmt: skip
+            "sha256": file_hash(path),
+            "bytes": path.stat().st_size,
+            "inputs": list(graph.inputs),
+            "outputs": list(graph.outputs),
+            "max_error": errors,
+            **graph.metadata,
+        }
         note(f"{path.name}: {path.stat().st_size} bytes, differs from torch by at most {max(errors.values()):.1e}")
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
@@ -58,9 +62,15 @@ def _convert(graph: Graph, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: shapes become constants, all but the number of sources
         torch.onnx.export(
-            graph.module, graph.example, str(path), opset_version=OPSET, dynamo=False, dynamic_axes=sources,
-            input_names=list(graph.inputs), output_names=list(graph.outputs),
-        )  # fmt: skip
+            graph.module,
+            graph.example,
+            str(path),
+            opset_version=OPSET,
+            dynamo=False,
+            dynamic_axes=sources,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+        )
     model = onnx.load(str(path))
     _free_axes(model, sources)
     onnx.helper.set_model_props(model, graph.metadata)
@@ -100,9 +110,7 @@ class OnnxDraw:
         samples: of each source.
     """
 
-    def __init__(
-        self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
-    ) -> None:
+    def __init__(self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
         embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
         names = [port.name for port in embed.get_inputs()]
         kept = embed.run(None, dict(zip(names, source_inputs(pictures, samples), strict=True)))

@@ -41,7 +41,6 @@ class MotionGraph(nn.Module):
         self.motion = network.motion
 
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
         return self.motion(unit(crop))
 
 
@@ -53,7 +52,6 @@ class EmbedGraph(nn.Module):
         self.network = network
 
     def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
         return tuple(self.network.embed(unit(pictures)[None], Points(position, jacobian, presence)))
 
 
@@ -71,7 +69,6 @@ class DrawGraph(nn.Module):
         return self.generator.draw(embedding, Points(position, jacobian, presence), expression, recent[None])
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """See the class."""
         return (self.picture(*tensors).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 

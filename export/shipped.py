@@ -79,7 +79,6 @@ class LandmarkGraph(nn.Module):
         self.network = network
 
     def forward(self, crop: Tensor) -> Tensor:
-        """See the class."""
         return self.network(unit(crop))
 
 
@@ -87,7 +86,6 @@ class PictureGraph(DrawGraph):
     """As DrawGraph, but the picture is float32 [1, 256, 256, 3] in [0, 1]: rounding would hide small errors."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """See the class."""
         return self.picture(*tensors).clamp(0, 1).permute(0, 2, 3, 1)
 
 

@@ -151,9 +151,10 @@ class FirstOrderGenerator(nn.Module):
         nearest = nn.functional.one_hot(apart.sum(-1).argmin(1), features.shape[1]).to(features.dtype)  # [B, N]
         features = torch.einsum("bn,bnchw->bchw", nearest, features)
         source = Points(
-            torch.einsum("bn,bnkx->bkx", nearest, position), torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
+            torch.einsum("bn,bnkx->bkx", nearest, position),
+            torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
             points.presence,
-        )  # fmt: skip
+        )
         maps, _, coarse = self.dense_motion(points, source)
         flow = _flow(self.grid, coarse, maps)
         return _decode(self.decoder, warp(features, flow) * torch.sigmoid(maps[:, 2:] + 2), expression)

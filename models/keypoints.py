@@ -37,7 +37,6 @@ class KeypointNet(nn.Module):
         self.register_buffer("grid", identity_grid(INPUT_SIDE).reshape(-1, 2), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the class."""
         features, centre = self.hourglass(x)
         heat = (self.heatmaps(features).float().flatten(2) / self.temperature).softmax(-1)
         jacobians = self.jacobians(features).float().flatten(2).unflatten(1, (N_UNSUP, 4))

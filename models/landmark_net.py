@@ -63,7 +63,6 @@ class Locator(nn.Module):
         self.register_buffer("grid", identity_grid(LOOK_SIDE // 4).reshape(-1, 2), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """See the class."""
         quarter = self.quarter(picture)
         y = self.last(quarter + F.interpolate(self.up(self.eighth(quarter)), scale_factor=2.0, mode="nearest"))
         heat = (self.heatmaps(y).float().flatten(2) / self.temperature).softmax(-1)
@@ -94,7 +93,6 @@ class LandmarkHead(nn.Module):
         self.register_buffer("grid", identity_grid(FACE_SIDE // 4).reshape(-1, 2), persistent=False)
 
     def forward(self, face: Tensor) -> Tensor:
-        """See the class."""
         quarter = self.quarter(face)
         eighth = self.eighth(quarter)
         sixteenth = self.sixteenth(eighth)
@@ -125,7 +123,6 @@ class LandmarkNet(nn.Module):
         self.register_buffer("square", identity_grid(FINE_SIDE).reshape(1, -1, 2), persistent=False)
 
     def forward(self, crop: Tensor) -> Tensor:
-        """See the class."""
         place = self.locator(F.avg_pool2d(crop, crop.shape[-1] // LOOK_SIDE))
         face = warp(crop, turned(self.square, place).unflatten(1, (FINE_SIDE, FINE_SIDE)))
         return turned(self.head(F.avg_pool2d(face, 2)), place)

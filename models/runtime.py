@@ -142,7 +142,6 @@ class MotionRuntime:
         self._request = _compile(preset, "motion", exact=True).create_infer_request()
 
     def __call__(self, crop: np.ndarray) -> dict[str, np.ndarray]:
-        """See the class."""
         result = list(self._request.infer([np.ascontiguousarray(crop)[None]]).values())
         return {name: np.array(value[0]) for name, value in zip(("unsup", "jac", "expr"), result, strict=True)}
 

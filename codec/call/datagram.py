@@ -192,7 +192,6 @@ class Depacketizer:
 
     @property
     def newest(self) -> int:
-        """See the class."""
         return self._frames.newest
 
     def add(self, data: bytes) -> list[Packet]:

@@ -35,13 +35,20 @@ _MIDDLE = (
     14,
 )  # forehead, chin, nose tip, lips: outer top, outer bottom, inner top, inner bottom
 _PAIRS = (  # image left of a frontal face, image right
-    (234, 454), (172, 397),                                # ear level, jaw angle
-    (70, 300), (105, 334), (107, 336),                     # brow: outer, middle, inner
-    (33, 263), (159, 386), (133, 362), (145, 374),         # eye: outer corner, upper lid, inner corner, lower lid
-    (468, 473),                                            # iris centre
-    (98, 327),                                             # nose wing
-    (61, 291), (78, 308),                                  # lip corner: outer, inner
-)  # fmt: skip
+    (234, 454),
+    (172, 397),  # ear level, jaw angle
+    (70, 300),
+    (105, 334),
+    (107, 336),  # brow: outer, middle, inner
+    (33, 263),
+    (159, 386),
+    (133, 362),
+    (145, 374),  # eye: outer corner, upper lid, inner corner, lower lid
+    (468, 473),  # iris centre
+    (98, 327),  # nose wing
+    (61, 291),
+    (78, 308),  # lip corner: outer, inner
+)
 SUP: tuple[int, ...] = _MIDDLE + tuple(i for pair in _PAIRS for i in pair)
 EYES = tuple(tuple(SUP.index(n) for n in eye) for eye in ((33, 159, 133, 145, 468), (263, 386, 362, 374, 473)))
 MOUTH = tuple(SUP.index(n) for n in (0, 17, 13, 14, 61, 291, 78, 308))  # positions in SUP, as in `EYES`

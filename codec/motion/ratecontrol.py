@@ -31,13 +31,13 @@ class Plan(Protocol):
     """See the module."""
 
     @property
-    def quality(self) -> float | None: ...  # noqa: D102
+    def quality(self) -> float | None: ...
     @property
-    def room(self) -> float: ...  # noqa: D102
+    def room(self) -> float: ...
     @property
-    def motion_room(self) -> float: ...  # noqa: D102
-    def spend(self, bits: int, quality: float | None) -> None: ...  # noqa: D102
-    def defer_keyframe(self) -> None: ...  # noqa: D102
+    def motion_room(self) -> float: ...
+    def spend(self, bits: int, quality: float | None) -> None: ...
+    def defer_keyframe(self) -> None: ...
 
 
 class ConstantQuality:
@@ -92,12 +92,10 @@ class ConstantRate:
 
     @property
     def room(self) -> float:
-        """See the module; a keyframe may take what is left."""
         return self._left
 
     @property
     def motion_room(self) -> float:
-        """See the module; so that no frame starves those after it, but for what was left out it has to make up."""
         return min(self._left, max(2 * self._share, 0.8 * self._even) * (1 + self._left_out))
 
     def spend(self, bits: int, quality: float | None) -> None:
@@ -110,7 +108,6 @@ class ConstantRate:
         self._saving = False
 
     def defer_keyframe(self) -> None:
-        """See the module."""
         self._saving = True
 
 
@@ -118,7 +115,7 @@ class Sized(Protocol):
     """A frame coded on trial."""
 
     @property
-    def bits(self) -> int: ...  # noqa: D102
+    def bits(self) -> int: ...
 
 
 Attempt = TypeVar("Attempt", bound=Sized)

@@ -121,9 +121,18 @@ class Header:
     def __bytes__(self) -> bytes:
         crop, profile = self.crop, self.profile + SHAPED * ("shape" in self.quantizers)
         body = struct.pack(
-            ">BBHHHHHhhH", self.audio is not None, profile, self.fps.numerator, self.fps.denominator,
-            self.keyframe_interval, crop.width, crop.height, crop.x, crop.y, crop.side,
-        )  # fmt: skip
+            ">BBHHHHHhhH",
+            self.audio is not None,
+            profile,
+            self.fps.numerator,
+            self.fps.denominator,
+            self.keyframe_interval,
+            crop.width,
+            crop.height,
+            crop.x,
+            crop.y,
+            crop.side,
+        )
         body += self.model_hash + self.sources_hash + self.pixels_hash
         for quantizer in self.quantizers.values():
             body += struct.pack(">Bhh", quantizer.bits, round(quantizer.low * 256), round(quantizer.high * 256))

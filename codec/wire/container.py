@@ -132,7 +132,6 @@ class StreamReader:
         self._start += count
 
     def packets(self) -> Iterator[Packet | Damage]:
-        """See the class."""
         while self.end is None:
             self._fill(4096 + 64)
             if not self._buffer:

@@ -140,9 +140,16 @@ class SourceSet:
             samples.append(to_sample(dict(zip(head.profile.parts, split, strict=True)), QUANTIZERS))
             coded.append(section[2 * sum(sizes) :])
         return cls(
-            head.profile, head.model_hash, tuple(coded), tuple(decode_series(coded, SIDE, SIDE)), tuple(samples),
-            sections[-1] or None if not missing else None, head.canvas_size, missing, head.data,
-        )  # fmt: skip
+            head.profile,
+            head.model_hash,
+            tuple(coded),
+            tuple(decode_series(coded, SIDE, SIDE)),
+            tuple(samples),
+            sections[-1] or None if not missing else None,
+            head.canvas_size,
+            missing,
+            head.data,
+        )
 
 
 @dataclass(frozen=True)

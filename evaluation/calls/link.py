@@ -136,9 +136,20 @@ def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     capture.start()
     try:
         sender = _cli(
-            "send", f"127.0.0.1:{relay.port}", clip, "--profile", options.profile, "--fps", options.fps, "--redundancy",
-            options.redundancy, "--timeout", 60, "--json", *(["--seconds", options.seconds] if options.seconds else []),
-        )  # fmt: skip
+            "send",
+            f"127.0.0.1:{relay.port}",
+            clip,
+            "--profile",
+            options.profile,
+            "--fps",
+            options.fps,
+            "--redundancy",
+            options.redundancy,
+            "--timeout",
+            60,
+            "--json",
+            *(["--seconds", options.seconds] if options.seconds else []),
+        )
         sent = _result(sender)
         received = _result(receiver)
     finally:

@@ -112,34 +112,59 @@ def anchors(effort: str = "veryslow") -> dict[str, Anchor]:
     access = {"preset": effort, "x265-params": _X265}
     known = [
         Anchor(
-            "x265", "x265 low delay", "libx265", {**low, "crf": "{q}"}, _HEVC_KNOB,
+            "x265",
+            "x265 low delay",
+            "libx265",
+            {**low, "crf": "{q}"},
+            _HEVC_KNOB,
             "HEVC. Past CRF 51 aq-strength goes from 1 to 0, then QP is 49, 50, and 51 at the floor, HEVC's coarsest.",
             {**low, "x265-params": _X265_LOW.format(aq=1), "qp": "51"},
         ),
         Anchor(
-            "x265-ra", "x265 random access", "libx265", {**access, "crf": "{q}"}, _HEVC_KNOB,
+            "x265-ra",
+            "x265 random access",
+            "libx265",
+            {**access, "crf": "{q}"},
+            _HEVC_KNOB,
             "HEVC with B-frames and lookahead: seconds of delay, no codec for a call; an upper bound.",
             {**access, "x265-params": _X265.format(aq=1), "qp": "51"},
         ),
         Anchor(
-            "svtav1", "SVT-AV1 low delay", "libsvtav1", {"preset": "4", "svtav1-params": _SVT},
-            Knob("crf", 10, 70, 0.25, 9), "AV1. CRF in quarter steps; 70 is the coarsest.", may_hang=True,
+            "svtav1",
+            "SVT-AV1 low delay",
+            "libsvtav1",
+            {"preset": "4", "svtav1-params": _SVT},
+            Knob("crf", 10, 70, 0.25, 9),
+            "AV1. CRF in quarter steps; 70 is the coarsest.",
+            may_hang=True,
         ),
         Anchor(
-            "x264", "x264 low delay", "libx264",
+            "x264",
+            "x264 low delay",
+            "libx264",
             {"preset": effort, "tune": "zerolatency", "x264-params": _X264, "crf": "{q}"},
-            Knob("crf", 8, 51, 0.05, 6), "H.264. CRF 51 is the coarsest.",
+            Knob("crf", 8, 51, 0.05, 6),
+            "H.264. CRF 51 is the coarsest.",
         ),
         Anchor(
-            "vp9", "VP9 low delay", "libvpx-vp9",
-            {"deadline": "good", "cpu-used": "1", "lag-in-frames": "0", "auto-alt-ref": "0", "g": "999999", "b": "0",
-             "crf": "{q}"},
+            "vp9",
+            "VP9 low delay",
+            "libvpx-vp9",
+            {
+                "deadline": "good",
+                "cpu-used": "1",
+                "lag-in-frames": "0",
+                "auto-alt-ref": "0",
+                "g": "999999",
+                "b": "0",
+                "crf": "{q}",
+            },
             Knob("crf", 10, 63, 1, 10, 0.5),
             "Whole quantizer steps, each 5 to 13 % of the rate; 63 is the coarsest. For a rate that they miss by more"
             " than 5 % the loop filter has sharpness 1, which takes 4 to 12 % more bits at the same step.",
             between={"sharpness": "1"},
         ),
-    ]  # fmt: skip
+    ]
     return {anchor.system: anchor for anchor in known}
 
 

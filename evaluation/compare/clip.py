@@ -168,12 +168,18 @@ def _our_point(run: Run, clip: Originals, judge: Judge, settings: Settings, prog
     }
     label = f"fvc {run.profile}"
     return {
-        "system": "fvc", "label": label, "profile": run.profile, "target_kbps": None, "targets": [],
-        "is_floor": False, "setting": run.profile, "bits": bits,
+        "system": "fvc",
+        "label": label,
+        "profile": run.profile,
+        "target_kbps": None,
+        "targets": [],
+        "is_floor": False,
+        "setting": run.profile,
+        "bits": bits,
         "kbps": {**plain, **{f"{n}_amortised": plain[n] + sources for n in ("video", "file", "wire")}},
         "metrics": judge(run.pictures, run.digest, label, progress),
         "frames": _relative(run.pictures, clip.path.parent),
-    }  # fmt: skip
+    }
 
 
 def _chosen(settings: Settings) -> list[Anchor]:
@@ -207,15 +213,27 @@ def _anchor_points(curve: Curve, judge: Judge, frames: Path, frames_per_packet: 
         shutil.copyfile(curve.file(value), path)
         wire = rates.wire_bits(curve.frame_bytes[value], frames_per_packet) / clip.seconds / 1000
         digest = hashlib.sha256(repr(curve.name(value)).encode()).hexdigest()
-        points.append({
-            "system": curve.anchor.system, "label": curve.anchor.label, "profile": None,
-            "target_kbps": targets[0] if targets else None, "targets": targets, "is_floor": value is None,
-            "setting": curve.anchor.setting(value), "bits": curve.bits(value),
-            "kbps": {
-                "motion": None, "file": None, "wire": wire, "video": kbps,
-                "video_amortised": kbps, "file_amortised": None, "wire_amortised": wire,
-            },
-            "metrics": judge(path, digest, curve.anchor.label, curve.progress),
-            "frames": _relative(path, frames),
-        })  # fmt: skip
+        points.append(
+            {
+                "system": curve.anchor.system,
+                "label": curve.anchor.label,
+                "profile": None,
+                "target_kbps": targets[0] if targets else None,
+                "targets": targets,
+                "is_floor": value is None,
+                "setting": curve.anchor.setting(value),
+                "bits": curve.bits(value),
+                "kbps": {
+                    "motion": None,
+                    "file": None,
+                    "wire": wire,
+                    "video": kbps,
+                    "video_amortised": kbps,
+                    "file_amortised": None,
+                    "wire_amortised": wire,
+                },
+                "metrics": judge(path, digest, curve.anchor.label, curve.progress),
+                "frames": _relative(path, frames),
+            }
+        )
     return points

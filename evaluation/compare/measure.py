@@ -90,10 +90,19 @@ def measure(
         FvcError: see `fvc.codec.errors`; `out` is as it was before then.
     """
     settings = _settings(
-        fps=fps, codecs=codecs, kbps=kbps, profiles=profiles, metric_weights=metric_weights, every=every,
-        effort=effort, seconds=seconds, frames_per_packet=frames_per_packet, source_frames=source_frames,
-        source_bytes=source_bytes, cache=cache,
-    )  # fmt: skip
+        fps=fps,
+        codecs=codecs,
+        kbps=kbps,
+        profiles=profiles,
+        metric_weights=metric_weights,
+        every=every,
+        effort=effort,
+        seconds=seconds,
+        frames_per_packet=frames_per_packet,
+        source_frames=source_frames,
+        source_bytes=source_bytes,
+        cache=cache,
+    )
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be 1 or more")
     videos = find_videos(inputs)
@@ -156,9 +165,15 @@ def _settings(**given: Any) -> Settings:
         except av.codec.codec.UnknownCodecError:
             raise UsageError(f"--codecs {name}: this PyAV has no {encoder}; leave it out") from None
     rates = tuple(sorted(set(given["kbps"])))
-    return Settings(**{
-        **given, "fps": parse_fps(given["fps"]), "codecs": tuple(given["codecs"]), "kbps": rates, "profiles": profiles,
-    })  # fmt: skip
+    return Settings(
+        **{
+            **given,
+            "fps": parse_fps(given["fps"]),
+            "codecs": tuple(given["codecs"]),
+            "kbps": rates,
+            "profiles": profiles,
+        }
+    )
 
 
 def find_videos(inputs: Iterable[Path]) -> list[Path]:

@@ -37,9 +37,16 @@ def run_fvc(source: Path, profile: str, work: Path, frames: Path, note: Note, pr
     """`told`: options of `fvc.encode`. Encodes to files in `work`, decodes from them into `frames`. Raises FvcError."""
     stream, sources = work / f"{profile}.fvc", work / f"{profile}.fvs"
     fvc.encode(
-        source, stream, sources_out=sources, profile=profile, audio_bitrate=None, canvas=False, **told,
-        note=note, progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
-    )  # fmt: skip
+        source,
+        stream,
+        sources_out=sources,
+        profile=profile,
+        audio_bitrate=None,
+        canvas=False,
+        **told,
+        note=note,
+        progress=lambda stage, done, total: progress(f"fvc: {stage}", done, total),
+    )
     pictures, payload, packets = frames / f"fvc-{profile.replace('+', '-')}.mkv", list[int](), list[int]()
 
     def decoded() -> Iterator[np.ndarray]:

@@ -46,9 +46,13 @@ def read_pictures(path: Path) -> Iterator[np.ndarray]:
         for frame in container.decode(video=0):
             matrix = None if frame.format.is_rgb or frame.format.name == "bgr0" else Colorspace.ITU601
             yield reformatter.reformat(
-                frame, format="rgb24", src_colorspace=matrix, dst_color_range=ColorRange.JPEG, interpolation=SWS,
+                frame,
+                format="rgb24",
+                src_colorspace=matrix,
+                dst_color_range=ColorRange.JPEG,
+                interpolation=SWS,
                 threads=1,
-            ).to_ndarray()  # fmt: skip
+            ).to_ndarray()
 
 
 def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFrame]:
@@ -56,9 +60,14 @@ def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFr
     reformatter = VideoReformatter()
     for count, picture in enumerate(pictures):
         frame = reformatter.reformat(
-            av.VideoFrame.from_ndarray(picture, "rgb24"), format="yuv420p", dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG, interpolation=SWS, threads=1,
-        )  # fmt: skip
+            av.VideoFrame.from_ndarray(picture, "rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=SWS,
+            threads=1,
+        )
         frame.colorspace = frame.color_range = 0  # untagged: the encoders shall not write what they are told
         frame.pts, frame.time_base = count, 1 / fps
         yield frame

@@ -43,8 +43,10 @@ def rates_table(results: dict[str, Any]) -> Table:
         "motion: the entropy-coded driving samples. file: the whole .fvc, without sound. wire: motion packets"
         f" and {header} bytes of RTP, UDP and IPv4 headers for each {_counted(per_packet, 'frame')}.",
         f"with sources: the source pictures ({w.size(round(size))} kB, sent once) spread over the clip"
-        f" ({w.seconds(length)} s)." if size is not None and length is not None else "",
-    ]  # fmt: skip
+        f" ({w.seconds(length)} s)."
+        if size is not None and length is not None
+        else "",
+    ]
     heading = ["profile", "motion", "file", "wire"]
     columns = [*heading, "motion with sources", "file with sources", "wire with sources"]
     return Table(over("Our rates, kbps", clips), columns, rows, [n for n in notes if n], frozenset(range(len(rows))))
@@ -61,10 +63,13 @@ def against_table(results: dict[str, Any], clip: dict[str, Any]) -> Table:
         deltas = [_delta(_entry(clip["bd"], system, metric=name)) for name in compared]
         rows.append([label, *needed, *near, w.seconds(clip["break_even_s"].get(system)), *deltas])
     columns = [
-        "anchor", *(f"kbps for our {name} (times ours)" for name in names), "kbps nearest to ours",
-        *(f"its {name} (ours)" for name in names), "sources paid off after, s",
+        "anchor",
+        *(f"kbps for our {name} (times ours)" for name in names),
+        "kbps nearest to ours",
+        *(f"its {name} (ours)" for name in names),
+        "sources paid off after, s",
         *(f"BD-rate of ours, {name}" for name in names),
-    ]  # fmt: skip
+    ]
     notes = [
         "Rates of pictures alone: no sound, no container, no packet headers. Rates between measured points are"
         " interpolated; nothing is extrapolated.",
@@ -150,10 +155,12 @@ def _clip_numbers(clip: dict[str, Any], anchor: str | None, compared: list[str])
         "seconds": clip["seconds"],
         **{kind: ours["kbps"][kind] for kind in _OUR_RATES},
         **{f"our {name}": ours["metrics"].get(name) for name in compared},
-        "needed": quality.get("kbps"), "times": quality.get("times"), "near": near.get("kbps"),
+        "needed": quality.get("kbps"),
+        "times": quality.get("times"),
+        "near": near.get("kbps"),
         **{f"its {name}": near.get(name) for name in compared},
         "pays": clip["break_even_s"].get(anchor),
-    }  # fmt: skip
+    }
 
 
 def _clip_cells(

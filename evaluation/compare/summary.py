@@ -36,11 +36,17 @@ def against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], sou
             if wanted is None:
                 continue
             rate, note = rates.rate_for(curve, wanted, better)
-            equal_quality.append({
-                "system": system, "metric": metric, "kbps": rate, "kbps_ours": kbps,
-                "times": rate and rate / kbps, "times_amortised": rate and rate / first["kbps"]["video_amortised"],
-                "note": note,
-            })  # fmt: skip
+            equal_quality.append(
+                {
+                    "system": system,
+                    "metric": metric,
+                    "kbps": rate,
+                    "kbps_ours": kbps,
+                    "times": rate and rate / kbps,
+                    "times_amortised": rate and rate / first["kbps"]["video_amortised"],
+                    "note": note,
+                }
+            )
             even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
             delta, note = rates.bd_rate(curve_of(ours, metric), curve, better)
             bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
@@ -53,10 +59,17 @@ def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: list[dict
     kbps = ours["kbps"][kind]
     near = min(points, key=lambda p: abs(math.log(p["kbps"][kind] / kbps)))
     return {
-        "system": system, "kind": kind, "kbps_ours": kbps, "kbps": near["kbps"][kind], "is_floor": near["is_floor"],
-        **{f"{metric}{suffix}": point["metrics"].get(metric)
-           for metric in COMPARED for suffix, point in (("_ours", ours), ("", near))},
-    }  # fmt: skip
+        "system": system,
+        "kind": kind,
+        "kbps_ours": kbps,
+        "kbps": near["kbps"][kind],
+        "is_floor": near["is_floor"],
+        **{
+            f"{metric}{suffix}": point["metrics"].get(metric)
+            for metric in COMPARED
+            for suffix, point in (("_ours", ours), ("", near))
+        },
+    }
 
 
 def means(entries: Sequence[dict[str, Any]], asked: Sequence[float]) -> list[dict[str, Any]]:

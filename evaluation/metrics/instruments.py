@@ -204,7 +204,6 @@ class Identity(_Loaded):
     _template, _size, _embed = "ARC5", (112, 112), "__call__"  # width, height
 
     def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
-        """See the class."""
         import torch
 
         template = np.array(getattr(self.module, self._template))
@@ -234,7 +233,6 @@ class Landmarker(_Loaded):
     columns = {"landmarker": (33, 2), "blendshapes": (52,)}  # noqa: RUF012
 
     def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
-        """See the class; landmarks in pixels of the picture, blendshapes in [0, 1]."""
         import torch
 
         windows = torch.from_numpy(np.stack([look.window.roi for look in looks]))
@@ -255,7 +253,6 @@ class ActionUnits(_Loaded):
     network, metrics, columns = "openface_au", ("expr_au",), {"action_units": (N_AU,)}
 
     def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
-        """See the class; `features` [N, 4702] beside it are what a clip's median is taken of. NaN: no face."""
         features = self._features(looks)
         return {"action_units": self._raw(features, 0.0), "features": features}
 

@@ -128,9 +128,14 @@ def evaluate(
     strips = _strips_folder(out)
     values = (*metrics.names, *RATES)
     settings = {
-        "split": split, "clips": len(files), "fps": round(float(rate), 3), "every": every,
-        "source_frames": source_frames, "quantizer": quantizer, "version": __version__,
-    }  # fmt: skip
+        "split": split,
+        "clips": len(files),
+        "fps": round(float(rate), 3),
+        "every": every,
+        "source_frames": source_frames,
+        "quantizer": quantizer,
+        "version": __version__,
+    }
     result = Result([s.name for s in systems], values, default_of(systems), metrics.missing, settings)
     known = Cache(cache, note)
     work = _Work(len(files), len(systems), progress)
@@ -213,9 +218,17 @@ def _counted(items: Iterable[Any], work: _Work) -> Iterator[Any]:
 
 
 def _evaluate_clip(
-    clip: Clip, systems: Sequence[System], source_frames: int | None, quantizer: str, reference: Reference,
-    metrics: Metrics, result: Result, strips: Path | None, note: Note, work: _Work,
-) -> None:  # fmt: skip
+    clip: Clip,
+    systems: Sequence[System],
+    source_frames: int | None,
+    quantizer: str,
+    reference: Reference,
+    metrics: Metrics,
+    result: Result,
+    strips: Path | None,
+    note: Note,
+    work: _Work,
+) -> None:
     """Adds the clip's rows to `result`; a system that fails on it is noted there."""
     strip = Strip(reference) if strips else None
     for system in systems:

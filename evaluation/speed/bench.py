@@ -96,9 +96,16 @@ class Stage:
 
 
 def bench(
-    video: PathLike | None = None, *, fps: str = "15", profile: str = "sup", source_frames: int | None = None,
-    preset: str = DEFAULT, quick: bool = False, note: Note = silent, progress: Progress = silent,
-) -> dict[str, Any]:  # fmt: skip
+    video: PathLike | None = None,
+    *,
+    fps: str = "15",
+    profile: str = "sup",
+    source_frames: int | None = None,
+    preset: str = DEFAULT,
+    quick: bool = False,
+    note: Note = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Measures everything; a minute, or a quarter of that with `quick`, on an idle machine. Raises FvcError."""
     path, rate, kind = Path(sample_clip() if video is None else video), parse_fps(fps), Profile.named(profile)
     count = _QUICK if quick else _FRAMES
@@ -158,9 +165,14 @@ def _machine() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[package] = "absent"
     return {
-        "cpu": model, "cores": os.cpu_count(), "system": platform.platform(terse=True),
-        "python": platform.python_version(), "fvc": __version__, "load": round(os.getloadavg()[0], 2), **packages,
-    }  # fmt: skip
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "fvc": __version__,
+        "load": round(os.getloadavg()[0], 2),
+        **packages,
+    }
 
 
 def _child(code: str, *arguments: object) -> tuple[float, str, Any]:
@@ -299,9 +311,10 @@ def _peers(
             continue
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         report[f"{known[system].label}, encode"] = {
-            "fps": round(_PEER_FRAMES / seconds, 1), "cpu_ms": round(1000 * cpu / _PEER_FRAMES, 2),
+            "fps": round(_PEER_FRAMES / seconds, 1),
+            "cpu_ms": round(1000 * cpu / _PEER_FRAMES, 2),
             "kbps": round(coded.bits * float(rate) / _PEER_FRAMES / 1000, 1),
-        }  # fmt: skip
+        }
         (folder / "peer.mkv").write_bytes(coded.matroska)
         start = time.perf_counter()
         count = sum(1 for _ in read_pictures(folder / "peer.mkv"))
@@ -332,9 +345,11 @@ def _dense(drawn: float) -> dict[str, dict[str, Any]]:
     return {
         "dense first-order model, torch": {"fps": round(1000 / torch_ms, 2), "mmacs": macs},
         "dense first-order model, OpenVINO": {
-            "fps": round(1000 / ours, 2), "mmacs": macs, "times_slower_than_ours": round(ours / drawn, 1)
+            "fps": round(1000 / ours, 2),
+            "mmacs": macs,
+            "times_slower_than_ours": round(ours / drawn, 1),
         },
-    }  # fmt: skip
+    }
 
 
 def _timed(work: Callable[[], object]) -> float:

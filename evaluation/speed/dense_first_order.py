@@ -78,10 +78,14 @@ class DenseFirstOrder(nn.Module):
         self.register_buffer("grid", identity_grid(_SIDE), persistent=False)
 
     def forward(
-        self, driving: Tensor, driving_jacobian: Tensor, source: Tensor, source_jacobian: Tensor, features: Tensor,
+        self,
+        driving: Tensor,
+        driving_jacobian: Tensor,
+        source: Tensor,
+        source_jacobian: Tensor,
+        features: Tensor,
         small: Tensor,
-    ) -> Tensor:  # fmt: skip
-        """See the class."""
+    ) -> Tensor:
         a, b = driving_jacobian[..., 0, 0], driving_jacobian[..., 0, 1]
         c, d = driving_jacobian[..., 1, 0], driving_jacobian[..., 1, 1]
         adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)

@@ -140,9 +140,20 @@ def main() -> None:
     except FvcError as error:
         parser.error(str(error))
     columns = (
-        "clip", "profile", "seconds", "seconds_back", "frames", "frames_back", "bits_per_frame", "motion_kbps",
-        "file_kbps", "sources_bytes", "sound_offset_ms", "lpips", "nme",
-    )  # fmt: skip
+        "clip",
+        "profile",
+        "seconds",
+        "seconds_back",
+        "frames",
+        "frames_back",
+        "bits_per_frame",
+        "motion_kbps",
+        "file_kbps",
+        "sources_bytes",
+        "sound_offset_ms",
+        "lpips",
+        "nme",
+    )
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
     options = {"quantizer": args.quantizer, "quality": args.quality, "kbps": args.kbps}

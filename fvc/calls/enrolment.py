@@ -60,9 +60,17 @@ class Enrolment:
 
 
 def enrol(
-    name: str, frames: Iterable[Frame], rate: Fraction, seconds: float, kind: Profile, network: MotionNetwork | None,
-    preset: str, interval: int, audio: Audio | None, note: Note,
-) -> Enrolment:  # fmt: skip
+    name: str,
+    frames: Iterable[Frame],
+    rate: Fraction,
+    seconds: float,
+    kind: Profile,
+    network: MotionNetwork | None,
+    preset: str,
+    interval: int,
+    audio: Audio | None,
+    note: Note,
+) -> Enrolment:
     """Looks at the first seconds of `frames` and makes the set-up of a call. Raises InputError."""
     kept: list[Frame] = []
     for frame in islice(frames, max(round(seconds * rate), 1)):

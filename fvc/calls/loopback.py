@@ -49,11 +49,22 @@ class _Sent:
 
 
 def live(
-    video: PathLike | None = None, *, camera: int | None = None, synthetic: bool = False, out: PathLike | None = None,
-    overwrite: bool = False, show: bool = False, fps: str = "15", profile: str = "sup", seconds: float | None = None,
-    enrol_seconds: float = 3.0, preset: str = DEFAULT, note: Note = silent, progress: Progress = silent,
+    video: PathLike | None = None,
+    *,
+    camera: int | None = None,
+    synthetic: bool = False,
+    out: PathLike | None = None,
+    overwrite: bool = False,
+    show: bool = False,
+    fps: str = "15",
+    profile: str = "sup",
+    seconds: float | None = None,
+    enrol_seconds: float = 3.0,
+    preset: str = DEFAULT,
+    note: Note = silent,
+    progress: Progress = silent,
     status: Callable[[str], None] = silent,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Codes and decodes in real time; writes the picture to `out` (a video), shows it in a window, or both.
 
     Args:

@@ -33,11 +33,21 @@ _NOBODY: Address = ("", 0)
 
 
 def receive(
-    port: int, out: PathLike | None = None, *, overwrite: bool = False, host: str = "", show: bool = False,
-    camera: bool = False, loudspeaker: str | None = None,
-    delay: float = 0.2, timeout: float = 10, wait: float = 600, note: Note = silent, progress: Progress = silent,
+    port: int,
+    out: PathLike | None = None,
+    *,
+    overwrite: bool = False,
+    host: str = "",
+    show: bool = False,
+    camera: bool = False,
+    loudspeaker: str | None = None,
+    delay: float = 0.2,
+    timeout: float = 10,
+    wait: float = 600,
+    note: Note = silent,
+    progress: Progress = silent,
     listening: Callable[[int], None] = silent,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Takes one call on a UDP port: writes it to `out` (a video), shows it in a window or as a camera, or all of these.
 
     Args:

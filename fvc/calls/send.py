@@ -62,14 +62,28 @@ class Terms:
 
 
 def send(
-    address: str, video: PathLike | None = None, *, camera: int | None = None, microphone: str | None = None,
-    fps: str = "15", profile: str = "sup", keyframe_interval: float = 5.0, refresh: int = 0,
-    kbps: float | None = None, audio_bitrate: int | None = 6000, enrol_seconds: float = 3.0,
-    redundancy: int = 2, frames_per_packet: int = 1,
-    setup_kbps: float = 128, most_sources: int = MOST_SOURCES, timeout: float = 10, seconds: float | None = None,
+    address: str,
+    video: PathLike | None = None,
+    *,
+    camera: int | None = None,
+    microphone: str | None = None,
+    fps: str = "15",
+    profile: str = "sup",
+    keyframe_interval: float = 5.0,
+    refresh: int = 0,
+    kbps: float | None = None,
+    audio_bitrate: int | None = 6000,
+    enrol_seconds: float = 3.0,
+    redundancy: int = 2,
+    frames_per_packet: int = 1,
+    setup_kbps: float = 128,
+    most_sources: int = MOST_SOURCES,
+    timeout: float = 10,
+    seconds: float | None = None,
     preset: str = DEFAULT,
-    note: Note = silent, progress: Progress = silent,
-) -> dict[str, Any]:  # fmt: skip
+    note: Note = silent,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Sends a video of a talking face at its speed, or what a camera sees, to `fvc receive` at "host:port".
 
     Args:
@@ -95,9 +109,20 @@ def send(
     packetizer, plan = Packetizer(redundancy, frames_per_packet), plan_for("default", None, kbps, rate)
     model = InstalledModel.named(preset)
     terms = Terms(
-        rate, kind, interval, refresh, audio_bitrate, enrol_seconds, redundancy, frames_per_packet,
-        1000 * setup_kbps, most_sources, timeout, seconds, preset,
-    )  # fmt: skip
+        rate,
+        kind,
+        interval,
+        refresh,
+        audio_bitrate,
+        enrol_seconds,
+        redundancy,
+        frames_per_packet,
+        1000 * setup_kbps,
+        most_sources,
+        timeout,
+        seconds,
+        preset,
+    )
     peer = parse_address(address)
     with UdpPort() as port, ExitStack() as stack:
         call = _Call(port, peer, terms, note)
@@ -167,9 +192,14 @@ class _Call:
         time.sleep(max(until - time.monotonic(), 0))
 
     def talk(
-        self, frames: Iterator[Frame], tracker: FaceTracker, encoder: Encoder, lookout: Lookout,
-        sound: Sound | Microphone, progress: Progress,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        frames: Iterator[Frame],
+        tracker: FaceTracker,
+        encoder: Encoder,
+        lookout: Lookout,
+        sound: Sound | Microphone,
+        progress: Progress,
+    ) -> dict[str, Any]:
         """Sends all frames with their sound; returns the report."""
         assert self._session is not None
         terms, session = self._terms, self._session

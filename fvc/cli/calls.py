@@ -49,9 +49,20 @@ def live(
 
     with Bar() as bar:
         report = run(
-            video, camera=camera, synthetic=synthetic, out=out, overwrite=force, show=show, fps=fps, profile=profile,
-            seconds=seconds, enrol_seconds=enrol, note=note_line, progress=bar, status=note_line,
-        )  # fmt: skip
+            video,
+            camera=camera,
+            synthetic=synthetic,
+            out=out,
+            overwrite=force,
+            show=show,
+            fps=fps,
+            profile=profile,
+            seconds=seconds,
+            enrol_seconds=enrol,
+            note=note_line,
+            progress=bar,
+            status=note_line,
+        )
     text = (
         f"{report['frames']} frames, {report['fps']} fps, {report['motion_kbps']} kbit/s, delay"
         f" {report['delay_ms_median']} ms (p95 {report['delay_ms_p95']} ms)"
@@ -87,13 +98,26 @@ def send(
 
     with Bar() as bar:
         report = run(
-            address, video, camera=camera, microphone=microphone, fps=fps, profile=profile, kbps=kbps,
-            keyframe_interval=keyframe_interval, refresh=refresh,
-            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), enrol_seconds=enrol,
-            redundancy=redundancy, frames_per_packet=frames_per_packet, setup_kbps=setup_kbps,
-            most_sources=most_sources, timeout=timeout,
-            seconds=seconds, note=note_line, progress=bar,
-        )  # fmt: skip
+            address,
+            video,
+            camera=camera,
+            microphone=microphone,
+            fps=fps,
+            profile=profile,
+            kbps=kbps,
+            keyframe_interval=keyframe_interval,
+            refresh=refresh,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate),
+            enrol_seconds=enrol,
+            redundancy=redundancy,
+            frames_per_packet=frames_per_packet,
+            setup_kbps=setup_kbps,
+            most_sources=most_sources,
+            timeout=timeout,
+            seconds=seconds,
+            note=note_line,
+            progress=bar,
+        )
     text = (
         f"{report['frames']} frames in {report['packets']} packets, motion {report['motion_kbps']} kbit/s,"
         f" on the wire {report['wire_kbps']} kbit/s; set-up {report['setup_bytes']} bytes"
@@ -125,10 +149,20 @@ def receive(
         raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
     with Bar() as bar:
         report = run(
-            int(number), out, overwrite=force, host=host, show=show, camera=virtual_camera, loudspeaker=loudspeaker,
-            delay=delay_ms / 1000, timeout=timeout, wait=wait,
-            note=note_line, progress=bar, listening=lambda opened: note_line(f"listening on UDP port {opened}"),
-        )  # fmt: skip
+            int(number),
+            out,
+            overwrite=force,
+            host=host,
+            show=show,
+            camera=virtual_camera,
+            loudspeaker=loudspeaker,
+            delay=delay_ms / 1000,
+            timeout=timeout,
+            wait=wait,
+            note=note_line,
+            progress=bar,
+            listening=lambda opened: note_line(f"listening on UDP port {opened}"),
+        )
     text = (
         f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held), on the wire"
         f" {report['wire_kbps']} kbit/s, {report['packets_lost']} packets lost, jitter {report['jitter_ms']} ms"

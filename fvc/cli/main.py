@@ -78,11 +78,25 @@ def encode(
 
     with Bar() as bar:
         report = api.encode(
-            video, out, sources_out=sources_out, overwrite=force, fps=fps, profile=profile, quantizer=quantizer,
-            quality=quality, kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh,
-            audio_bitrate=None if no_audio else bit_rate(audio_bitrate), canvas=not no_canvas,
-            source_frames=source_frames, source_bytes=source_bytes, preset=preset, note=note_line, progress=bar,
-        )  # fmt: skip
+            video,
+            out,
+            sources_out=sources_out,
+            overwrite=force,
+            fps=fps,
+            profile=profile,
+            quantizer=quantizer,
+            quality=quality,
+            kbps=kbps,
+            keyframe_interval=keyframe_interval,
+            refresh=refresh,
+            audio_bitrate=None if no_audio else bit_rate(audio_bitrate),
+            canvas=not no_canvas,
+            source_frames=source_frames,
+            source_bytes=source_bytes,
+            preset=preset,
+            note=note_line,
+            progress=bar,
+        )
     length = f"{report['duration_s']} s at {report['fps']} fps"
     show(
         report,
@@ -136,9 +150,15 @@ def decode(
 
     with Bar() as bar:
         report = api.decode(
-            stream, [*sources, *(more or [])] if sources else None, out, overwrite=force, canvas=canvas,
-            allow_foreign_sources=allow_foreign_sources, note=note_line, progress=bar,
-        )  # fmt: skip
+            stream,
+            [*sources, *(more or [])] if sources else None,
+            out,
+            overwrite=force,
+            canvas=canvas,
+            allow_foreign_sources=allow_foreign_sources,
+            note=note_line,
+            progress=bar,
+        )
     held = f", {report['frames_held']} held" if report["frames_held"] else ""
     size = "x".join(map(str, report["size"]))
     line = f"{label(report['out'])}: {report['frames']} frames{held}, {report['duration_s']} s, {size}"
@@ -228,10 +248,21 @@ def evaluate(
             importlib.import_module(package)
     with Bar() as bar:
         result = run(
-            presets or [], data, split=split, metric_weights=metric_weights, out=out, cache=cache, fps=fps,
-            profiles=[name for name in profiles.split(",") if name], every=every, source_frames=source_frames,
-            quantizer=quantizer, limit=limit, note=note_line, progress=bar,
-        )  # fmt: skip
+            presets or [],
+            data,
+            split=split,
+            metric_weights=metric_weights,
+            out=out,
+            cache=cache,
+            fps=fps,
+            profiles=[name for name in profiles.split(",") if name],
+            every=every,
+            source_frames=source_frames,
+            quantizer=quantizer,
+            limit=limit,
+            note=note_line,
+            progress=bar,
+        )
     lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
     show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
@@ -284,12 +315,26 @@ def measure(
             importlib.import_module(package)
     with Bar() as bar:
         results = run(
-            inputs, out, codecs=_names(codecs), fps=fps, kbps=_numbers("--kbps", kbps), profiles=_names(profiles),
-            metric_weights=metric_weights, every=every, effort=effort, seconds=seconds,
-            frames_per_packet=frames_per_packet, source_frames=source_frames,
-            source_bytes=source_bytes, jobs=jobs, keep=keep, cache=cache,
-            command=shlex.join(["fvc", *sys.argv[1:]]), note=note_line, progress=bar,
-        )  # fmt: skip
+            inputs,
+            out,
+            codecs=_names(codecs),
+            fps=fps,
+            kbps=_numbers("--kbps", kbps),
+            profiles=_names(profiles),
+            metric_weights=metric_weights,
+            every=every,
+            effort=effort,
+            seconds=seconds,
+            frames_per_packet=frames_per_packet,
+            source_frames=source_frames,
+            source_bytes=source_bytes,
+            jobs=jobs,
+            keep=keep,
+            cache=cache,
+            command=shlex.join(["fvc", *sys.argv[1:]]),
+            note=note_line,
+            progress=bar,
+        )
     show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])
 
 

@@ -66,9 +66,17 @@ def prepare(
                 raise InputError(f"{inputs[0]}: no such folder")
             settings = Settings(per_person, fps, quality, min_frames, min_side)
             report = run(
-                inputs[0], out, settings, max_bytes=limit, identity=identity, shard=_shard(shard), workers=workers,
-                backend=backend, keep_parts=keep_parts, overwrite=force,
-            )  # fmt: skip
+                inputs[0],
+                out,
+                settings,
+                max_bytes=limit,
+                identity=identity,
+                shard=_shard(shard),
+                workers=workers,
+                backend=backend,
+                keep_parts=keep_parts,
+                overwrite=force,
+            )
     for name, count in report.items():
         typer.echo(f"{name:>44}  {count}")
 

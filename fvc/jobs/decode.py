@@ -157,9 +157,7 @@ class _Play:
         total: frames that the stream states, if it does.
     """
 
-    def __init__(
-        self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note
-    ) -> None:
+    def __init__(self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note) -> None:
         self._reader, self.decoder, self._stream, self._note = opened.reader, decoder, stream, note
         with naming(stream):
             self._size, self.total = opened.size, _stated_frames(opened.file)

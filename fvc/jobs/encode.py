@@ -219,9 +219,15 @@ def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -
 
 
 def choose_sources(
-    video: FrameSource, clip: TrackedClip, kind: Profile, network: MotionNetwork | None, preset: str, canvas: bool,
-    count: int | None = None, most_bytes: int | None = None,
-) -> tuple[SourceSet, np.ndarray]:  # fmt: skip
+    video: FrameSource,
+    clip: TrackedClip,
+    kind: Profile,
+    network: MotionNetwork | None,
+    preset: str,
+    canvas: bool,
+    count: int | None = None,
+    most_bytes: int | None = None,
+) -> tuple[SourceSet, np.ndarray]:
     """The source set, and the whole frame that its first picture was cut from. Raises InputError, and UsageError where
     its pictures cannot be had in `most_bytes`.
 
@@ -243,9 +249,13 @@ def choose_sources(
 
 
 def source_set_of(
-    coded: Coded, landmarks: Sequence[np.ndarray], kind: Profile,
-    network: MotionNetwork | None, preset: str, whole: np.ndarray | None = None,
-) -> SourceSet:  # fmt: skip
+    coded: Coded,
+    landmarks: Sequence[np.ndarray],
+    kind: Profile,
+    network: MotionNetwork | None,
+    preset: str,
+    whole: np.ndarray | None = None,
+) -> SourceSet:
     """Pictures as `code_pictures` gives them, with their landmarks ([33, 2] of the crop) and perhaps a canvas."""
     data, pictures = coded
     samples = (make_sample(*pair, network).only(kind.parts) for pair in zip(pictures, landmarks, strict=True))
@@ -263,17 +273,24 @@ def stream_header(
     """What a stream of the clip says of itself; `interval` is in frames, 0: only the first is a keyframe."""
     kind = source_set.profile
     return Header(
-        kind, for_parts(quantizers, kind.parts), clip.rate, interval, clip.crop,
-        source_set.model_hash, source_set.sources_hash, source_set.pixels_hash, audio,
-    )  # fmt: skip
+        kind,
+        for_parts(quantizers, kind.parts),
+        clip.rate,
+        interval,
+        clip.crop,
+        source_set.model_hash,
+        source_set.sources_hash,
+        source_set.pixels_hash,
+        audio,
+    )
 
 
 class FrameSource(Protocol):
     """A VideoReader, or frames that were kept."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102
-    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterable[Frame]: ...  # noqa: D102
+    def name(self) -> str: ...
+    def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterable[Frame]: ...
 
 
 class Sound:

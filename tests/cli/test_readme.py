@@ -28,9 +28,19 @@ def test_every_option_that_is_named_exists() -> None:
     known |= {option for action in _parser()._actions for option in action.option_strings}
     known |= {"--json", "--lpips", "--unfiltered", "--per-person", "--help", "--version", "--nproc-per-node"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) <= known | {
-        "--profile", "--lpips", "--loss", "--redundancy", "--delay", "--jitter", "--rtp", "--hours",
-        "--draw-every", "--way", "--frames", "--basis",
-    }  # fmt: skip
+        "--profile",
+        "--lpips",
+        "--loss",
+        "--redundancy",
+        "--delay",
+        "--jitter",
+        "--rtp",
+        "--hours",
+        "--draw-every",
+        "--way",
+        "--frames",
+        "--basis",
+    }
 
 
 def _options(callback: object) -> set[str]:

@@ -172,8 +172,10 @@ def test_rates_and_qualities_that_make_no_sense() -> None:
             ConstantQuality(quality)
 
 
-@pytest.mark.parametrize("options", ["--kbps 0.4", "--quality 101", "--kbps 1 --quality 50", "--quantizer fine",
-                                     "--quantizer paper --kbps 2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    ["--kbps 0.4", "--quality 101", "--kbps 1 --quality 50", "--quantizer fine", "--quantizer paper --kbps 2"],
+)
 def test_command_line_refuses(clip: Path, tmp_path: Path, run: Run, options: str) -> None:
     result = run("encode", clip, tmp_path / "o.fvc", *options.split())
     assert result.code == 2

@@ -43,10 +43,7 @@ def pictures() -> list[np.ndarray]:
 def coded(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoded]:
     """Each anchor in the middle of its range."""
     folder = tmp_path_factory.mktemp("coded")
-    return {
-        name: encode(anchor, anchor.knob.nearest(35), pictures, FPS, folder)
-        for name, anchor in ANCHORS.items()
-    }  # fmt: skip
+    return {name: encode(anchor, anchor.knob.nearest(35), pictures, FPS, folder) for name, anchor in ANCHORS.items()}
 
 
 @pytest.fixture
@@ -143,8 +140,12 @@ def test_between_crf_51_and_the_floor(pictures: list[np.ndarray], tmp_path: Path
     anchor = ANCHORS["x265"]
     assert anchor.setting(51.75) == "crf 51 aq-strength 0.25"
     assert [anchor.setting(value) for value in (52, 52.05, 53, 54, None)] == [
-        "crf 51 aq-strength 0", "qp 49", "qp 50", "qp 51", "qp 51"
-    ]  # fmt: skip
+        "crf 51 aq-strength 0",
+        "qp 49",
+        "qp 50",
+        "qp 51",
+        "qp 51",
+    ]
     rates = [encode(anchor, value, pictures, FPS, tmp_path).bits for value in (52.05, 53, None)]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0]

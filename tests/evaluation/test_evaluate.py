@@ -238,8 +238,12 @@ class TestRun:
     def test_report_files(self, evaluated: tuple[Result, list[str]], out: Path) -> None:
         result, _ = evaluated
         assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
-            "clips.png", "metrics.png", "report.md", "results.json", "strips/talk.png"
-        ]  # fmt: skip
+            "clips.png",
+            "metrics.png",
+            "report.md",
+            "results.json",
+            "strips/talk.png",
+        ]
         text = (out / "report.md").read_text()
         assert "n = 3" in text
         assert "text.mp4: not a video" in text

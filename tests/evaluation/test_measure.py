@@ -43,8 +43,13 @@ class Measured:
     def again(self, out: Path, **options: Any) -> dict[str, Any]:
         """The same run, from the cache."""
         usual: dict[str, Any] = {
-            "codecs": CODECS, "fps": FPS, "kbps": KBPS, "profiles": ["sup"], "every": 3, "effort": "slow",
-        }  # fmt: skip
+            "codecs": CODECS,
+            "fps": FPS,
+            "kbps": KBPS,
+            "profiles": ["sup"],
+            "every": 3,
+            "effort": "slow",
+        }
         return measure([self.inputs], out, **{**usual, **options}, cache=self.cache)
 
 
@@ -170,9 +175,26 @@ class TestRun:
         out.mkdir()
         (out / "results.json").write_text("{}")
         result = run(
-            "measure", measured.inputs / "talk.mp4", "--out", out, "--codecs", "x265", "--kbps", "20", "--fps", FPS,
-            "--profiles", "sup", "--every", 3, "--effort", "slow", "--cache", measured.cache, "--json",
-        )  # fmt: skip
+            "measure",
+            measured.inputs / "talk.mp4",
+            "--out",
+            out,
+            "--codecs",
+            "x265",
+            "--kbps",
+            "20",
+            "--fps",
+            FPS,
+            "--profiles",
+            "sup",
+            "--every",
+            3,
+            "--effort",
+            "slow",
+            "--cache",
+            measured.cache,
+            "--json",
+        )
         assert result.code == 0, result.err
         printed = json.loads(result.out)
         assert printed["command"].startswith("fvc measure ")

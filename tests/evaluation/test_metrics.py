@@ -49,8 +49,16 @@ def seen(sup: np.ndarray, every: int = 1, **columns: np.ndarray) -> Reference:
 def upright() -> np.ndarray:
     """[33, 2]: outer eye corners 100 apart, lids 10 apart, lips 20 apart."""
     sup = np.random.default_rng(0).uniform(0, 256, (33, 2))
-    for index, at in {33: (50, 90), 263: (150, 90), 159: (70, 85), 145: (70, 95), 386: (130, 85), 374: (130, 95),
-                      13: (100, 150), 14: (100, 170)}.items():  # fmt: skip
+    for index, at in {
+        33: (50, 90),
+        263: (150, 90),
+        159: (70, 85),
+        145: (70, 95),
+        386: (130, 85),
+        374: (130, 95),
+        13: (100, 150),
+        14: (100, 170),
+    }.items():
         sup[SUP.index(index)] = at
     return sup
 
@@ -334,9 +342,7 @@ class TestStrips:
         sup[5] = np.nan
         pose = np.zeros((6, 3))
         pose[:, 0] = (0, 0.1, -0.4, 0.2, 0.5, np.nan)
-        assert telling_frames(seen(sup, pose=pose)) == {
-            1: "mouth open", 2: "yaw -, middle", 4: "yaw +, eyes shut"
-        }  # fmt: skip
+        assert telling_frames(seen(sup, pose=pose)) == {1: "mouth open", 2: "yaw -, middle", 4: "yaw +, eyes shut"}
 
     def test_layout(self, tmp_path: Path) -> None:
         sup = np.stack([upright()] * 6)

@@ -315,9 +315,13 @@ def test_hostile_names_are_text(two: Path) -> None:
     assert table[-1] == ["=1+1| <b>.mp4", "no face <img src=x onerror=alert(1)> | in it at all"]
     stems = ("script_alert_x_script_a_b", "b" * 60)
     assert {path.name for path in two.iterdir()} - {"frames", "results.json"} == {
-        "report.html", "report.md", "results.csv", "rd.png",
-        *(f"strip-{stem}.png" for stem in stems), *(f"compare-{stem}.mp4" for stem in stems),
-    }  # fmt: skip
+        "report.html",
+        "report.md",
+        "results.csv",
+        "rd.png",
+        *(f"strip-{stem}.png" for stem in stems),
+        *(f"compare-{stem}.mp4" for stem in stems),
+    }
 
 
 def test_one_clip_says_what_was_measured(one: Path) -> None:
@@ -326,9 +330,14 @@ def test_one_clip_says_what_was_measured(one: Path) -> None:
     assert lines[1] == "**ours 4.9 kbps; HEVC needs 29.4 kbps for the same LPIPS (6.0 times more)**"
     assert lines[2:4] == ["**at our rate: LPIPS 0.061 vs 0.237**", "- ours with its source pictures: 21.9 kbps"]
     assert page.row("Our rates", "fvc sup") == {
-        "profile": "fvc sup", "motion": "4.90", "file": DASH, "wire": "6.50",
-        "motion with sources": "21.9", "file with sources": DASH, "wire with sources": "23.5",
-    }  # fmt: skip
+        "profile": "fvc sup",
+        "motion": "4.90",
+        "file": DASH,
+        "wire": "6.50",
+        "motion with sources": "21.9",
+        "file with sources": DASH,
+        "wire with sources": "23.5",
+    }
     assert page.row("The anchors", "x265 low delay") == {
         "anchor": "x265 low delay",
         "kbps for our LPIPS (times ours)": f"29.4 (6.0{X})",
@@ -390,8 +399,12 @@ def test_all_clips_failed(report: Make) -> None:
     assert "No clip could be measured." in page.text
     assert page.table("Clips")[1] == ["a.mp4", "failed: a.mp4: no face in it"]
     assert sorted(p.name for p in folder.iterdir()) == [
-        "frames", "report.html", "report.md", "results.csv", "results.json",
-    ]  # fmt: skip
+        "frames",
+        "report.html",
+        "report.md",
+        "results.csv",
+        "results.json",
+    ]
 
 
 def test_csv_holds_every_point(two: Path) -> None:
@@ -546,17 +559,24 @@ def test_same_results_give_the_same_report(one: Path, report: Make) -> None:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (wording.rate(0.4567), "0.46"), (wording.rate(12.345), "12.3"), (wording.rate(123.4), "123"),
-        (wording.rate(None), DASH), (wording.rate(5.0, 0.25), "5.00 ±\N{NO-BREAK SPACE}0.25"),
-        (wording.times(7.84), "7.8\N{MULTIPLICATION SIGN}"), (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
-        (wording.percent(-80.1), "\N{MINUS SIGN}80 %"), (wording.percent(3.6), "+4 %"),
-        (wording.metric_value("lost", 0.0333), "3.3"), (wording.metric_value("unheard_of", 0.5), "0.500"),
+        (wording.rate(0.4567), "0.46"),
+        (wording.rate(12.345), "12.3"),
+        (wording.rate(123.4), "123"),
+        (wording.rate(None), DASH),
+        (wording.rate(5.0, 0.25), "5.00 ±\N{NO-BREAK SPACE}0.25"),
+        (wording.times(7.84), "7.8\N{MULTIPLICATION SIGN}"),
+        (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
+        (wording.percent(-80.1), "\N{MINUS SIGN}80 %"),
+        (wording.percent(3.6), "+4 %"),
+        (wording.metric_value("lost", 0.0333), "3.3"),
+        (wording.metric_value("unheard_of", 0.5), "0.500"),
         (wording.metric_meaning("csim_casia"), "as CSIM, but by MobileFaceNet (CASIA-WebFace)"),
         (wording.metric_heading("csim"), "CSIM\N{NO-BREAK SPACE}↑"),
         (wording.metric_heading("psnr"), "PSNR, dB\N{NO-BREAK SPACE}↑"),
-        (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"), (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
+        (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"),
+        (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
     ],
-)  # fmt: skip
+)
 def test_wording(shown: str, expected: str) -> None:
     assert shown == expected
 
@@ -587,8 +607,11 @@ def test_in_a_browser(two: Path, tmp_path: Path, width: int) -> None:
     flags += ["--disable-gpu", "--disable-quic", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run(
         ["chromium", *flags, wrapper.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert said == []
     found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout, re.S)[1]))  # type: ignore[index]

@@ -115,9 +115,13 @@ def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
 def _child(name: str, folder: Path, seconds: float) -> int:
     (folder / "stats.json").write_text(json.dumps({"executions": 0, "slowest_ms": 0, "grown_mb": 0, "peak_mb": 0}))
     options = [
-        f"-max_total_time={max(int(seconds), 1)}", f"-max_len={LONGEST.get(name, 4096)}", "-timeout=20",
-        "-rss_limit_mb=2048", f"-artifact_prefix={folder}/", "-verbosity=0",
-    ]  # fmt: skip
+        f"-max_total_time={max(int(seconds), 1)}",
+        f"-max_len={LONGEST.get(name, 4096)}",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+        f"-artifact_prefix={folder}/",
+        "-verbosity=0",
+    ]
     command = [sys.executable, "-W", "ignore", __file__, "--child", str(folder), name, *options, str(folder / "corpus")]
     with open(folder / "log.txt", "ab") as log:
         return subprocess.run(command, stdout=log, stderr=log, check=False).returncode

@@ -43,9 +43,18 @@ from fvc.jobs.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _STREAMS = (
-    "annex_b", "profile_sup_unsup_expr", "profile_unsup_jac", "extremes", "coarse", "still", "gap", "audio", "refresh",
-    "profile_shape_unsup_expr", "extremes_shape",
-)  # fmt: skip
+    "annex_b",
+    "profile_sup_unsup_expr",
+    "profile_unsup_jac",
+    "extremes",
+    "coarse",
+    "still",
+    "gap",
+    "audio",
+    "refresh",
+    "profile_shape_unsup_expr",
+    "extremes_shape",
+)
 
 
 def outcome(function: Callable[..., Any], *arguments: Any) -> tuple[Any, str | None]:

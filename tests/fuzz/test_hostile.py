@@ -404,10 +404,19 @@ def test_weights_that_are_not_those_of_the_manifest(weights: Path, name: str, at
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}", '{"sha256": 1}', '{"sha256": []}', '{"sha256": {}}', '{"sha256": {"weights.safetensors": 5}}',
-        "[" * 60_000, "\xff", " " * (1 << 17), '{"sha256": {"weights.safetensors": "../../../etc/passwd"}}',
+        "",
+        "[]",
+        "{}",
+        '{"sha256": 1}',
+        '{"sha256": []}',
+        '{"sha256": {}}',
+        '{"sha256": {"weights.safetensors": 5}}',
+        "[" * 60_000,
+        "\xff",
+        " " * (1 << 17),
+        '{"sha256": {"weights.safetensors": "../../../etc/passwd"}}',
     ],
-)  # fmt: skip
+)
 def test_a_manifest_of_nonsense(weights: Path, text: str) -> None:
     (weights / "manifest.json").write_bytes(text.encode("latin-1"))
     model_hash.cache_clear()

@@ -188,8 +188,10 @@ def test_the_ending_chooses_the_container(ending: str, container: str, codecs: l
     assert np.abs([frame[5, 5, 0] - level for frame, level in zip(shown, range(0, 240, 8), strict=True)]).max() < 12
     head = path.read_bytes()[:64]
     assert (b"webm" in head, b"matroska" in head, b"qt  " in head) == (
-        ending == "webm", ending == "mkv", ending == "MOV",
-    )  # fmt: skip
+        ending == "webm",
+        ending == "mkv",
+        ending == "MOV",
+    )
     assert VIDEO.holds(path)
     found = read_provenance(path)
     assert found is not None

@@ -151,9 +151,12 @@ def test_any_number_of_sources(preset: str, count: int) -> None:
     network = PRESETS[preset].build(torch.rand(N_SUP, 2) - 0.5).eval()
     for parts in PROFILES:
         out = network(
-            torch.rand(1, count, 3, 256, 256), torch.rand(1, count, 33, 2) - 0.5, torch.rand(1, 3, 256, 256),
-            torch.rand(1, 33, 2) - 0.5, parts,
-        )  # fmt: skip
+            torch.rand(1, count, 3, 256, 256),
+            torch.rand(1, count, 33, 2) - 0.5,
+            torch.rand(1, 3, 256, 256),
+            torch.rand(1, 33, 2) - 0.5,
+            parts,
+        )
         assert out["picture"].shape == (1, 3, 256, 256)
         assert torch.isfinite(out["picture"]).all()
         assert 0 <= out["picture"].min() <= out["picture"].max() <= 1
@@ -168,9 +171,12 @@ def test_gradients_reach_every_parameter(preset: str) -> None:
             torch.nn.init.normal_(parameter, std=0.05)
     for parts in ({"sup", "unsup", "expr"}, {"unsup", "jac"}):
         out = network(
-            torch.rand(2, 2, 3, 256, 256), torch.rand(2, 2, 33, 2) - 0.5, torch.rand(2, 3, 256, 256),
-            torch.rand(2, 33, 2) - 0.5, parts,
-        )  # fmt: skip
+            torch.rand(2, 2, 3, 256, 256),
+            torch.rand(2, 2, 33, 2) - 0.5,
+            torch.rand(2, 3, 256, 256),
+            torch.rand(2, 33, 2) - 0.5,
+            parts,
+        )
         out["picture"].square().mean().backward()
     trained = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
     dead = [n for n, p in trained if p.grad is None or not p.grad.abs().sum() > 0]

@@ -310,9 +310,16 @@ class Part:
         return [max(e << finer if finer >= 0 else e >> -finer, 1) for e in errors]
 
     def components(  # 5.3
-        self, decoder: RangeDecoder, origin: list[int], learned: list[int], hold: list[bool], expected: list[int],
-        spread: list[int], weights: list[list[int]], exponent: int,
-    ) -> list[int]:  # fmt: skip
+        self,
+        decoder: RangeDecoder,
+        origin: list[int],
+        learned: list[int],
+        hold: list[bool],
+        expected: list[int],
+        spread: list[int],
+        weights: list[list[int]],
+        exponent: int,
+    ) -> list[int]:
         self.trace, out = [], []
         actual = past = 4 * sum(expected) // self.n
         for i in range(self.n):

@@ -608,8 +608,12 @@ def test_a_bare_machine_is_enough(pack_path: Path, judge: Path, tmp_path: Path) 
     environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         [sys.executable, "-c", BARE, str(script), *map(str, arguments)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"last.pt", "weights.safetensors", "log.jsonl", "portable-1of2.pt", "portable-2of2.pt"} <= names

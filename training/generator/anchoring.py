@@ -30,9 +30,7 @@ from fvc.training.generator.losses import equivariance_loss
 from fvc.training.generator.sampling import Sampler
 
 # Positions in the sup set: forehead, chin, nose, mouth, then of either side: eye, corner of the mouth, cheek.
-ANCHORS = (
-    (0,), (1,), (2,), (5, 6), (17, 19, 21, 23), (18, 20, 22, 24), (29, 31), (30, 32), (7, 9), (8, 10)
-)  # fmt: skip
+ANCHORS = ((0,), (1,), (2,), (5, 6), (17, 19, 21, 23), (18, 20, 22, 24), (29, 31), (30, 32), (7, 9), (8, 10))
 
 
 def anchor_loss(keypoints: Tensor, sup: Tensor) -> Tensor:

@@ -26,7 +26,6 @@ class PatchNet(nn.Module):
         self.score = nn.Conv2d(widths[-1], 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """See the class."""
         features = []
         for block, norm in zip(self.blocks, self.norms, strict=True):
             x = F.leaky_relu(norm(block(x)), 0.2)

@@ -41,8 +41,14 @@ def train(recipe: Recipe, setup: Setup) -> Path:
         pack = Pack(setup.data, setup.sup)
         val = Pack(setup.val, setup.sup) if setup.val and engine.rank == 0 else None
         run = Run(recipe, setup, engine, pack, judges)
-        _log(run, recipe=asdict(recipe), device=engine.device, processes=engine.size, threads=torch.get_num_threads(),
-             borrowed=run.borrowed)  # fmt: skip
+        _log(
+            run,
+            recipe=asdict(recipe),
+            device=engine.device,
+            processes=engine.size,
+            threads=torch.get_num_threads(),
+            borrowed=run.borrowed,
+        )
         try:
             _loop(run, began, val, judges[0])
         finally:

@@ -120,6 +120,17 @@ def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
         l1=0, faces=0, relative=10, lpips=0, equivariance=10, expression=40, landmarks=40, adversarial=1, matching=10
     )
     return Recipe(
-        preset, minutes, batch=32, rate=2e-4, decay=0.0, seed=seed, schedule="paper", steps=100_000, sampling="four",
-        three=0.0, scales=(1, 2, 4), adversarial_after=0.0, weights=weights,
-    )  # fmt: skip
+        preset,
+        minutes,
+        batch=32,
+        rate=2e-4,
+        decay=0.0,
+        seed=seed,
+        schedule="paper",
+        steps=100_000,
+        sampling="four",
+        three=0.0,
+        scales=(1, 2, 4),
+        adversarial_after=0.0,
+        weights=weights,
+    )

@@ -82,9 +82,17 @@ def _parser() -> argparse.ArgumentParser:
 def _recipe(given: argparse.Namespace) -> Recipe:
     base = paper_recipe(given.preset, given.minutes) if given.paper else Recipe(given.preset, given.minutes)
     names = (
-        "batch", "rate", "schedule", "sampling", "adversarial_after", "coarse", "keep_motion", "patched", "seed",
+        "batch",
+        "rate",
+        "schedule",
+        "sampling",
+        "adversarial_after",
+        "coarse",
+        "keep_motion",
+        "patched",
+        "seed",
         "steps",
-    )  # fmt: skip
+    )
     changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     try:
         return replace(base, **changes).reweighted(given.weight)
@@ -111,11 +119,23 @@ def main(arguments: Sequence[str] | None = None) -> str:
     from fvc.training.generator.loop import Setup, train
 
     setup = Setup(
-        given.data, given.perceptual, given.run, SUP, SUP_MIRROR, val=given.val, landmarker=given.landmarker,
-        device=given.device, resident=given.resident, compile=given.compile, tensorboard=given.tensorboard,
-        validate_every=given.validate_every, save_every=given.save_every, segment=given.segment,
-        init=given.init, borrow=given.borrow,
-    )  # fmt: skip
+        given.data,
+        given.perceptual,
+        given.run,
+        SUP,
+        SUP_MIRROR,
+        val=given.val,
+        landmarker=given.landmarker,
+        device=given.device,
+        resident=given.resident,
+        compile=given.compile,
+        tensorboard=given.tensorboard,
+        validate_every=given.validate_every,
+        save_every=given.save_every,
+        segment=given.segment,
+        init=given.init,
+        borrow=given.borrow,
+    )
     try:
         weights = train(recipe, setup)
     except ValueError as error:

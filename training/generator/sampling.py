@@ -74,9 +74,15 @@ class Sampler:
     """
 
     def __init__(
-        self, pack: Pack, seed: int = 0, sampling: str = "spread", coarse: int = 0, temporal: bool = False,
-        turning: float = 0.0, patched: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        pack: Pack,
+        seed: int = 0,
+        sampling: str = "spread",
+        coarse: int = 0,
+        temporal: bool = False,
+        turning: float = 0.0,
+        patched: float = 0.0,
+    ) -> None:
         self._pack, self._seed, self._sampling, self._patched = pack, seed, sampling, patched
         self._coarse, self._temporal = coarse, temporal
         points = pack.keypoints
@@ -123,8 +129,11 @@ class Sampler:
             neighbours = bool(follower >= 0)
             driving = [*driving, int(follower) if neighbours else driving[-1]]
         return (
-            np.array([*sources, *driving], np.int64), *self._alteration(draw), np.array(neighbours), np.array(patch),
-        )  # fmt: skip
+            np.array([*sources, *driving], np.int64),
+            *self._alteration(draw),
+            np.array(neighbours),
+            np.array(patch),
+        )
 
     def _with_patch(
         self, draw: np.random.Generator, sources: list[int], driving: list[int]

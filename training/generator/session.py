@@ -123,9 +123,14 @@ class Run:
         kind = DeviceFrames if resident else FileFrames
         self.frames = kind(pack, setup.mirror, device)
         self.sampler = Sampler(
-            pack, recipe.seed, recipe.sampling, recipe.coarse, recipe.weights.temporal > 0, recipe.turning,
+            pack,
+            recipe.seed,
+            recipe.sampling,
+            recipe.coarse,
+            recipe.weights.temporal > 0,
+            recipe.turning,
             recipe.patched,
-        )  # fmt: skip
+        )
         self.batches = Prefetch(lambda step: self.batch(step))
         self.half = computes_in_half(engine.kind)
 

@@ -69,9 +69,10 @@ class TrainingStep(nn.Module):
         frames = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
         if parts == {"sup"} and self._recipe.keep_motion:
             return (
-                frames.new_zeros(len(frames), N_UNSUP, 2), frames.new_zeros(len(frames), N_UNSUP, 2, 2),
+                frames.new_zeros(len(frames), N_UNSUP, 2),
+                frames.new_zeros(len(frames), N_UNSUP, 2, 2),
                 frames.new_full((len(frames), N_EXPRESSION), NEUTRAL_EXPRESSION),
-            )  # fmt: skip
+            )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._recipe.keep_motion):
             return self.network.motion(frames)
 
