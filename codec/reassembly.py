@@ -1,8 +1,8 @@
 """Packets -> integers, the exact half of the receiver: in any order, with gaps, duplicates and late arrivals.
 
 Bitstream_spec.md, sections 5 and 9.1. Knows nothing about time or pixels. A frame's integers need all frames since a
-keyframe, so packets wait here (at most `WINDOW` of them) until what is missing before them arrives, or until a
-keyframe makes it unneeded. Late packets repair the state for the frames after them.
+keyframe, so packets wait here (at most `REORDERING_WINDOW` of them) until what is missing before them arrives, or
+until a keyframe makes it unneeded. Late packets repair the state for the frames after them.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fvc.codec.constants import MAX_SLICES, REORDERING_WINDOW
 from fvc.codec.errors import StreamError
 from fvc.codec.motion import coding
 from fvc.codec.motion.entropy import RangeReader, format_tables
 from fvc.codec.motion.predictor import Integers, MotionModel
 from fvc.codec.motion.priors import load
-from fvc.codec.wire.bitstream import MAX_SLICES, Header, KeyPayload, Kind, Packet, RefreshPayload
-
-WINDOW = 128  # frames behind the newest that are waited for
+from fvc.codec.wire.bitstream import Header, KeyPayload, Kind, Packet, RefreshPayload
 
 
 class MotionDecoder:
     """See the module. `put` takes packets, `advance` decodes what can be decoded up to a frame.
 
-    Invariants: every number in `_waiting` is at least `_oldest` and above `_newest - WINDOW`; the state is that after
-    frame `_expected - 1`, if `_expected` is not None.
+    Invariants: every number in `_waiting` is at least `_oldest` and above `_newest - REORDERING_WINDOW`; the state is
+    that after frame `_expected - 1`, if `_expected` is not None.
 
     Attributes:
         recovered: how often a keyframe restarted the decoding after frames that could not be decoded.
@@ -43,7 +42,7 @@ class MotionDecoder:
 
     @property
     def waiting(self) -> int:
-        """How many packets wait for earlier ones; at most WINDOW."""
+        """How many packets wait for earlier ones; at most REORDERING_WINDOW."""
         return len(self._waiting)
 
     def lose(self) -> None:
@@ -57,14 +56,14 @@ class MotionDecoder:
         Raises StreamError (E04, E05, E23) if its payload cannot be parsed.
         """
         number = packet.number
-        if number < self._oldest or number <= self._newest - WINDOW or number in self._waiting:
+        if number < self._oldest or number <= self._newest - REORDERING_WINDOW or number in self._waiting:
             return False
         if packet.kind == Kind.KEY:
             KeyPayload.parse(packet.payload)
         self._waiting[number] = RefreshPayload.parse(packet.payload) if packet.kind == Kind.REFRESH else packet
         if number > self._newest:
             self._newest = number
-            for old in [n for n in self._waiting if n <= number - WINDOW]:
+            for old in [n for n in self._waiting if n <= number - REORDERING_WINDOW]:
                 del self._waiting[old]
         return True
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc._version import __version__
+from fvc.codec.constants import SIDE
 from fvc.codec.face.source_choice import PICTURES
 from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import MOMENTS
@@ -26,7 +27,6 @@ from fvc.export.openvino_graphs import (
 )
 from fvc.models.landmark_net import LandmarkNet
 from fvc.models.model import Network, load_network, load_weights
-from fvc.models.runtime import SIDE
 from fvc.models.weights import folder_of, require_shipped, verify
 
 LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset

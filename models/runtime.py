@@ -27,7 +27,6 @@ from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.weights import folder_of, verify
 
-SIDE = 256
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 _ONE_AT_A_TIME = threading.Lock()
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}

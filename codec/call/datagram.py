@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 
+from fvc.codec.constants import MAX_DATAGRAM, REORDERING_WINDOW
 from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.wire.bitstream import (
     MAX_PAYLOAD,
@@ -26,9 +27,7 @@ from fvc.codec.wire.bitstream import (
     parse_leb128,
 )
 
-MAX_DATAGRAM = 1200  # bytes: every link of the internet takes them in one piece
 MAX_AGE = 63  # frames
-REORDERING = 128  # frames behind the newest: what comes later is of no use
 _KINDS = (Kind.MOTION, Kind.KEY, Kind.AUDIO, Kind.REFRESH)  # by the upper two bits of an entry's head
 
 
@@ -202,13 +201,13 @@ class Depacketizer:
         except StreamError:
             self.damaged += 1
             return []
-        if self.newest >= 0 and datagram.frame <= self.newest - REORDERING:
+        if self.newest >= 0 and datagram.frame <= self.newest - REORDERING_WINDOW:
             self.late += 1
             return []
-        if self.newest < 0 or datagram.frame <= self.newest + REORDERING:
+        if self.newest < 0 or datagram.frame <= self.newest + REORDERING_WINDOW:
             return self._fresh(datagram)
         before, self._doubtful = self._doubtful, datagram
-        if before is None or abs(datagram.frame - before.frame) > REORDERING:
+        if before is None or abs(datagram.frame - before.frame) > REORDERING_WINDOW:
             return []
         self._doubtful = None
         return [*self._fresh(before), *self._fresh(datagram)]
@@ -222,7 +221,7 @@ class Depacketizer:
 
 
 class _Seen:
-    """Which numbers came, among the last `REORDERING`."""
+    """Which numbers came, among the last `REORDERING_WINDOW`."""
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()
@@ -230,15 +229,15 @@ class _Seen:
         self.newest = -1
 
     def is_new(self, number: int) -> bool:
-        if number <= self.newest - REORDERING or number in self._numbers:
+        if number <= self.newest - REORDERING_WINDOW or number in self._numbers:
             return False
         self._numbers.add(number)
         self._first = number if self._first is None else self._first
         if number > self.newest:
             self.newest = number
-            self._numbers = {n for n in self._numbers if n > number - REORDERING}
+            self._numbers = {n for n in self._numbers if n > number - REORDERING_WINDOW}
         return True
 
     def missing(self) -> list[int]:
-        first = max(self._first or 0, self.newest - REORDERING + 1)
+        first = max(self._first or 0, self.newest - REORDERING_WINDOW + 1)
         return [n for n in range(first, self.newest) if n not in self._numbers]

@@ -16,9 +16,10 @@ import numpy as np
 
 from fvc.codec.call.datagram import Depacketizer, audio_begun
 from fvc.codec.call.playout import PlayoutClock
-from fvc.codec.call.rtp import CLOCK, App, Bye, Pli, Rtp, is_control, parse_control
+from fvc.codec.call.rtp import App, Bye, Pli, Rtp, is_control, parse_control
 from fvc.codec.call.send_session import Traffic
 from fvc.codec.call.setup import ACK, PIECE, Piece, Setup, SetupReceiver
+from fvc.codec.constants import RTP_CLOCK
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import StreamError
 from fvc.codec.motion.concealment import Shown
@@ -83,7 +84,7 @@ class RtpStatistics:
         step = (packet.sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
         self._highest = max(self._highest, self._highest + step)
         self._received += 1
-        transit = now - packet.timestamp / CLOCK
+        transit = now - packet.timestamp / RTP_CLOCK
         if self._transit is not None and abs(transit - self._transit) < 60:  # else the time stamp wrapped
             self.jitter += (abs(transit - self._transit) - self.jitter) / 16
         self._transit = transit

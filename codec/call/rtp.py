@@ -13,11 +13,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from fvc.codec.constants import RTP_PAYLOAD_TYPE
 from fvc.codec.errors import StreamError
 
-CLOCK = 90_000  # RTP time stamps per second
-PAYLOAD_TYPE = 96
-MAX_PACKET = 1400  # bytes: 1200 of a datagram or 1024 of the set-up, and their heads
+MAX_PACKET = 1400  # bytes: room for the largest datagram or set-up piece, and RTP or RTCP headers
 _NAME = b"FVC1"
 _BYE, _APP, _FEEDBACK = 203, 204, 206
 _PLI = 1
@@ -43,7 +42,7 @@ class Rtp:
     payload: bytes
 
     def __bytes__(self) -> bytes:
-        return struct.pack(">BBHII", 0x80, PAYLOAD_TYPE, self.sequence, self.timestamp, self.ssrc) + self.payload
+        return struct.pack(">BBHII", 0x80, RTP_PAYLOAD_TYPE, self.sequence, self.timestamp, self.ssrc) + self.payload
 
     @classmethod
     def parse(cls, data: bytes) -> Rtp:
@@ -51,7 +50,7 @@ class Rtp:
         if not 12 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
             raise StreamError("E24", "an RTP packet is damaged: size or version")
         first, kind, sequence, timestamp, ssrc = struct.unpack_from(">BBHII", data)
-        if kind & 0x7F != PAYLOAD_TYPE:
+        if kind & 0x7F != RTP_PAYLOAD_TYPE:
             raise StreamError("E24", "an RTP packet has an unknown payload type")
         at = 12 + 4 * (first & 15)
         if first & 0x10:

@@ -11,24 +11,23 @@ import random
 from dataclasses import dataclass
 
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.call.rtp import CLOCK, App, Bye, Pli, Rtp, is_control, parse_control
+from fvc.codec.call.rtp import App, Bye, Pli, Rtp, is_control, parse_control
 from fvc.codec.call.setup import ACK, PIECE, Ack, Setup, SetupSender
+from fvc.codec.constants import RTP_CLOCK, UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import StreamError
 from fvc.codec.wire.bitstream import Kind, Packet
-
-HEADS = 28  # bytes of IPv4 and UDP before each packet
 
 
 @dataclass
 class Traffic:
-    """What went over the link one way; `size` in bytes, with IPv4 and UDP heads."""
+    """What went over the link one way; `size` in bytes, with IPv4 and UDP headers."""
 
     packets: int = 0
     size: int = 0
 
     def count(self, data: bytes) -> bytes:
         """One more packet; returns it."""
-        self.packets, self.size = self.packets + 1, self.size + len(data) + HEADS
+        self.packets, self.size = self.packets + 1, self.size + len(data) + UDP_IPV4_HEADER_BYTES
         return data
 
 
@@ -101,6 +100,6 @@ class SendingSession:
         return [*left, self.media.count(bytes(Bye(self.ssrc)))]
 
     def _framed(self, datagram: bytes) -> bytes:
-        stamp = self._first_stamp + int(self._frame * CLOCK / self._fps) & 0xFFFFFFFF
+        stamp = self._first_stamp + int(self._frame * RTP_CLOCK / self._fps) & 0xFFFFFFFF
         self._sequence = self._sequence + 1 & 0xFFFF
         return self.media.count(bytes(Rtp(self._sequence, stamp, self.ssrc, datagram)))

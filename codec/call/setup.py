@@ -10,15 +10,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from fvc.codec.constants import MAX_SETUP_PIECE, MAX_SETUP_PIECES
 from fvc.codec.errors import StreamError
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import SourceSet
 
 PIECE, ACK = 0, 1  # subtypes of `rtp.App`
-SIZE = 1024  # bytes of a piece; the last one may have fewer
-MAX_PIECES = 1024
 _REPEAT, _MOST_WAIT = 0.3, 2.4  # seconds until a piece is sent again, doubled each time up to the second
-_BURST = 4 * SIZE  # bytes that may go at once
+_BURST = 4 * MAX_SETUP_PIECE  # bytes that may go at once
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,11 @@ class Piece:
             raise StreamError("E25", "a piece of the set-up is truncated")
         number, index, count = struct.unpack_from(">BHH", data)
         is_last, size = index == count - 1, len(data) - 5
-        if not 0 <= index < count <= MAX_PIECES or size > SIZE or (size != SIZE and not is_last):
+        if (
+            not 0 <= index < count <= MAX_SETUP_PIECES
+            or size > MAX_SETUP_PIECE
+            or (size != MAX_SETUP_PIECE and not is_last)
+        ):
             raise StreamError("E25", "a piece of the set-up has no place in it")
         return cls(number, index, count, data[5:])
 
@@ -88,7 +91,7 @@ class Ack:
         if len(data) < 3:
             raise StreamError("E25", "an acknowledgement is truncated")
         number, count = struct.unpack_from(">BH", data)
-        if not 1 <= count <= MAX_PIECES or len(data) != 3 + -(-count // 8):
+        if not 1 <= count <= MAX_SETUP_PIECES or len(data) != 3 + -(-count // 8):
             raise StreamError("E25", "an acknowledgement has the wrong size")
         arrived = frozenset(n for n in range(count) if data[3 + n // 8] & 0x80 >> n % 8)
         return cls(number, arrived, count)
@@ -98,10 +101,10 @@ class SetupSender:
     """Repeats the pieces of one set-up until all are acknowledged, at most `bitrate` bits per second."""
 
     def __init__(self, number: int, setup: bytes, bitrate: float) -> None:
-        cuts = range(0, len(setup), SIZE)
-        if len(cuts) > MAX_PIECES:
+        cuts = range(0, len(setup), MAX_SETUP_PIECE)
+        if len(cuts) > MAX_SETUP_PIECES:
             raise StreamError("E25", f"a set-up of {len(setup)} bytes is too large")
-        self.pieces = [Piece(number & 255, i, len(cuts), setup[at : at + SIZE]) for i, at in enumerate(cuts)]
+        self.pieces = [Piece(number & 255, i, len(cuts), setup[at : at + MAX_SETUP_PIECE]) for i, at in enumerate(cuts)]
         self._open: dict[int, float] = dict.fromkeys(range(len(cuts)), float("-inf"))  # when each was last sent
         self._patience = dict.fromkeys(self._open, _REPEAT)
         self._rate, self._credit, self._credited = bitrate / 8, float(_BURST), float("-inf")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fvc.codec.wire.bitstream import MAX_SIDE, Crop
+from fvc.codec.constants import MAX_CROP_SIDE, SIDE
+from fvc.codec.wire.bitstream import Crop
 
-SIDE = 256  # of the networks' pictures
 _ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)
 _LEAST_ROOM = 1.25  # what is accepted rather than leave the frame
 
@@ -31,7 +31,7 @@ def choose_crop(boxes: np.ndarray, width: int, height: int) -> Crop:
     inside = min(width, height)
     if side > inside:
         side = max(float(inside), extent * _LEAST_ROOM)
-    side = int(np.clip(round(side), 16, MAX_SIDE))
+    side = int(np.clip(round(side), 16, MAX_CROP_SIDE))
 
     def place(low: float, high: float, limit: int) -> int:
         start = round((low + high - side) / 2)

@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from fvc.codec.constants import MAX_FPS
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.media.quiet import native_stderr_closed
 
-MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
+MIN_INPUT_SIDE, MAX_INPUT_SIDE = 16, 8192  # pixels, of frames that are read
 MAX_PIXELS = 1 << 26  # of a picture or a frame
 MAX_IMAGE_PIXELS = 1 << 25  # of a source picture: what a canvas may have at most
-MAX_FPS = 240
 MAX_GAP = 60  # seconds between two frames; a longer step is a clock that jumped, not a pause
 EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time stamps to a millisecond
 
@@ -121,8 +121,8 @@ class VideoReader:
             self._turn = _display_matrix(frame)
             self._square = _square_size(frame.width, frame.height, stream.sample_aspect_ratio)
         self.width, self.height = self._square[::-1] if _is_transposed(self._turn) else self._square
-        if not all(MIN_SIDE <= side <= MAX_SIDE for side in self._square):
-            limits = f"each side must have {MIN_SIDE} to {MAX_SIDE} pixels"
+        if not all(MIN_INPUT_SIDE <= side <= MAX_INPUT_SIDE for side in self._square):
+            limits = f"each side must have {MIN_INPUT_SIDE} to {MAX_INPUT_SIDE} pixels"
             raise InputError(f"{self.name}: frames of {self.width}x{self.height}; {limits}")
 
     def __enter__(self) -> VideoReader:

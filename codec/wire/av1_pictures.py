@@ -19,8 +19,6 @@ from fvc.codec.errors import StreamError
 from fvc.codec.media.scheduling import leave_real_time
 
 os.environ.setdefault("SVT_LOG", "0")  # the encoder would print its settings
-MAX_PIXELS = 1 << 22
-MAX_BYTES = 1 << 20
 MOST_OFFSET = 63  # steps of AV1's 255 by which SVT-AV1 makes one picture coarser than the others
 _FRAME_HEADERS = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME
 

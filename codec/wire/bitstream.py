@@ -15,6 +15,19 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Any
 
+from fvc.codec.constants import (
+    MAX_AUDIO_PAYLOAD,
+    MAX_CROP_SIDE,
+    MAX_END_PAYLOAD,
+    MAX_FPS,
+    MAX_HEADER_LENGTH,
+    MAX_MOTION_PAYLOAD,
+    MAX_PRE_SKIP,
+    MAX_QUANTIZER_BITS,
+    MAX_SLICES,
+    MODEL_HASH_BYTES,
+    SOURCES_HASH_BYTES,
+)
 from fvc.codec.errors import StreamError
 from fvc.codec.motion.quantizer import Quantizer, coded_parts
 from fvc.codec.motion.sample import Profile
@@ -23,13 +36,6 @@ MAGIC = b"\xabFVC"
 VERSION = 2
 SHAPED = 4  # added to the profile: `shape` is coded in place of `sup`
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
-MAX_HEADER = 256
-MAX_FPS = 240
-MAX_SIDE = 16384
-MIN_PACKET = 4  # bytes: head, payload_size, checksum
-MAX_NUMBER = (1 << 32) - 2  # of a packet, so that END can count it
-MAX_SLICES = 16  # of a keyframe that is spread over frames
-MODEL_HASH, SOURCES_HASH = 8, 16  # bytes
 
 
 class Kind(IntEnum):
@@ -44,7 +50,13 @@ class Kind(IntEnum):
 
 SYNCED = (Kind.KEY, Kind.REFRESH)
 _FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # heads that hold no number
-MAX_PAYLOAD = {Kind.MOTION: 4096, Kind.KEY: 4096, Kind.AUDIO: 1500, Kind.END: 1 << 20, Kind.REFRESH: 4096}
+MAX_PAYLOAD = {
+    Kind.MOTION: MAX_MOTION_PAYLOAD,
+    Kind.KEY: MAX_MOTION_PAYLOAD,
+    Kind.REFRESH: MAX_MOTION_PAYLOAD,
+    Kind.AUDIO: MAX_AUDIO_PAYLOAD,
+    Kind.END: MAX_END_PAYLOAD,
+}
 
 
 def leb128(value: int) -> bytes:
@@ -152,7 +164,7 @@ class Header:
             newer = "a newer fvc is needed to read" if start[4] > VERSION else "no reader is left for"
             raise StreamError("E02", f"{newer} version {start[4]} of the format (this one reads version {VERSION})")
         length = struct.unpack_from(">H", start, 5)[0]
-        if length > MAX_HEADER:
+        if length > MAX_HEADER_LENGTH:
             raise StreamError("E03", "the header is damaged: header_length")
         return 7 + length + 4
 
@@ -180,17 +192,17 @@ class Header:
             raise StreamError("E06", "the header has an unknown flag or profile")
         if not num or not den or Fraction(num, den) > MAX_FPS:
             raise StreamError("E07", f"the header's frame rate {num}/{den} is absurd")
-        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < side <= MAX_SIDE):
+        if not (0 < width <= MAX_CROP_SIDE and 0 < height <= MAX_CROP_SIDE and 0 < side <= MAX_CROP_SIDE):
             raise StreamError("E07", f"the header's geometry {width}x{height}, crop {side}, is absurd")
-        model, sources, pixels = take(f">{MODEL_HASH}s{SOURCES_HASH}s{SOURCES_HASH}s")
+        model, sources, pixels = take(f">{MODEL_HASH_BYTES}s{SOURCES_HASH_BYTES}s{SOURCES_HASH_BYTES}s")
         quantizers = {}
         for part in coded_parts(Profile(profile).parts, is_shaped):
             bits, low, high = take(">Bhh")
-            if not 1 <= bits <= 16 or high <= low:
+            if not 1 <= bits <= MAX_QUANTIZER_BITS or high <= low:
                 raise StreamError("E08", f"the quantizer of {part} is absurd")
             quantizers[part] = Quantizer(bits, low / 256, high / 256)
         audio = Audio(*take(">BH")) if has_audio else None
-        if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > 48000):
+        if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > MAX_PRE_SKIP):
             raise StreamError("E09", "the audio parameters are absurd")
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
         return cls(Profile(profile), quantizers, fps, interval, crop, model, sources, pixels, audio)

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from fvc.codec.constants import MAX_NUMBER, MIN_PACKET_BYTES
 from fvc.codec.errors import StreamError
 from fvc.codec.wire.bitstream import (
-    MAX_NUMBER,
     MAX_PAYLOAD,
-    MIN_PACKET,
     SYNC,
     SYNCED,
     EndPayload,
@@ -35,7 +34,7 @@ _MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
 _LONGEST = max(MAX_PAYLOAD.values()) + 16
 _MAX_FALSE_ENDS = 16  # END packets with a wrong checksum; each may be a megabyte to read in vain
 _SMALL_END = 4096  # bytes of an END packet that is looked at even then
-_ROUND = 64 * MIN_PACKET  # bytes that can hold so many packets that six-bit numbers come round
+_ROUND = 64 * MIN_PACKET_BYTES  # bytes that can hold so many packets that six-bit numbers come round
 
 
 class StreamWriter:

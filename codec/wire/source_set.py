@@ -20,24 +20,28 @@ from functools import cache, cached_property
 import cv2
 import numpy as np
 
-from fvc.codec.errors import StreamError, UsageError
-from fvc.codec.face.crop import SIDE
+from fvc.codec.constants import (
+    MAX_CANVAS_PIXELS,
+    MAX_PICTURE_BYTES,
+    MAX_SOURCES,
+    MODEL_HASH_BYTES,
+    SECTION_DIGEST_BYTES,
+    SIDE,
+    SOURCES_HASH_BYTES,
+)
+from fvc.codec.errors import OptionError, StreamError
 from fvc.codec.motion.quantizer import Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.wire.av1_pictures import (
-    MAX_BYTES,
-    MAX_PIXELS,
     MOST_OFFSET,
     decode_series,
     decode_still,
     encode_series,
     encode_still,
 )
-from fvc.codec.wire.bitstream import MODEL_HASH, SOURCES_HASH
 
 MAGIC = b"\xabFVS"
 VERSION = 2  # of source sets
-MAX_SOURCES = 8
 # Source keypoints are sent once: 16 bits each, and room beyond the crop.
 QUANTIZERS = {
     "sup": Quantizer(16, -2.0, 2.0),
@@ -45,7 +49,6 @@ QUANTIZERS = {
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(16, 0.0, 1.0),
 }
-_DIGEST = 16  # bytes of a section's SHA-256 in the head
 _FIRST_BYTES = 2650  # of the first picture: with head, sample and stream header less than 3 kB, 3 s at 8 kbit/s
 _COARSEST = 60  # crf
 _CANVAS_SIDE = 480
@@ -83,7 +86,7 @@ class SourceSet:
     @property
     def sources_hash(self) -> bytes:
         """16 bytes that name the file, also if only its beginning is here."""
-        return hashlib.sha256(self.head).digest()[:SOURCES_HASH]
+        return hashlib.sha256(self.head).digest()[:SOURCES_HASH_BYTES]
 
     def canvas_picture(self) -> np.ndarray | None:
         """The decoded canvas, uint8 [H, W, 3], at its coded size."""
@@ -106,7 +109,7 @@ class SourceSet:
         out = bytearray(MAGIC + bytes([VERSION]) + self.model_hash)
         out += struct.pack(">BBHH", self.profile, len(self.coded), *self.canvas_size)
         for section in self.sections():
-            out += struct.pack(">I", len(section)) + hashlib.sha256(section).digest()[:_DIGEST]
+            out += struct.pack(">I", len(section)) + hashlib.sha256(section).digest()[:SECTION_DIGEST_BYTES]
         return bytes(out + struct.pack(">I", zlib.crc32(out)))
 
     def __bytes__(self) -> bytes:
@@ -124,7 +127,7 @@ class SourceSet:
             if size > len(data) - at:
                 break
             sections.append(data[at : at + size])
-            if hashlib.sha256(sections[-1]).digest()[:_DIGEST] != digest:
+            if hashlib.sha256(sections[-1]).digest()[:SECTION_DIGEST_BYTES] != digest:
                 raise StreamError("E21", "the source set is damaged")
             at += size
         missing = len(head.sections) - len(sections)
@@ -171,27 +174,27 @@ class _Head:
         if len(data) > 4 and data[4] != VERSION:
             newer = "a newer fvc is needed to read" if data[4] > VERSION else "no reader is left for"
             raise StreamError("E02", f"{newer} version {data[4]} of source sets (this one reads version {VERSION})")
-        fixed, entry = 11 + MODEL_HASH, 4 + _DIGEST
-        size = fixed + entry * (data[6 + MODEL_HASH] + 1) + 4 if len(data) >= fixed else 0
+        fixed, entry = 11 + MODEL_HASH_BYTES, 4 + SECTION_DIGEST_BYTES
+        size = fixed + entry * (data[6 + MODEL_HASH_BYTES] + 1) + 4 if len(data) >= fixed else 0
         if not size or len(data) < size or zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
             raise StreamError("E21", "the source set is damaged or truncated")
-        profile, count, width, height = struct.unpack_from(">BBHH", data, 5 + MODEL_HASH)
-        if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_PIXELS:
+        profile, count, width, height = struct.unpack_from(">BBHH", data, 5 + MODEL_HASH_BYTES)
+        if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_CANVAS_PIXELS:
             raise StreamError("E21", "the source set has absurd fields")
-        sections = [struct.unpack_from(f">I{_DIGEST}s", data, fixed + entry * n) for n in range(count + 1)]
+        sections = [struct.unpack_from(f">I{SECTION_DIGEST_BYTES}s", data, fixed + entry * n) for n in range(count + 1)]
         integers = 2 * sum(int(np.prod(PART_SHAPES[part])) for part in Profile(profile).parts)
-        if any(not integers <= length <= integers + MAX_BYTES for length, _ in sections[:-1]):
+        if any(not integers <= length <= integers + MAX_PICTURE_BYTES for length, _ in sections[:-1]):
             raise StreamError("E21", "the source set has absurd fields")
-        if sections[-1][0] > MAX_BYTES:
+        if sections[-1][0] > MAX_PICTURE_BYTES:
             raise StreamError("E21", "the source set has absurd fields")
-        model_hash = data[5 : 5 + MODEL_HASH]
+        model_hash = data[5 : 5 + MODEL_HASH_BYTES]
         return cls(Profile(profile), model_hash, count, (width, height), sections, data[:size])
 
 
 def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
     """16 bytes that name pictures (uint8 [256, 256, 3]) by their pixels, in any order."""
     digests = sorted(hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pictures)
-    return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH]
+    return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH_BYTES]
 
 
 def code_pictures(pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _FIRST_BYTES) -> Coded:
@@ -216,7 +219,7 @@ def code_pictures(pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _
 def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: int) -> Coded:
     """As `code_pictures`, as much coarser as it takes for all of them to have at most `most_bytes`.
 
-    Raises UsageError: they have more at their coarsest.
+    Raises OptionError: they have more at their coarsest.
     """
 
     @cache
@@ -229,9 +232,8 @@ def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: i
     ways = range(crf, _COARSEST + 1, 2)
     at = bisect_left(ways, True, key=lambda way: total(way) <= most_bytes)
     if at == len(ways):
-        raise UsageError(
-            f"--source-bytes {most_bytes}: these pictures need {total(ways[-1])}; take fewer, or more bytes"
-        )
+        fault = f"these pictures need {total(ways[-1])}; take fewer, or more bytes"
+        raise OptionError("source_bytes", most_bytes, fault)
     return coded(ways[at])
 
 

@@ -33,8 +33,6 @@ from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.calls.channel import Channel
 from fvc.models.installed import InstalledModel
 
-IP_UDP = 28  # bytes of IPv4 and UDP before each datagram
-
 
 @dataclass(frozen=True)
 class Talk:

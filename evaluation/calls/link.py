@@ -28,10 +28,10 @@ import av
 import numpy as np
 
 from fvc.calls.udp import Address, UdpPort
+from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import FvcError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
-from fvc.evaluation.calls.call import IP_UDP
 from fvc.evaluation.calls.channel import Channel, Link
 
 _STEP = 0.01  # seconds of loudness
@@ -63,7 +63,7 @@ class Relay(threading.Thread):
                         self.back.send(time.monotonic(), data)
                         continue
                     sender = address
-                    self.bytes += len(data) + IP_UDP
+                    self.bytes += len(data) + UDP_IPV4_HEADER_BYTES
                     self.there.send(time.monotonic(), data)
                 self._udp.send(self.there.arrived(time.monotonic()), self._to)
                 if sender is not None:

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from fvc.codec.call.datagram import Packetizer
+from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import FvcError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.concealment import Shown
@@ -35,7 +36,7 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Packet
 from fvc.codec.wire.container import has_face
-from fvc.evaluation.calls.call import IP_UDP, Talk, call, coded, load_talk, with_interval
+from fvc.evaluation.calls.call import Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.calls.channel import Channel, Link
 from fvc.evaluation.metrics.metrics import eye_distance, nme
 
@@ -130,7 +131,7 @@ def row(setting: Setting, calls: Sequence[tuple[Watch, Channel]], seconds: float
     freezes = [n / fps for watch, _ in calls for n in watch.freezes]
     outages = [n / fps for watch, _ in calls for n in watch.outages]
     sent = sum(channel.sent for _, channel in calls)
-    wire = sum(channel.bytes + IP_UDP * channel.sent for _, channel in calls)
+    wire = sum(channel.bytes + UDP_IPV4_HEADER_BYTES * channel.sent for _, channel in calls)
     return {
         "loss": round(100 * setting.link.loss, 2),
         "lost": round(100 * sum(channel.lost for _, channel in calls) / sent, 2),

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from fvc.codec.face.crop import SIDE
+from fvc.codec.constants import SIDE
 from fvc.codec.media.video import SWS
 
 

@@ -13,10 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
-HEADER_BYTES = 40  # of a datagram: RTP 12, UDP 8, IPv4 20
+from fvc.codec.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HEADER_BYTES
+
+HEADER_BYTES = RTP_HEADER_BYTES + UDP_IPV4_HEADER_BYTES  # of a datagram
 MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
 TOLERANCE = 0.05  # relative: how near an achieved rate shall be to the one that was asked for
-MAX_PAYLOAD = 1200  # bytes of a datagram's payload; what is longer is split
 
 _INSIDE = 0.15  # how far inside its bracket the search looks, so that a rate that moves in jumps is narrowed down too
 
@@ -111,7 +112,7 @@ def wire_bits(frame_bytes: Sequence[int] | np.ndarray, frames_per_packet: int = 
     """Bits of frames sent as datagrams of `frames_per_packet` frames, headers included."""
     sizes = np.asarray(frame_bytes, np.int64)
     groups = np.add.reduceat(sizes, np.arange(0, len(sizes), frames_per_packet))
-    datagrams = np.maximum(-(-groups // MAX_PAYLOAD), 1)
+    datagrams = np.maximum(-(-groups // MAX_DATAGRAM), 1)
     return 8 * int(sizes.sum() + HEADER_BYTES * datagrams.sum())
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from make_vectors import VECTORS, header_of
 from spec_decoder import SpecError
 
-from fvc.codec.call.datagram import MAX_DATAGRAM, REORDERING, Datagram, Depacketizer, Packetizer, audio_due
+from fvc.codec.call.datagram import Datagram, Depacketizer, Packetizer, audio_due
+from fvc.codec.constants import MAX_DATAGRAM, REORDERING_WINDOW
 from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.reassembly import MotionDecoder
@@ -221,12 +222,12 @@ class TestDepacketizer:
 
     def test_memory_is_bounded(self) -> None:
         depacketizer = Depacketizer(HEADER)
-        for number in range(0, 20 * REORDERING, 3):
+        for number in range(0, 20 * REORDERING_WINDOW, 3):
             sound = Packet(Kind.AUDIO, audio_due(number, HEADER), b"")
             depacketizer.add(bytes(Datagram(number, (motion(number), sound))))
-        assert len(depacketizer._frames._numbers) <= REORDERING
-        assert len(depacketizer._sound._numbers) <= REORDERING
-        assert len(depacketizer.missing()) < REORDERING
+        assert len(depacketizer._frames._numbers) <= REORDERING_WINDOW
+        assert len(depacketizer._sound._numbers) <= REORDERING_WINDOW
+        assert len(depacketizer.missing()) < REORDERING_WINDOW
 
     def test_damage_is_counted(self) -> None:
         depacketizer = Depacketizer(HEADER)

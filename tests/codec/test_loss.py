@@ -19,6 +19,7 @@ from make_vectors import code, header_of, no_network, walk
 
 import fvc
 from fvc.codec.call.datagram import Depacketizer, Packetizer
+from fvc.codec.constants import REORDERING_WINDOW
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import StreamError, UsageError
@@ -27,7 +28,7 @@ from fvc.codec.motion.concealment import Concealment, Shown
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs, PoseHistory
 from fvc.codec.motion.quantizer import Quantizer, to_sample
 from fvc.codec.motion.sample import DrivingSample, Profile
-from fvc.codec.reassembly import WINDOW, MotionDecoder
+from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.wire.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import has_face
@@ -165,7 +166,7 @@ class TestDecoder:
         decoder, payload = MotionDecoder(HEADER), streams[0].packets[1].payload
         for number in range(1, 1000):
             decoder.put(Packet(Kind.MOTION, number, payload))
-        assert decoder.waiting == WINDOW
+        assert decoder.waiting == REORDERING_WINDOW
         assert decoder.advance(1000) == []
         assert decoder.put(replace(streams[0].packets[0], number=990, payload=bytes(KeyPayload(990, 0, b"")))) is False
         decoder.lose()

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from make_vectors import CUT_OFF, STREAMS, VECTORS, Stream, header_of
 from spec_decoder import SpecError
 
+from fvc.codec import constants
 from fvc.codec.call import datagram
 from fvc.codec.errors import StreamError
 from fvc.codec.motion import coding, entropy, landmark_basis, predictor, priors
@@ -35,7 +36,7 @@ from fvc.codec.motion.entropy import RangeWriter
 from fvc.codec.motion.quantizer import USUAL_BITS, Quantizer, to_integers, to_sample
 from fvc.codec.motion.sample import PART_SHAPES, Profile
 from fvc.codec.reassembly import MotionDecoder
-from fvc.codec.wire import av1_pictures, bitstream
+from fvc.codec.wire import bitstream
 from fvc.codec.wire import source_set as sources
 from fvc.codec.wire.bitstream import Audio, Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import Damage, StreamReader, read_index
@@ -358,18 +359,26 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
         assert Quantizer(*map(int, numbers)) == sources.QUANTIZERS[part]
 
     limits = {row[0]: int(row[1]) for row in rows(section("### 9.4 Limits")) if row[1].isdigit()}
-    assert limits["header_length"] == bitstream.MAX_HEADER
-    assert limits["frames per second"] == bitstream.MAX_FPS
-    assert limits["crop.width, crop.height, crop.side"] == bitstream.MAX_SIDE
+    assert limits["header_length"] == constants.MAX_HEADER_LENGTH
+    assert limits["frames per second"] == constants.MAX_FPS
+    assert limits["crop.width, crop.height, crop.side"] == constants.MAX_CROP_SIDE
     assert all(limits[f"payload of {kind.name}"] == bitstream.MAX_PAYLOAD[kind] for kind in Kind)
-    assert limits["number of a packet"] == bitstream.MAX_NUMBER == spec_decoder.MAX_NUMBER
-    assert limits["slices of a keyframe"] == bitstream.MAX_SLICES
-    assert limits["bytes of a datagram"] == datagram.MAX_DATAGRAM
-    assert limits["pictures in a source set"] == sources.MAX_SOURCES
-    assert limits["bytes of a source picture, and of a canvas"] == av1_pictures.MAX_BYTES
-    assert limits["pixels of a canvas"] == av1_pictures.MAX_PIXELS
-    player = "\n".join(path.read_text() for path in (ROOT / "fvc").rglob("*.py"))
-    assert re.findall(r"_MAX_LOST_SECONDS = (\d+)", player) == [str(limits["seconds missing in all"])]
+    assert limits["number of a packet"] == constants.MAX_NUMBER == spec_decoder.MAX_NUMBER
+    assert limits["slices of a keyframe"] == constants.MAX_SLICES
+    assert limits["bytes of a datagram"] == constants.MAX_DATAGRAM
+    assert limits["quantizers.bits"] == constants.MAX_QUANTIZER_BITS
+    assert limits["audio.pre_skip"] == constants.MAX_PRE_SKIP
+    assert limits["pictures in a source set"] == constants.MAX_SOURCES
+    assert limits["bytes of a source picture, and of a canvas"] == constants.MAX_PICTURE_BYTES
+    assert limits["pixels of a canvas"] == constants.MAX_CANVAS_PIXELS
+    assert limits["seconds missing in all"] == constants.MAX_FILLED_SECONDS
+    assert f"| frames, and AUDIO packets, missing in all | {constants.MAX_FILLED_ITEMS} + bytes of the file |" in SPEC
+    assert f"pictures of {constants.SIDE} x {constants.SIDE} pixels" in SPEC
+    assert f"at least {constants.REORDERING_WINDOW} frames" in SPEC
+    assert f"pieces of {constants.MAX_SETUP_PIECE} bytes" in SPEC
+    assert f"at most {constants.MAX_SETUP_PIECES} of them" in SPEC
+    assert f"payload type {constants.RTP_PAYLOAD_TYPE}," in SPEC
+    assert f"counts 1/{constants.RTP_CLOCK} s" in SPEC
 
 
 def test_elements_have_the_names_of_the_code() -> None:

@@ -32,7 +32,6 @@ from safetensors import safe_open
 from fvc.codec.face.source_choice import choose_sources
 from fvc.codec.media.output import FileKind, atomic_write
 
-SIDE = 256
 PACK = FileKind("a pack", (".pack",), ((8, b'{"__metadata__": {"clips"'),))
 _UNIT = 8192
 _TYPES = {"int64": "I64", "int32": "I32", "int16": "I16", "float32": "F32", "uint8": "U8"}

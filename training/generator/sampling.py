@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fvc.codec.constants import SIDE
 from fvc.codec.face.source_choice import SHUT
-from fvc.training.data.pack import SIDE, Clip, Pack
+from fvc.training.data.pack import Clip, Pack
 
 _LIDS, _LIPS = ((19, 23), (20, 24)), ((5, 6),)  # upper and lower, as positions in the sup set (codec.face.tracker.SUP)
 _HARD = 0.3  # share of samples whose driving frame is chosen for its eyes or mouth

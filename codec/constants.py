@@ -1,0 +1,45 @@
+"""Numbers that bitstream_spec.md fixes, each stated here once; the section that fixes it follows in parentheses.
+
+A test compares them with the document. Sizes are in bytes unless a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+# Pictures
+SIDE = 256  # pixels: width and height of the pictures that are coded and drawn (7.1, 8.2)
+MAX_SOURCES = 8  # pictures in a source set (7.1)
+MAX_PICTURE_BYTES = 1 << 20  # of AV1 data: each source picture, and the canvas (7.1)
+MAX_CANVAS_PIXELS = 1 << 22  # (7.1)
+
+# The stream's header
+MAX_HEADER_LENGTH = 256  # (4.1)
+MAX_FPS = 240  # frames per second (4.1)
+MAX_CROP_SIDE = 16384  # pixels: of the whole frame, and of the crop in it (4.1)
+MAX_QUANTIZER_BITS = 16  # (4.1)
+MAX_PRE_SKIP = 48000  # samples at 48 kHz (4.1)
+MODEL_HASH_BYTES = 8  # (8.1)
+SOURCES_HASH_BYTES = 16  # of sources_hash and of pixels_hash (7.2)
+SECTION_DIGEST_BYTES = 16  # of each section of a source set (7.1)
+
+# Packets
+MAX_MOTION_PAYLOAD = 4096  # of MOTION, KEY and REFRESH packets (4.2)
+MAX_AUDIO_PAYLOAD = 1500  # (4.2)
+MAX_END_PAYLOAD = 1 << 20  # (4.2)
+MIN_PACKET_BYTES = 4  # head, payload_size of one byte, packet_crc (4.2)
+MAX_NUMBER = (1 << 32) - 2  # of a packet, so that END can count it (4.3)
+NUMBER_BITS = 6  # of a packet's number that its head carries (4.2)
+MAX_SLICES = 16  # of a keyframe that is spread over frames (4.4)
+REORDERING_WINDOW = 128  # frames: how far before the newest one a receiver still takes late packets (9.1, 10.3)
+MAX_FILLED_SECONDS = 600  # of frames, and of sound, that a player fills in for lost ones in one file (9.1)
+MAX_FILLED_ITEMS = 900  # frames, and AUDIO packets; to this the bytes of the file are added (9.1)
+
+# Calls
+MAX_DATAGRAM = 1200  # every link of the internet takes them in one piece (10.1)
+MAX_SETUP_PIECE = 1024  # (11.2)
+MAX_SETUP_PIECES = 1024  # pieces (11.2)
+RTP_CLOCK = 90_000  # time stamps per second (11.1)
+RTP_PAYLOAD_TYPE = 96  # (11.1)
+
+# Headers of the protocols below, for counting what a link carries
+RTP_HEADER_BYTES = 12  # RFC 3550, 5.1
+UDP_IPV4_HEADER_BYTES = 8 + 20  # RFC 768, RFC 791
