@@ -1,9 +1,10 @@
-"""Pictures <-> AV1 frames (bare OBUs, no container): the smallest of the codecs that PyAV carries.
+"""Pictures <-> AV1 (bare OBUs, no container), bitstream_spec.md, section 7.1.
 
-A still stands for itself. A series of pictures that have much in common is predicted one from the other; each takes one
-temporal unit, and the first k can be decoded without the rest.
+A still picture is coded by itself. In a series of similar pictures each may be predicted from those before it; each
+takes one temporal unit, so the first k pictures can be decoded without the others.
 
-Measured on three 256x256 faces: at 38 dB PSNR AV1 takes 5.6 kB, HEVC intra 6.5 kB, JPEG 11 kB.
+AV1 gives the smallest files of the codecs in PyAV: on three 256x256 faces at 38 dB PSNR it took 5.6 kB, HEVC intra
+6.5 kB and JPEG 11 kB.
 """
 
 from __future__ import annotations
@@ -18,24 +19,40 @@ import numpy as np
 from fvc.codec.errors import StreamError
 from fvc.codec.media.scheduling import leave_real_time
 
-os.environ.setdefault("SVT_LOG", "0")  # the encoder would print its settings
-MOST_OFFSET = 63  # steps of AV1's 255 by which SVT-AV1 makes one picture coarser than the others
+MOST_OFFSET = 63  # quantizer index steps (AV1 has 255) by which SVT-AV1 can code one picture more coarsely
 _FRAME_HEADERS = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME
 
 
 def encode_still(rgb: np.ndarray, crf: int) -> bytes:
-    """uint8 [H, W, 3] (even sides, at least 64) -> OBUs. `crf` 1 (best) to 63, BT.709, full range, 4:2:0."""
+    """Codes one picture as AV1: BT.709, full range, 4:2:0.
+
+    Args:
+        rgb: uint8 [H, W, 3], both sides even and at least 64.
+        crf: constant rate factor, 1 (best) to 63.
+
+    Returns:
+        the OBUs of one temporal unit.
+    """
     return b"".join(_encode([rgb], "3", crf, "avif=1:lp=1:tune=0"))
 
 
 def encode_series(pictures: Sequence[np.ndarray], crf: int, first: int = 0) -> list[bytes]:
-    """Pictures as above, all of one size -> the OBUs of each; `first` (0 to MOST_OFFSET) makes the first coarser."""
+    """Codes pictures of one size, each predicted from those before it where that helps.
+
+    Args:
+        pictures, crf: as in `encode_still`.
+        first: 0 to MOST_OFFSET, added to the quantizer index of the first picture.
+
+    Returns:
+        the OBUs of each picture.
+    """
     fixed = "rc=0:enable-tf=0:scd=0:keyint=-1:lookahead=0:pred-struct=1"
     offsets = f"use-fixed-qindex-offsets=1:key-frame-qindex-offset={first}:key-frame-chroma-qindex-offset={first}"
     return _encode(pictures, "1", crf, f"lp=1:tune=0:{fixed}:{offsets}")
 
 
 def _encode(pictures: Sequence[np.ndarray], preset: str, crf: int, parameters: str) -> list[bytes]:
+    os.environ.setdefault("SVT_LOG", "0")  # the encoder prints its settings unless this variable tells it not to
     context = av.CodecContext.create("libsvtav1", "w")
     context.height, context.width = pictures[0].shape[:2]
     context.pix_fmt, context.time_base, context.framerate = "yuv420p", Fraction(1), Fraction(1)
@@ -53,12 +70,15 @@ def _encode(pictures: Sequence[np.ndarray], preset: str, crf: int, parameters: s
 
 
 def decode_still(data: bytes, width: int, height: int) -> np.ndarray:
-    """OBUs -> uint8 [height, width, 3]. Raises StreamError (E22) if they are not one picture of that size."""
+    """Decodes the OBUs of one picture to uint8 RGB [height, width, 3].
+
+    Raises StreamError (E22) if they are not one picture of that size.
+    """
     return decode_series([data], width, height)[0]
 
 
 def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.ndarray]:
-    """The OBUs of each picture, in order -> uint8 [height, width, 3] each.
+    """Decodes the OBUs of each picture, in order, to uint8 RGB [height, width, 3] each.
 
     Raises StreamError (E22) unless each is one picture of that size.
     """
@@ -66,8 +86,8 @@ def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.nd
         raise StreamError("E22", "a source picture is not one picture")
     context = av.CodecContext.create("libdav1d", "r")
     context.options = {"max_pixels": str(max(width * height, 1)), "filmgrain": "0"}
-    # With threads of its own, dav1d frees the packet from one of them, for which PyAV needs the interpreter's lock,
-    # while this thread may hold that and wait for dav1d's: hostile data made it hang for ever.
+    # A dav1d worker thread that frees the packet needs the interpreter's lock, which this thread may hold while it
+    # waits for dav1d's lock: with more than one thread, hostile data made the two deadlock.
     context.thread_count = 1
     try:
         frames = [frame for data in coded for frame in context.decode(av.Packet(data))] + context.decode(None)
@@ -80,9 +100,10 @@ def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.nd
 
 
 def _count_frames(data: bytes) -> int:
-    """How many frame headers the OBUs have (AV1 specification, 5.3), without decoding; -1 for bytes that are no OBUs.
+    """Counts the frame headers of the OBUs (AV1 specification, 5.3) without decoding; -1 if the bytes are no OBUs.
 
-    One byte suffices for a header that shows an old frame again: a megabyte of them would become 200 MB of pictures.
+    A header that shows an earlier frame again takes a few bytes only, so a megabyte of data could decode to hundreds
+    of thousands of pictures. Counting first prevents that.
     """
     at = frames = 0
     while at < len(data):

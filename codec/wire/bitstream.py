@@ -1,4 +1,4 @@
-"""Bytes of a .fvc stream: header and packets (see bitstream_spec.md). Knows nothing about files or pixels.
+"""Header and packets of a .fvc stream (bitstream_spec.md, section 4). Knows nothing about files or pixels.
 
 Each wire object is a frozen dataclass with `parse` and `__bytes__`; field names are those of the specification's
 tables. All multi-byte numbers are big-endian. Errors are `StreamError` with the specification's rule.
@@ -34,12 +34,12 @@ from fvc.codec.motion.sample import Profile
 
 MAGIC = b"\xabFVC"
 VERSION = 2
-SHAPED = 4  # added to the profile: `shape` is coded in place of `sup`
+SHAPED = 4  # added to the profile where `shape` (landmark coefficients) is coded in place of `sup` (5.1)
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 
 
 class Kind(IntEnum):
-    """What a packet carries. MOTION to END are the upper two bits of its head; REFRESH shares them with END."""
+    """Kind of a packet. MOTION to END are the upper two bits of its head; REFRESH shares them with END."""
 
     MOTION = 0
     KEY = 1
@@ -49,7 +49,7 @@ class Kind(IntEnum):
 
 
 SYNCED = (Kind.KEY, Kind.REFRESH)
-_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # heads that hold no number
+_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # head bytes that hold no number
 MAX_PAYLOAD = {
     Kind.MOTION: MAX_MOTION_PAYLOAD,
     Kind.KEY: MAX_MOTION_PAYLOAD,
@@ -60,7 +60,7 @@ MAX_PAYLOAD = {
 
 
 def leb128(value: int) -> bytes:
-    """An unsigned integer, seven bits a byte, least significant first; the top bit says that more follow."""
+    """Encodes an unsigned integer: seven bits in each byte, least significant first; bit 7 says that more follow."""
     out = bytearray()
     while True:
         out.append(value & 0x7F | (0x80 if value > 0x7F else 0))
@@ -70,7 +70,10 @@ def leb128(value: int) -> bytes:
 
 
 def parse_leb128(data: bytes | bytearray, at: int, field: str) -> tuple[int, int]:
-    """Returns (value, next position). At most five bytes and 2^32 - 1, shortest form only (rule E05)."""
+    """Decodes the integer at position `at`; returns (value, next position).
+
+    Raises StreamError: E04 the data end, E05 more than five bytes, above 2^32 - 1, or not the shortest form.
+    """
     value = 0
     for n in range(5):
         if at + n >= len(data):
@@ -86,7 +89,12 @@ def parse_leb128(data: bytes | bytearray, at: int, field: str) -> tuple[int, int
 
 @dataclass(frozen=True)
 class Audio:
-    """The Opus track: packets of `frame_ms`, the first `pre_skip` samples (48 kHz) are not played."""
+    """Parameters of the Opus track.
+
+    Attributes:
+        frame_ms: duration of each packet in milliseconds: 10, 20, 40 or 60.
+        pre_skip: samples at 48 kHz that are not played at the start, 0 to 48000.
+    """
 
     frame_ms: int
     pre_skip: int
@@ -94,11 +102,11 @@ class Audio:
 
 @dataclass(frozen=True)
 class Crop:
-    """The square that is coded, in pixels of the upright frame; it may reach over the frame's border.
+    """The coded square, in pixels of the upright frame; it may extend beyond the frame.
 
     Attributes:
-        width, height: the whole frame ("canvas").
-        x, y, side: left, top and side of the square.
+        width, height: size of the whole frame.
+        x, y, side: left edge, top edge and side of the square.
     """
 
     width: int
@@ -110,9 +118,17 @@ class Crop:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything a receiver must know before the first packet.
+    """Header of a .fvc stream: everything that a receiver must know before the first packet.
 
-    `quantizers` is by coded part, in coding order: `shape` or `sup`, then the profile's other parts.
+    Attributes:
+        profile: which parts each frame carries.
+        quantizers: one for each coded part, in coding order: `shape` or `sup`, then the profile's other parts.
+        fps: frames per second, above 0 and at most 240.
+        keyframe_interval: frames from one keyframe to the next; 0: only the first frame is one.
+        crop: the coded square.
+        model_hash: 8 bytes that name the weights (8.1).
+        sources_hash, pixels_hash: 16 bytes each that name the source set, by its file and by its pixels (7.2).
+        audio: parameters of the sound, or None.
     """
 
     profile: Profile
@@ -127,7 +143,7 @@ class Header:
 
     @property
     def bits(self) -> dict[str, int]:
-        """Bits of an integer of each coded part, in coding order."""
+        """Coded part -> bits of each of its integers, in coding order."""
         return {part: quantizer.bits for part, quantizer in self.quantizers.items()}
 
     def __bytes__(self) -> bytes:
@@ -155,13 +171,16 @@ class Header:
 
     @staticmethod
     def size(start: bytes) -> int:
-        """Bytes of the whole header, from its first seven bytes. Raises StreamError (E01, E02, E03, E04)."""
+        """Size in bytes of the whole header, found from its first seven bytes.
+
+        Raises StreamError: E01 magic, E02 version, E03 header_length, E04 fewer than seven bytes.
+        """
         if not start.startswith(MAGIC[: len(start)]) or not start:
             raise StreamError("E01", "not a .fvc stream")
         if len(start) < 7:
             raise StreamError("E04", "the header is truncated")
         if start[4] != VERSION:
-            newer = "a newer fvc is needed to read" if start[4] > VERSION else "no reader is left for"
+            newer = "a newer fvc is needed to read" if start[4] > VERSION else "this fvc no longer reads"
             raise StreamError("E02", f"{newer} version {start[4]} of the format (this one reads version {VERSION})")
         length = struct.unpack_from(">H", start, 5)[0]
         if length > MAX_HEADER_LENGTH:
@@ -170,7 +189,7 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes) -> Header:
-        """Reads a header of exactly `Header.size` bytes."""
+        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09)."""
         if len(data) < (size := cls.size(data)):
             raise StreamError("E04", "the header is truncated")
         if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
@@ -180,7 +199,7 @@ class Header:
         def take(layout: str) -> tuple[Any, ...]:
             nonlocal at
             if at + struct.calcsize(layout) > len(body):
-                raise StreamError("E03", "the header is too short")
+                raise StreamError("E03", "the header is damaged: header_length is too small for its elements")
             values = struct.unpack_from(layout, body, at)
             at += struct.calcsize(layout)
             return values
@@ -189,31 +208,36 @@ class Header:
         is_shaped = profile >= SHAPED
         profile -= SHAPED * is_shaped
         if has_audio > 1 or profile > max(Profile) or (is_shaped and "sup" not in Profile(profile).parts):
-            raise StreamError("E06", "the header has an unknown flag or profile")
+            raise StreamError("E06", f"the header has unknown values: has_audio {has_audio}, profile {profile}")
         if not num or not den or Fraction(num, den) > MAX_FPS:
-            raise StreamError("E07", f"the header's frame rate {num}/{den} is absurd")
-        if not (0 < width <= MAX_CROP_SIDE and 0 < height <= MAX_CROP_SIDE and 0 < side <= MAX_CROP_SIDE):
-            raise StreamError("E07", f"the header's geometry {width}x{height}, crop {side}, is absurd")
+            raise StreamError("E07", f"the header's fps {num}/{den} is out of range: above 0, at most {MAX_FPS}")
+        for name, length in (("width", width), ("height", height), ("side", side)):
+            if not 0 < length <= MAX_CROP_SIDE:
+                raise StreamError("E07", f"the header's crop.{name} {length} is out of range 1..{MAX_CROP_SIDE}")
         model, sources, pixels = take(f">{MODEL_HASH_BYTES}s{SOURCES_HASH_BYTES}s{SOURCES_HASH_BYTES}s")
         quantizers = {}
         for part in coded_parts(Profile(profile).parts, is_shaped):
             bits, low, high = take(">Bhh")
             if not 1 <= bits <= MAX_QUANTIZER_BITS or high <= low:
-                raise StreamError("E08", f"the quantizer of {part} is absurd")
+                raise StreamError("E08", f"the quantizer of {part} is invalid: {bits} bits, {low} to {high}")
             quantizers[part] = Quantizer(bits, low / 256, high / 256)
         audio = Audio(*take(">BH")) if has_audio else None
         if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > MAX_PRE_SKIP):
-            raise StreamError("E09", "the audio parameters are absurd")
+            values = f"frame_ms {audio.frame_ms}, pre_skip {audio.pre_skip}"
+            raise StreamError("E09", f"the audio parameters are out of range: {values}")
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
         return cls(Profile(profile), quantizers, fps, interval, crop, model, sources, pixels, audio)
 
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet. `number` counts frames (MOTION, KEY, REFRESH) or audio packets (AUDIO).
+    """A packet of a stream.
 
-    The bytes carry its low six bits (REFRESH: none, its payload has the whole number). An empty MOTION payload means:
-    no face here, hold the last picture.
+    Attributes:
+        kind: what it carries.
+        number: counts frames (MOTION, KEY, REFRESH) or audio packets (AUDIO). The bytes carry its low six bits only;
+            the payloads of KEY and REFRESH have it in full.
+        payload: an empty one of kind MOTION means that the frame has no face: the receiver holds the last picture.
     """
 
     kind: Kind
@@ -229,7 +253,9 @@ class Packet:
 
     @classmethod
     def parse(cls, data: bytes | bytearray, at: int = 0) -> tuple[Packet, int]:
-        """Reads the packet at `at`; `number` holds the six bits only (END, REFRESH: 0). Returns (packet, next).
+        """Parses the packet at position `at`; returns (packet, position after it).
+
+        The packet's number is what its head carries: the low six bits, 0 for END and REFRESH.
 
         Raises StreamError: E04 more bytes are needed, E10 the packet is damaged.
         """
@@ -266,7 +292,13 @@ def _kind_and_number(head: int) -> tuple[Kind | None, int]:
 
 @dataclass(frozen=True)
 class KeyPayload:
-    """Payload of a KEY packet: `frame` and `audio_packets` (how many came before) in full, then the coded integers."""
+    """Payload of a KEY packet (4.2).
+
+    Attributes:
+        frame: the packet's number in full.
+        audio_packets: how many AUDIO packets came before this packet.
+        coded: the entropy-coded integers.
+    """
 
     frame: int
     audio_packets: int
@@ -285,14 +317,14 @@ class KeyPayload:
 
 @dataclass(frozen=True)
 class RefreshPayload:
-    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (specification, 4.4).
+    """Payload of a REFRESH packet: the motion of its own frame and a slice of a keyframe (4.4).
 
     Attributes:
         frame, audio_packets: as in a keyframe.
-        slice, slices: which part of the keyframe this is, of how many (2 to 16). The keyframe is that of frame
+        slice, slices: index of this slice, and how many (2 to 16) the keyframe has. The keyframe is that of frame
             `frame - slice`.
-        motion: what a MOTION packet of this frame would hold; not empty in slice 0.
-        coded: the slice's share of the bytes that a KEY packet would hold.
+        motion: the payload of a MOTION packet of this frame; not empty in slice 0.
+        coded: this slice of the keyframe's entropy-coded integers.
     """
 
     frame: int
@@ -318,13 +350,19 @@ class RefreshPayload:
         if at + size > len(data):
             raise StreamError("E04", "motion is truncated")
         if not 2 <= slices <= MAX_SLICES or index >= slices or index > frame or (index == 0 and size == 0):
-            raise StreamError("E23", f"slice {index} of {slices} makes no sense")
+            values = f"slice {index} of {slices}, frame {frame}, {size} bytes of motion"
+            raise StreamError("E23", f"slice or slices is out of range: {values}")
         return cls(frame, audio_packets, index, slices, data[at : at + size], data[at + size :])
 
 
 @dataclass(frozen=True)
 class EndPayload:
-    """Payload of the END packet: totals, and (frame, byte offset of the sync word) of every keyframe."""
+    """Payload of the END packet (4.2).
+
+    Attributes:
+        frames, audio_packets: how many the stream has.
+        keyframes: (frame number, byte offset of the sync word) of each keyframe, in order.
+    """
 
     frames: int
     audio_packets: int
@@ -345,7 +383,7 @@ class EndPayload:
         audio_packets, at = parse_leb128(data, at, "audio_packets")
         count, at = parse_leb128(data, at, "keyframe_count")
         if count > (len(data) - at) // 2:
-            raise StreamError("E11", "the index is longer than its packet")
+            raise StreamError("E11", "keyframe_count is larger than its packet can hold")
         keyframes, frame, offset = [], 0, 0
         for _ in range(count):
             step, at = parse_leb128(data, at, "index")

@@ -1,8 +1,7 @@
 """The .fvc file: header, packets, END packet with an index, an eight-byte trailer (bitstream_spec.md, section 3).
 
-The writer appends only; a file that was cut off is whole up to its last packet. The reader takes any byte stream
-without seeking, in bounded memory; damage is reported as `Damage` and reading goes on at the next packet that is
-whole.
+The writer only appends, so a file that was cut off is whole up to its last packet. The reader takes any byte stream
+without seeking, in bounded memory; it reports damage as `Damage` and continues at the next whole packet (9.2).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from fvc.codec.constants import MAX_NUMBER, MIN_PACKET_BYTES
+from fvc.codec.constants import MAX_MOTION_PAYLOAD, MAX_NUMBER, MIN_PACKET_BYTES, NUMBER_BITS
 from fvc.codec.errors import StreamError
 from fvc.codec.wire.bitstream import (
     MAX_PAYLOAD,
@@ -28,29 +27,37 @@ from fvc.codec.wire.bitstream import (
 )
 
 TRAILER = b"FVCX"
-_CHUNK = 1 << 16
+_CHUNK = 1 << 16  # bytes that are read at a time
 _END_HEAD = bytes([Kind.END << 6])
-_MAX_INDEX = 1 << 16  # entries: their END packet stays below its limit
-_LONGEST = max(MAX_PAYLOAD.values()) + 16
-_MAX_FALSE_ENDS = 16  # END packets with a wrong checksum; each may be a megabyte to read in vain
-_SMALL_END = 4096  # bytes of an END packet that is looked at even then
-_ROUND = 64 * MIN_PACKET_BYTES  # bytes that can hold so many packets that six-bit numbers come round
+_MAX_INDEX = 1 << 16  # keyframes in the index, so that the END packet stays below its limit
+_LONGEST = max(MAX_PAYLOAD.values()) + 16  # bytes: at least as many as any packet has
+_LONGEST_BUT_END = MAX_MOTION_PAYLOAD + 64  # the same for packets of other kinds than END
+# Damage can look like END packets of a megabyte with a wrong checksum. After this many, only small ones are read.
+_MAX_FALSE_ENDS = 16
+_SMALL_END = 4096  # bytes
+_WRAP_BYTES = MIN_PACKET_BYTES << NUMBER_BITS  # can hold 64 packets: enough for the six-bit counter to wrap
 
 
 class StreamWriter:
-    """Writes a stream to a binary file object; the bytes of each part are counted in `bits`."""
+    """Writes a stream to a binary file object.
+
+    Attributes:
+        frames, audio_packets: how many were written.
+        payload_bytes: of MOTION, KEY and REFRESH packets.
+        bytes_of: bytes written so far, by "header", "motion" (packets of frames), "audio" and "end".
+    """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self._file, self._position = file, 0
         self._keyframes: list[tuple[int, int]] = []
         self.frames = self.audio_packets = 0
-        self.payload_bytes = 0  # of motion
+        self.payload_bytes = 0
         self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
         self._append(bytes(header), "header")
 
     def _append(self, data: bytes, what: str) -> None:
         self._file.write(data)
-        self._file.flush()  # whatever ends this process, the packets up to here are in the file
+        self._file.flush()  # if this process is killed, the packets up to here are in the file
         self._position += len(data)
         self.bytes_of[what] += len(data)
 
@@ -59,7 +66,7 @@ class StreamWriter:
         if begins_keyframe(packet):
             self._keyframes.append((packet.number, self._position))
             if len(self._keyframes) > _MAX_INDEX:
-                del self._keyframes[1::2]  # a very long stream: the index grows coarser
+                del self._keyframes[1::2]  # a very long stream: a coarser index
         if packet.kind == Kind.AUDIO:
             self.audio_packets += 1
         else:
@@ -75,14 +82,14 @@ class StreamWriter:
 
 
 def begins_keyframe(packet: Packet) -> bool:
-    """Whether a decoder can begin here: a KEY packet, or the first slice of a keyframe that is spread over frames."""
+    """Whether a decoder can start here: a KEY packet, or the first slice of a keyframe that is spread over frames."""
     if packet.kind == Kind.REFRESH:
         return RefreshPayload.parse(packet.payload).slice == 0
     return packet.kind == Kind.KEY
 
 
 def has_face(packet: Packet) -> bool:
-    """Whether the sender saw a face in the frame of a MOTION, KEY or REFRESH packet."""
+    """Whether the frame of a MOTION, KEY or REFRESH packet shows a face."""
     return bool(RefreshPayload.parse(packet.payload).motion if packet.kind == Kind.REFRESH else packet.payload)
 
 
@@ -91,8 +98,8 @@ class Damage:
     """Bytes [start, stop) of the stream are unusable.
 
     Attributes:
-        uncounted: so many bytes are gone since the last whole packet of a frame that frame numbers may be too low
-            from here to the next keyframe: no MOTION packet before it may be decoded (specification, 9.1).
+        uncounted: enough bytes were lost since the last whole packet of a frame for the six-bit numbers to have
+            wrapped, so frame numbers may be too low: no MOTION packet before the next keyframe may be decoded (9.1).
     """
 
     start: int
@@ -104,8 +111,12 @@ class Damage:
 class StreamReader:
     """Reads header and packets from a binary file object, front to back.
 
-    `packets()` yields `Packet` with full numbers and `Damage` where bytes were lost. After it ends, `end` holds the
-    END payload (None: the stream was cut off).
+    Attributes:
+        header: the stream's header.
+        end: the END payload, once `packets()` has reached it; None if the stream was cut off.
+
+    Raises:
+        StreamError: the header is invalid (E01 to E04, E06 to E09).
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -118,7 +129,7 @@ class StreamReader:
         self.end: EndPayload | None = None
         self._next = {Kind.MOTION: 0, Kind.AUDIO: 0}
         self._false_ends = 0
-        self._gone = 0  # bytes since the last whole packet of a frame
+        self._gone = 0  # damaged bytes since the last whole packet of a frame
 
     def _fill(self, count: int) -> None:
         while len(self._buffer) < count and not self._at_eof:
@@ -131,8 +142,9 @@ class StreamReader:
         self._start += count
 
     def packets(self) -> Iterator[Packet | Damage]:
+        """Packets with their full numbers, and `Damage` where bytes are unusable."""
         while self.end is None:
-            self._fill(4096 + 64)
+            self._fill(_LONGEST_BUT_END)
             if not self._buffer:
                 return
             try:
@@ -142,16 +154,16 @@ class StreamReader:
                 start = self._start
                 self._resynchronise()
                 self._gone += self._start - start
-                yield Damage(start, self._start, str(error), self._gone >= _ROUND)
+                yield Damage(start, self._start, str(error), self._gone >= _WRAP_BYTES)
                 continue
             self._drop(size)
             if self.end is None:
                 yield packet
 
     def _parse(self, at: int) -> tuple[Packet, int]:
-        """The packet at `at`. Of END packets, which are large, only so many are read in vain."""
+        """The packet at position `at`, and where it ends. Only a limited number of false END packets is read."""
         is_end = self._buffer[at : at + 1] == _END_HEAD
-        if is_end and self._false_ends > _MAX_FALSE_ENDS and self._behind(at) - at > _SMALL_END:
+        if is_end and self._false_ends > _MAX_FALSE_ENDS and self._end_of(at) - at > _SMALL_END:
             raise StreamError("E10", "a packet is damaged: size")
         try:
             return self._parse_filled(at)
@@ -169,7 +181,7 @@ class StreamReader:
         return Packet.parse(self._buffer, at)
 
     def _numbered(self, packet: Packet) -> Packet:
-        """Restores the full number from its six bits and, in keyframes, from the payload."""
+        """The packet with its full number, from the six bits and, in keyframes, from the payload (4.3)."""
         if packet.kind == Kind.END:
             self.end = EndPayload.parse(packet.payload)
             return packet
@@ -192,9 +204,9 @@ class StreamReader:
         return replace(packet, number=number)
 
     def _resynchronise(self) -> None:
-        """Moves to the next whole packet: behind the damaged one if its size was right, else to the next sync word."""
+        """Skips to the next whole packet: after the damaged one if its size is right, else at a sync word (9.2)."""
         try:
-            after = self._behind(0)
+            after = self._end_of(0)
             if after < len(self._buffer) and not self._keyframe_within(1, after):
                 self._parse(after)
                 self._drop(after)
@@ -228,15 +240,15 @@ class StreamReader:
                 start += 1
         return False
 
-    def _behind(self, at: int) -> int:
-        """Where the packet at `at` ends if its payload_size is right. Raises StreamError if that is no number."""
+    def _end_of(self, at: int) -> int:
+        """Where the packet at position `at` ends, going by its payload_size. Raises StreamError if that is invalid."""
         at += len(SYNC) if self._buffer.startswith(SYNC, at) else 0
         size, at = parse_leb128(self._buffer, at + 1, "payload_size")
         return at + size + 2
 
 
 def read_index(file: BinaryIO) -> EndPayload | None:
-    """The index of a seekable file, from its trailer; None when there is none (the file was cut off)."""
+    """The index of a seekable file, found from its trailer; None if it has none (the file was cut off)."""
     end = file.seek(0, 2)
     if end < 8:
         return None

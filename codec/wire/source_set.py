@@ -1,10 +1,11 @@
-"""Source frames and the .fvs file that carries them (bitstream_spec.md, section 7).
+"""Source pictures and the .fvs file that carries them (bitstream_spec.md, section 7).
 
-A source set is a few AV1 pictures of the crop, each predicted from those before it, with their quantized samples, so
-that the receiver needs no tracker, and optionally a small picture of the whole frame ("canvas") for `--canvas full`.
-The file is of use from its first picture on: its head names what follows by size and SHA-256, so that each part can be
-checked as it arrives. Streams name the set by the SHA-256 of the head, and its pictures by the SHA-256 of their
-pixels, so that lossless copies (PNG) are known too.
+A source set has a few AV1 pictures of the crop, each predicted from those before it, and the quantized driving sample
+of each, so that the receiver needs no tracker. It may also have a small picture of the whole frame, the canvas.
+
+The beginning of a file is usable: its head lists size and SHA-256 of each following section, so each picture can be
+checked and used as it arrives. Streams name the set by the SHA-256 of its head, and its pictures by the SHA-256 of
+their pixels, so that lossless copies (PNG) are recognised too.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ from fvc.codec.wire.av1_pictures import (
 
 MAGIC = b"\xabFVS"
 VERSION = 2  # of source sets
-# Source keypoints are sent once: 16 bits each, and room beyond the crop.
+# Samples of source pictures are sent once: 16 bits for each number, and a range that extends beyond the crop.
 QUANTIZERS = {
     "sup": Quantizer(16, -2.0, 2.0),
     "unsup": Quantizer(16, -2.0, 2.0),
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(16, 0.0, 1.0),
 }
-_FIRST_BYTES = 2650  # of the first picture: with head, sample and stream header less than 3 kB, 3 s at 8 kbit/s
-_COARSEST = 60  # crf
-_CANVAS_SIDE = 480
-Coded = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # AV1 data of pictures, and what the receiver will see
+_FIRST_BYTES = 2650  # of the first picture: with head, sample and stream header below 3 kB, 3 s at 8 kbit/s
+_MAX_CRF = 60
+_MAX_CANVAS_SIDE = 480  # pixels
+Coded = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # AV1 data of pictures, and the same decoded
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,14 @@ class SourceSet:
     """Source pictures with their samples, the most useful first.
 
     Attributes:
-        profile: which parts the samples hold.
-        model_hash: the weights that computed the learned parts.
-        coded: AV1 data of each picture; pictures: the same decoded, uint8 [256, 256, 3].
-        samples: dequantized sample of each picture.
-        canvas: coded whole frame, or None; canvas_size: its (width, height).
-        missing: how many pictures, the canvas among them, had not arrived when the file was read.
+        profile: which parts the samples have.
+        model_hash: names the weights that computed the learned parts.
+        coded: AV1 data of each picture; empty where pictures were given as files.
+        pictures: the decoded pictures, uint8 [256, 256, 3] each.
+        samples: the dequantized driving sample of each picture.
+        canvas: AV1 data of the whole frame, or None.
+        canvas_size: its (width, height) in pixels.
+        missing: how many sections (pictures and canvas) had not arrived when the file was read.
     """
 
     profile: Profile
@@ -80,20 +83,20 @@ class SourceSet:
 
     @property
     def pixels_hash(self) -> bytes:
-        """16 bytes that name the pictures whatever their order."""
+        """16 bytes that name the pictures, independent of their order (7.2)."""
         return pixels_hash(self.pictures)
 
     @property
     def sources_hash(self) -> bytes:
-        """16 bytes that name the file, also if only its beginning is here."""
+        """16 bytes that name the file (7.2); its head suffices."""
         return hashlib.sha256(self.head).digest()[:SOURCES_HASH_BYTES]
 
     def canvas_picture(self) -> np.ndarray | None:
-        """The decoded canvas, uint8 [H, W, 3], at its coded size."""
+        """The decoded canvas, uint8 [H, W, 3], at its coded size; None if there is none. Raises StreamError (E22)."""
         return None if self.canvas is None else decode_still(self.canvas, *self.canvas_size)
 
     def sections(self) -> list[bytes]:
-        """What follows the head: each source, then the canvas (empty if there is none)."""
+        """The sections after the head: one for each source, then the canvas (empty if there is none)."""
         result = []
         for coded, sample in zip(self.coded, self.samples, strict=True):
             integers = to_integers(sample, for_parts(QUANTIZERS, self.profile.parts))
@@ -103,7 +106,7 @@ class SourceSet:
 
     @cached_property
     def head(self) -> bytes:
-        """What comes before the sections."""
+        """The bytes before the sections."""
         if self._head:
             return self._head
         out = bytearray(MAGIC + bytes([VERSION]) + self.model_hash)
@@ -117,9 +120,15 @@ class SourceSet:
 
     @classmethod
     def parse(cls, data: bytes, partial: bool = False) -> SourceSet:
-        """Reads a .fvs file; with `partial`, also one that was cut off anywhere behind its first picture.
+        """Parses a .fvs file.
 
-        Raises StreamError (E20 not one, E02 version, E21 damaged, cut off or absurd, E22 a picture).
+        Args:
+            data: the file's bytes.
+            partial: accept a file that was cut off anywhere after its first picture.
+
+        Raises:
+            StreamError: E20 not a source set, E02 unknown version, E21 damaged, truncated or an element out of range,
+                E22 a picture that is not one AV1 picture of its size.
         """
         head = _Head.parse(data)
         at, sections = len(head.data), list[bytes]()
@@ -134,7 +143,7 @@ class SourceSet:
         if missing and not (partial and sections):
             raise StreamError("E21", "the source set is truncated")
         if at != len(data) and not missing:
-            raise StreamError("E21", "the source set is longer than it says")
+            raise StreamError("E21", "the source set is longer than its head states")
         sizes = [int(np.prod(PART_SHAPES[part])) for part in head.profile.parts]
         coded, samples = [], []
         for section in sections[: head.count]:
@@ -157,7 +166,13 @@ class SourceSet:
 
 @dataclass(frozen=True)
 class _Head:
-    """What a .fvs file says of itself before its first picture; `sections`: (size, digest) of what follows."""
+    """Head of a .fvs file.
+
+    Attributes:
+        count: of source pictures.
+        sections: (size in bytes, digest) of each section: the pictures, then the canvas.
+        data: the bytes of the head.
+    """
 
     profile: Profile
     model_hash: bytes
@@ -172,7 +187,7 @@ class _Head:
         if data[:4] != MAGIC:
             raise StreamError("E20", "not a .fvs source set")
         if len(data) > 4 and data[4] != VERSION:
-            newer = "a newer fvc is needed to read" if data[4] > VERSION else "no reader is left for"
+            newer = "a newer fvc is needed to read" if data[4] > VERSION else "this fvc no longer reads"
             raise StreamError("E02", f"{newer} version {data[4]} of source sets (this one reads version {VERSION})")
         fixed, entry = 11 + MODEL_HASH_BYTES, 4 + SECTION_DIGEST_BYTES
         size = fixed + entry * (data[6 + MODEL_HASH_BYTES] + 1) + 4 if len(data) >= fixed else 0
@@ -180,66 +195,70 @@ class _Head:
             raise StreamError("E21", "the source set is damaged or truncated")
         profile, count, width, height = struct.unpack_from(">BBHH", data, 5 + MODEL_HASH_BYTES)
         if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_CANVAS_PIXELS:
-            raise StreamError("E21", "the source set has absurd fields")
+            values = f"profile {profile}, source_count {count}, canvas_size {width}x{height}"
+            raise StreamError("E21", f"the source set has an element out of range: {values}")
         sections = [struct.unpack_from(f">I{SECTION_DIGEST_BYTES}s", data, fixed + entry * n) for n in range(count + 1)]
         integers = 2 * sum(int(np.prod(PART_SHAPES[part])) for part in Profile(profile).parts)
-        if any(not integers <= length <= integers + MAX_PICTURE_BYTES for length, _ in sections[:-1]):
-            raise StreamError("E21", "the source set has absurd fields")
-        if sections[-1][0] > MAX_PICTURE_BYTES:
-            raise StreamError("E21", "the source set has absurd fields")
+        is_valid = all(integers <= length <= integers + MAX_PICTURE_BYTES for length, _ in sections[:-1])
+        if not is_valid or sections[-1][0] > MAX_PICTURE_BYTES:
+            raise StreamError("E21", "the source set has a section_bytes out of range")
         model_hash = data[5 : 5 + MODEL_HASH_BYTES]
         return cls(Profile(profile), model_hash, count, (width, height), sections, data[:size])
 
 
 def pixels_hash(pictures: Iterable[np.ndarray]) -> bytes:
-    """16 bytes that name pictures (uint8 [256, 256, 3]) by their pixels, in any order."""
+    """16 bytes that name pictures (uint8 [256, 256, 3]) by their pixels, independent of their order (7.2)."""
     digests = sorted(hashlib.sha256(np.ascontiguousarray(picture).tobytes()).digest() for picture in pictures)
     return hashlib.sha256(b"".join(digests)).digest()[:SOURCES_HASH_BYTES]
 
 
 def code_pictures(pictures: Sequence[np.ndarray], crf: int, first_bytes: int = _FIRST_BYTES) -> Coded:
-    """Codes crops; returns the AV1 data and what the receiver will see.
+    """Codes source pictures; returns the AV1 data and the decoded pictures.
 
-    The first is made coarser until it has at most `first_bytes`: a call begins with it. It alone, as far as AV1's
-    encoder allows, then all of them.
+    The first picture is limited to `first_bytes`, because a call cannot start before it has arrived. Its own quantizer
+    offset is raised first; where that is not enough, the CRF of the whole set.
+
+    Args:
+        pictures: uint8 [256, 256, 3] each.
+        crf: constant rate factor, 1 (best) to 60.
+        first_bytes: the most bytes of the first picture, as far as the coarsest setting allows.
     """
 
-    def fits(way: tuple[int, int]) -> bool:
-        return len(encode_series(pictures[:1], *way)[0]) <= first_bytes
+    def fits(setting: tuple[int, int]) -> bool:
+        return len(encode_series(pictures[:1], *setting)[0]) <= first_bytes
 
-    ways = [
-        *((crf, first) for first in range(0, MOST_OFFSET, 5)),
-        *((n, MOST_OFFSET) for n in range(crf, _COARSEST, 2)),
+    settings = [  # (crf, quantizer offset of the first picture), from fine to coarse
+        *((crf, offset) for offset in range(0, MOST_OFFSET, 5)),
+        *((n, MOST_OFFSET) for n in range(crf, _MAX_CRF, 2)),
     ]
-    coarser, first = ways[bisect_left(ways, True, 0, len(ways) - 1, key=fits)]
-    coded = encode_series(pictures, coarser, first)
+    coded = encode_series(pictures, *settings[bisect_left(settings, True, 0, len(settings) - 1, key=fits)])
     return tuple(coded), tuple(decode_series(coded, SIDE, SIDE))
 
 
 def code_pictures_within(pictures: Sequence[np.ndarray], crf: int, most_bytes: int) -> Coded:
-    """As `code_pictures`, as much coarser as it takes for all of them to have at most `most_bytes`.
+    """Codes as `code_pictures`, with the lowest CRF from `crf` on at which all pictures take at most `most_bytes`.
 
-    Raises OptionError: they have more at their coarsest.
+    Raises OptionError: they take more even at the highest CRF.
     """
 
     @cache
-    def coded(way: int) -> Coded:
-        return code_pictures(pictures, way)
+    def coded(crf: int) -> Coded:
+        return code_pictures(pictures, crf)
 
-    def total(way: int) -> int:
-        return sum(map(len, coded(way)[0]))
+    def total(crf: int) -> int:
+        return sum(map(len, coded(crf)[0]))
 
-    ways = range(crf, _COARSEST + 1, 2)
-    at = bisect_left(ways, True, key=lambda way: total(way) <= most_bytes)
-    if at == len(ways):
-        fault = f"these pictures need {total(ways[-1])}; take fewer, or more bytes"
+    choices = range(crf, _MAX_CRF + 1, 2)
+    at = bisect_left(choices, True, key=lambda crf: total(crf) <= most_bytes)
+    if at == len(choices):
+        fault = f"these pictures need {total(choices[-1])}; take fewer, or more bytes"
         raise OptionError("source_bytes", most_bytes, fault)
-    return coded(ways[at])
+    return coded(choices[at])
 
 
 def code_canvas(frame: np.ndarray, crf: int) -> tuple[bytes, tuple[int, int]]:
-    """Codes a whole frame, reduced to at most 480 pixels; returns the data and its (width, height)."""
+    """Codes a whole frame, reduced to at most 480 pixels a side; returns the AV1 data and its (width, height)."""
     height, width = frame.shape[:2]
-    scale = min(1.0, _CANVAS_SIDE / max(width, height))
+    scale = min(1.0, _MAX_CANVAS_SIDE / max(width, height))
     size = tuple(max(64, round(length * scale / 2) * 2) for length in (width, height))
     return encode_still(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), crf), (size[0], size[1])
