@@ -1,7 +1,8 @@
 """What can go wrong, as one tree. Nothing else may come out of `fvc` for bad input.
 
     FvcError                    exit code 1
-    ├── UsageError              2   an argument is absurd
+    ├── UsageError              2   an argument is out of range, unknown, or does not go with another
+    │   └── OptionError             the same of a named option
     ├── InputError              3   a video or picture cannot be used (missing, not a video, no face in it ...)
     ├── StreamError             4   a .fvc or .fvs breaks the rules of bitstream_spec.md; `.rule` names the rule
     ├── SourcesError            5   the sources are not those that the stream was made for
@@ -24,6 +25,24 @@ class UsageError(FvcError):
     """An argument has no sensible meaning (a frame rate of zero, an unknown profile ...)."""
 
     exit_code = 2
+
+
+class OptionError(UsageError):
+    """An option's value is out of range, unknown, or does not go with another option.
+
+    Attributes:
+        option: its name in Python, e.g. "keyframe_interval".
+        value: what it was set to.
+        fault: what is wrong with that.
+    """
+
+    def __init__(self, option: str, value: object, fault: str) -> None:
+        super().__init__(f"{option} {value}: {fault}")
+        self.option, self.value, self.fault = option, value, fault
+
+    def on_command_line(self) -> str:
+        """The message with the option's name as the command line has it."""
+        return f"--{self.option.replace('_', '-')} {self.value}: {self.fault}"
 
 
 class InputError(FvcError):

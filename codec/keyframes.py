@@ -8,8 +8,9 @@ from __future__ import annotations
 from enum import Enum
 from itertools import pairwise
 
-from fvc.codec.errors import UsageError
-from fvc.codec.wire.bitstream import MAX_SLICES, KeyPayload, Kind, Packet, RefreshPayload
+from fvc.codec.constants import MAX_SLICES
+from fvc.codec.errors import OptionError
+from fvc.codec.wire.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 
 
 class Slot(Enum):
@@ -77,9 +78,9 @@ class KeyframeSchedule:
 
 
 def check_refresh(slices: int, interval: int) -> int:
-    """The number of slices, if a keyframe can be cut so; raises UsageError."""
+    """The number of slices, if a keyframe can be cut so; raises OptionError."""
     if slices and not 2 <= slices <= MAX_SLICES:
-        raise UsageError(f"refresh {slices}: must be 0 or 2 to {MAX_SLICES} slices")
+        raise OptionError("refresh", slices, f"must be 0 or 2 to {MAX_SLICES} slices")
     if slices > interval > 0:
-        raise UsageError(f"refresh {slices}: more slices than frames between two keyframes ({interval})")
+        raise OptionError("refresh", slices, f"more slices than frames between two keyframes ({interval})")
     return slices

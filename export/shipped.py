@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fvc._version import __version__
+from fvc.codec.version import __version__
 from fvc.codec.constants import SIDE
 from fvc.codec.face.source_choice import PICTURES
 from fvc.codec.media.provenance import file_hash

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fvc._version import __version__
+from fvc.codec.version import __version__
 
 __all__ = ["Decoder", "Encoder", "FvcError", "__version__", "decode", "encode", "info"]
 

@@ -1,5 +1,42 @@
-"""`python -m fvc`."""
+"""Entry point of `fvc` and `python -m fvc`: signals first, so that no moment is without an answer to them.
 
-from fvc.cli.main import main
+The command line takes most of a second to import. A signal in that time, or while a package is half imported, may come
+out as any exception; what counts is that a signal came.
+"""
 
-main()
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+_INTERRUPTED = 128 + signal.SIGINT
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has no SIGHUP
+_came: list[int] = []
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Ends the program as an error does, so that half-written files are removed."""
+    _came.append(number)
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Runs the command line. Exit code 130 after Ctrl-C, 128 + N after signal N."""
+    try:
+        for number in _ENDS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+                signal.signal(number, _end)
+        from fvc.cli.main import main as run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception:
+        if _came:
+            sys.exit(128 + _came[0])
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from fractions import Fraction
 from fvc.codec.errors import SourcesError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer
+from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, MotionRuntime
@@ -49,6 +50,10 @@ class InstalledModel:
     def blends_parts(self) -> bool:
         """Whether eyes and mouth may come from another source than the rest of the face."""
         return blends_parts(self.preset)
+
+    def source_builder(self, profile: Profile) -> SourceBuilder:
+        """What makes source sets for these weights; loads the sender's networks where the profile needs them."""
+        return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts)
 
     def motion(self, profile: Profile) -> MotionRuntime | None:
         """The sender's networks, if the profile has parts that they compute."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fvc
-from fvc.cli import main as cli
+from fvc import __main__ as cli
 from fvc.codec.media.output import VideoWriter
 from fvc.codec.media.video import VideoReader
 from fvc.codec.wire.bitstream import Header, Packet

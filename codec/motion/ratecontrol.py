@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from fvc.codec.errors import UsageError
+from fvc.codec.errors import OptionError
 from fvc.codec.motion.rdo import BEST, DEFAULT_QUALITY, LOWEST
 
 MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
@@ -41,13 +41,13 @@ class Plan(Protocol):
 
 
 class ConstantQuality:
-    """Every frame alike. Raises UsageError for a quality that is not 0 to 100."""
+    """Every frame alike. Raises OptionError for a quality that is not 0 to 100."""
 
     room = motion_room = math.inf
 
     def __init__(self, quality: float | None = DEFAULT_QUALITY) -> None:
         if quality is not None and not LOWEST <= quality <= BEST:
-            raise UsageError(f"--quality {quality:g}: must be {LOWEST:g} (smallest) to {BEST:g} (best)")
+            raise OptionError("quality", f"{quality:g}", f"must be {LOWEST:g} (smallest) to {BEST:g} (best)")
         self.quality = quality
 
     def spend(self, bits: int, quality: float | None) -> None:
@@ -65,12 +65,12 @@ class ConstantRate:
     there is no room even for the coarsest: the receiver holds its last picture. Only the first frame, a keyframe, is
     sent in any case.
 
-    Raises UsageError for a rate below 0.5.
+    Raises OptionError for a rate below 0.5.
     """
 
     def __init__(self, kbps: float, fps: float) -> None:
         if not MIN_KBPS <= kbps < math.inf:
-            raise UsageError(f"--kbps {kbps:g}: must be at least {MIN_KBPS:g}")
+            raise OptionError("kbps", f"{kbps:g}", f"must be at least {MIN_KBPS:g}")
         frames = max(round(WINDOW * fps), 2)
         self._budget = 1000 * kbps * WINDOW
         self._last: deque[int] = deque(maxlen=frames - 1)

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from fvc.codec.errors import UsageError
+from fvc.codec.errors import OptionError
 
 N_SUP = 33  # tracked landmarks (`codec.face.tracker.SUP`)
 N_UNSUP = 10  # learned keypoints
@@ -53,11 +53,11 @@ class Profile(IntEnum):
 
     @classmethod
     def named(cls, label: str) -> Profile:
-        """The profile with this label; raises UsageError for an unknown one."""
+        """The profile with this label; raises OptionError for an unknown one."""
         for profile in cls:
             if profile.label == label:
                 return profile
-        raise UsageError(f"profile {label!r} is unknown; choose from {', '.join(p.label for p in cls)}")
+        raise OptionError("profile", label, f"unknown; choose from {', '.join(p.label for p in cls)}")
 
 
 _PARTS = {

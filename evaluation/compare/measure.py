@@ -23,29 +23,30 @@ from typing import Any
 
 import av
 
-from fvc._version import __version__
+from fvc.codec.version import __version__
+from fvc.codec.constants import MAX_DATAGRAM, SIDE
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.face.crop import SIDE
 from fvc.codec.media.output import check_folder
 from fvc.codec.media.video import label, name_fault, reason
 from fvc.codec.motion.sample import Profile
+from fvc.codec.options import EncoderOptions
+from fvc.codec.reporting import Note, Progress, silent
 from fvc.evaluation.clips import SUFFIXES
 from fvc.evaluation.compare.anchors import LIBRARIES, anchors
 from fvc.evaluation.compare.clip import Settings, measure_clip
-from fvc.evaluation.compare.rates import HEADER_BYTES, MAX_PAYLOAD
+from fvc.evaluation.compare.rates import HEADER_BYTES
 from fvc.evaluation.compare.report import write_report
 from fvc.evaluation.compare.summary import headline, means
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.wording import file_stems
-from fvc.jobs.encode import check_source_frames, parse_fps
-from fvc.jobs.paths import Note, Progress, file_path, silent
+from fvc.jobs.paths import file_path
 
 CODECS = ("x265", "x265-ra", "svtav1", "x264", "vp9")
 EFFORTS = ("veryslow", "slower", "slow")
 NOTES = (
     "No sound on any side: all rates are those of pictures."
     " Anchors: parameter sets and coded pictures count; containers, start codes and SEI messages do not."
-    f" wire: {HEADER_BYTES} bytes of RTP, UDP and IPv4 headers on each datagram of at most {MAX_PAYLOAD} bytes."
+    f" wire: {HEADER_BYTES} bytes of RTP, UDP and IPv4 headers on each datagram of at most {MAX_DATAGRAM} bytes."
     " All anchors code the same 256x256 crops in 4:2:0, BT.601, limited range; all metrics are of the decoded RGB."
 )
 
@@ -152,7 +153,7 @@ def _settings(**given: Any) -> Settings:
         raise UsageError("--kbps: rates from 0.1 to 10000 kbit/s, with commas, e.g. 4,8,16")
     if given["effort"] not in EFFORTS:
         raise UsageError(f"--effort {given['effort']}: choose from {', '.join(EFFORTS)}")
-    check_source_frames(given["source_frames"])
+    told = EncoderOptions(fps=given["fps"], source_frames=given["source_frames"])
     if given["seconds"] is not None and not 0.5 <= given["seconds"] < math.inf:
         raise UsageError(f"--seconds {given['seconds']}: must be 0.5 or more")
     for name, least in (("every", 1), ("frames_per_packet", 1)):
@@ -168,7 +169,7 @@ def _settings(**given: Any) -> Settings:
     return Settings(
         **{
             **given,
-            "fps": parse_fps(given["fps"]),
+            "fps": told.rate,
             "codecs": tuple(given["codecs"]),
             "kbps": rates,
             "profiles": profiles,

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from fvc._version import __version__
+from fvc.codec.version import __version__
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.media.output import check_folder
+from fvc.codec.options import EncoderOptions
+from fvc.codec.reporting import Note, Progress, silent
 from fvc.evaluation.clips import Cache, Clip, code_digest, find_clips, opened, yaw_range
 from fvc.evaluation.metrics import instruments as instruments_module
 from fvc.evaluation.metrics import reference as reference_module
@@ -27,8 +29,7 @@ from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
 from fvc.evaluation.presets.strips import Strip
 from fvc.evaluation.presets.systems import RATES, Call, System, default_of, parse_systems
-from fvc.jobs.encode import check_source_frames, parse_fps, plan_for
-from fvc.jobs.paths import Note, Progress, file_path, silent
+from fvc.jobs.paths import file_path
 
 GROUPS = ("rotations", "frontal", "all")
 NO_CLIP = "no clip of this kind was evaluated"
@@ -120,9 +121,8 @@ def evaluate(
     """
     if every < 1 or (limit is not None and limit < 1):
         raise UsageError("--every and --limit must be 1 or more")
-    check_source_frames(source_frames)
-    rate, systems, files = parse_fps(fps), parse_systems(presets, profiles), find_clips(data, split, limit)
-    plan_for(quantizer, None, None, rate)  # refuses what it does not know, before minutes of tracking
+    options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # refuses before minutes of tracking
+    rate, systems, files = options.rate, parse_systems(presets, profiles), find_clips(data, split, limit)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
     strips = _strips_folder(out)

@@ -16,16 +16,16 @@ import numpy as np
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.motion.quantizer import QUANTIZERS
 from fvc.codec.motion.sample import Profile
+from fvc.codec.motion.smoothing import Filters
+from fvc.codec.options import EncoderOptions
+from fvc.codec.source_builder import SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.clips import Clip
 from fvc.evaluation.presets.baselines import exported, trained
-from fvc.jobs.encode import TrackedClip, choose_sources, plan_for, stream_header
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import MotionRuntime
 from fvc.models.weights import folder_of, shipped, verify
 
 DEFAULT_PROFILE = Profile.SUP
@@ -107,8 +107,8 @@ def default_of(systems: Sequence[System]) -> str | None:
 
 
 @cache
-def _motion(weights: str) -> MotionRuntime:
-    return MotionRuntime(weights)
+def _builder(weights: str, profile: Profile) -> SourceBuilder:
+    return InstalledModel(weights).source_builder(profile)
 
 
 @dataclass
@@ -129,18 +129,15 @@ class Call:
 
     def __post_init__(self) -> None:
         clip, system = self.clip, self.system
-        network = _motion(system.weights) if system.profile.is_learned else None
+        model, builder = InstalledModel(system.weights), _builder(system.weights, system.profile)
         tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
-        self.sources, _ = choose_sources(
-            clip.video, tracked, system.profile, network, system.weights, canvas=False, count=self.source_frames
-        )
+        self.sources, _ = builder.choose(clip.video, tracked, count=self.source_frames)
         self._sup = clip.seen.sup_of()
-        interval = round(KEYFRAME_SECONDS * clip.rate)
-        header = stream_header(self.sources, tracked, interval, QUANTIZERS[self.quantizer])
+        options = EncoderOptions(fps=clip.rate, quantizer=self.quantizer)
+        header = stream_header(self.sources, tracked, options.interval, options.quantizers)
         self._writer = StreamWriter(BytesIO(), header)
-        plan = plan_for(self.quantizer, None, None, clip.rate)
-        self._encoder = Encoder(header, network, plan=plan, filters={} if self.quantizer == "paper" else None)
-        model = InstalledModel(system.weights)
+        filters: Filters | None = {} if self.quantizer == "paper" else None
+        self._encoder = Encoder(header, builder.network, plan=options.plan(), filters=filters)
         self._decoder = Decoder(header, model.renderer(self.sources, system.profile, clip.rate))
 
     def pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -28,18 +28,20 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc._version import __version__
+from fvc.codec.version import __version__
 from fvc.calls.capture import sample_clip
+from fvc.codec.constants import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
-from fvc.codec.face.crop import SIDE
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import VideoWriter
 from fvc.codec.media.video import VideoReader, label, reason
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.motion.sample import Profile
+from fvc.codec.options import parse_fps
+from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.wire.bitstream import Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
@@ -47,8 +49,6 @@ from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.anchors import encode as encode_peer
 from fvc.evaluation.compare.pictures import read_pictures
 from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, multiply_adds
-from fvc.jobs.encode import parse_fps
-from fvc.jobs.paths import Note, PathLike, Progress, silent
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import compile_like_ours, draw_graph

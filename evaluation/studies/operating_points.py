@@ -37,14 +37,14 @@ from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import to_crop
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
-from fvc.codec.motion.quantizer import QUANTIZERS
 from fvc.codec.motion.rdo import DEFAULT_QUALITY
 from fvc.codec.motion.sample import DrivingSample, Profile
+from fvc.codec.options import EncoderOptions
 from fvc.codec.renderer import Renderer
+from fvc.codec.source_builder import TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Header
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.metrics.metrics import Metrics
-from fvc.jobs.encode import TrackedClip, choose_sources, keyframe_frames, plan_for, stream_header
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
@@ -63,6 +63,10 @@ class Point:
     quality: float | None = None
     kbps: float | None = None
 
+    def options(self, rate: Fraction) -> EncoderOptions:
+        """Those of the encoder; of "unquantized" the default ones."""
+        return EncoderOptions(fps=rate, quantizer=self.quantizer or "default", quality=self.quality, kbps=self.kbps)
+
 
 def points(qualities: Sequence[float], rates: Sequence[float]) -> list[Point]:
     """The rows of a run."""
@@ -76,7 +80,7 @@ def received(
 ) -> tuple[list[DrawInputs], dict[str, float | None]]:
     """What the receiver draws of the first frames, and bits_per_frame, motion_kbps, distance, skipped."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
-    encoder = Encoder(header, None, plan=plan_for(point.quantizer or "default", point.quality, point.kbps, clip.rate))
+    encoder = Encoder(header, None, plan=point.options(clip.rate).plan())
     decoder, shown = Decoder(header, renderer), list[DrawInputs]()
     distances, size = list[float](), 0
     for index in range(frames):
@@ -104,14 +108,15 @@ def received(
 def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, every: int) -> Iterator[dict[str, Any]]:
     """The rows of a clip."""
     tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
-    sources, _ = choose_sources(clip.video, tracked, Profile.SUP, None, DEFAULT, canvas=False)
-    interval = keyframe_frames(_KEYFRAME_SECONDS, clip.rate)
-    draw = InstalledModel(DEFAULT).renderer(sources, Profile.SUP, clip.rate).draw
+    model = InstalledModel(DEFAULT)
+    sources, _ = model.source_builder(Profile.SUP).choose(clip.video, tracked)
+    draw = model.renderer(sources, Profile.SUP, clip.rate).draw
     frames = min(frames, clip.seen.frames)
     originals = [crop for _, crop in islice(clip.frames(), 0, frames, every)]
     reference = metrics.reference(originals)
     for point in rows:
-        header = stream_header(sources, tracked, interval, QUANTIZERS[point.quantizer or "default"])
+        options = point.options(clip.rate)
+        header = stream_header(sources, tracked, options.interval, options.quantizers)
         shown, rates = received(clip, header, Renderer(draw, sources.samples[0], clip.rate), point, frames)
         drawn = (draw(inputs) for inputs in shown[::every])
         row = metrics.compare(zip(originals, drawn, strict=True), reference)

@@ -25,16 +25,17 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.constants import SIDE
 from fvc.codec.errors import FvcError
-from fvc.codec.face.crop import SIDE, cut, to_crop
+from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.source_choice import SOURCES
 from fvc.codec.media.pipeline import parallel
 from fvc.codec.motion.sample import DrivingSample, Profile
+from fvc.codec.source_builder import SOURCE_CRF, TrackedClip, stream_header
 from fvc.codec.wire.av1_pictures import decode_still, encode_still
 from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.metrics.instruments import Networks
-from fvc.jobs.encode import SOURCE_CRF, TrackedClip, stream_header
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import model_hash

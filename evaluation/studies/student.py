@@ -32,13 +32,13 @@ from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.motion.smoothing import OneEuro
 from fvc.codec.renderer import Renderer
+from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import code_pictures
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.evaluation.presets.systems import KEYFRAME_SECONDS
 from fvc.export.shipped import LANDMARKS, load_landmarks
-from fvc.jobs.encode import SOURCE_CRF
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import folder_of, model_hash

@@ -17,7 +17,7 @@ from fvc.codec.errors import InputError
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.quiet import native_stderr_closed
 from fvc.codec.media.video import Frame, VideoReader
-from fvc.jobs.paths import PathLike
+from fvc.codec.reporting import PathLike
 
 Wait = Callable[[float], None]  # returns at this time (time.monotonic) or later
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "astronaut.mp4"

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from fvc.codec.call.receive_session import Shot
+from fvc.codec.constants import SIDE
 from fvc.codec.errors import FvcError, OutputError
-from fvc.codec.face.crop import SIDE
 
 
 class Window:

@@ -13,20 +13,18 @@ from itertools import islice
 import numpy as np
 
 from fvc.codec.call.setup import Setup
-from fvc.codec.encoder import MotionNetwork
 from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.landmarks import openness
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
 from fvc.codec.face.survey import contrast_of, survey
-from fvc.codec.face.tracker import Face, FaceTracker, openness
+from fvc.codec.face.tracker import Face, FaceTracker
 from fvc.codec.media.video import Frame
-from fvc.codec.motion.sample import Profile
+from fvc.codec.reporting import Note
+from fvc.codec.source_builder import SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Audio
 from fvc.codec.wire.source_set import Coded, code_pictures
-from fvc.jobs.encode import SOURCE_CRF, TrackedClip, source_set_of, stream_header
-from fvc.jobs.paths import Note
-from fvc.models.weights import blends_parts
 
 MOST_SOURCES = 6  # to which a call's source set grows
 _MOST = 1 << 28  # bytes of pixels that are kept
@@ -43,15 +41,13 @@ class Enrolment:
 
     Attributes:
         crops: uint8 [256, 256, 3] each, before coding; landmarks: [33, 2] each, of the crop.
-        kind, network, preset: who made the samples.
+        builder: what made the samples.
     """
 
     setup: Setup
     crops: tuple[np.ndarray, ...]
     landmarks: tuple[np.ndarray, ...]
-    kind: Profile
-    network: MotionNetwork | None
-    preset: str
+    builder: SourceBuilder
 
     @cached_property
     def least_open(self) -> float:
@@ -64,9 +60,7 @@ def enrol(
     frames: Iterable[Frame],
     rate: Fraction,
     seconds: float,
-    kind: Profile,
-    network: MotionNetwork | None,
-    preset: str,
+    builder: SourceBuilder,
     interval: int,
     audio: Audio | None,
     note: Note,
@@ -88,11 +82,11 @@ def enrol(
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
     chosen = seen.sources(SOURCES)
-    donors = seen.donors(chosen) if blends_parts(preset) else {}
+    donors = builder.donors(seen, chosen)
     crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in kept}, chosen, donors)
-    source_set = source_set_of(code_pictures(crops, SOURCE_CRF), landmarks, kind, network, preset)
+    source_set = builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
-    return Enrolment(setup, crops, landmarks, kind, network, preset)
+    return Enrolment(setup, crops, landmarks, builder)
 
 
 class Lookout:
@@ -151,7 +145,7 @@ class Lookout:
         if self._coding is None or not self._coding[0].done():
             return None
         (coded, wanted), self._coding = self._coding, None
-        source_set = source_set_of(coded.result(), wanted.landmarks, wanted.kind, wanted.network, wanted.preset)
+        source_set = wanted.builder.source_set(coded.result(), wanted.landmarks)
         names, pixels = source_set.sources_hash, source_set.pixels_hash
         header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
         self._now, self._shut = replace(wanted, setup=Setup(header, source_set)), None
@@ -168,7 +162,7 @@ class Lookout:
 
     def _note_eyes(self, frame: Frame, face: Face) -> None:
         least = SHUT * self._now.least_open if self._shut is None else openness(self._shut[1])
-        if blends_parts(self._now.preset) and face.eye_openness < least:
+        if self._now.builder.blends_parts and face.eye_openness < least:
             crop = self._now.setup.header.crop
             self._shut = cut(frame.rgb, crop), to_crop(face.sup, crop)
 

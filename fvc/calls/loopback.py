@@ -15,24 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from fvc._version import __version__
 from fvc.calls.capture import camera_frames, file_frames, paced, renumbered, sample_clip
 from fvc.calls.display import Window
 from fvc.calls.enrolment import enrol
+from fvc.codec.constants import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
-from fvc.codec.face.crop import SIDE
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import VIDEO, VideoWriter, check_output
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import Frame, label
 from fvc.codec.motion.ratecontrol import ConstantQuality
-from fvc.codec.motion.sample import Profile
+from fvc.codec.options import EncoderOptions
+from fvc.codec.reporting import Note, PathLike, Progress, silent
+from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Kind, Packet
-from fvc.jobs.encode import keyframe_frames, parse_fps
-from fvc.jobs.paths import Note, PathLike, Progress, file_path, keep_apart, silent
+from fvc.jobs.paths import file_path, keep_apart
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
@@ -85,8 +85,8 @@ def live(
         raise UsageError("live: say --out FILE, --show or both")
     if not 0 < enrol_seconds <= 60 or (seconds is not None and seconds <= 0):
         raise UsageError("live: times must be above 0, and the enrolment at most a minute")
-    rate, kind = parse_fps(fps), Profile.named(profile)
-    model = InstalledModel.named(preset)
+    told, model = EncoderOptions(fps=fps, profile=profile), InstalledModel.named(preset)
+    rate, kind, interval = told.rate, told.kind, told.interval
     path = sample_clip() if synthetic else video
     target = None if out is None else file_path(out)
     if target is not None:
@@ -94,18 +94,17 @@ def live(
         check_output(target, VIDEO, overwrite)
     with ExitStack() as stack:
         window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
-        network = model.motion(kind)
-        interval = keyframe_frames(5.0, rate)
+        builder = model.source_builder(kind)
         if path is not None:
             with closing(file_frames(path, rate)) as first:
-                enrolled = enrol(label(path), first, rate, enrol_seconds, kind, network, preset, interval, None, note)
+                enrolled = enrol(label(path), first, rate, enrol_seconds, builder, interval, None, note)
             frames: Iterator[Frame] = paced(stack.enter_context(closing(file_frames(path, rate, synthetic))), rate)
         else:
             assert camera is not None
             frames = stack.enter_context(closing(camera_frames(camera, rate)))
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
             name = f"camera {camera}"
-            enrolled = enrol(name, frames, rate, enrol_seconds, kind, network, preset, interval, None, note)
+            enrolled = enrol(name, frames, rate, enrol_seconds, builder, interval, None, note)
         setup, header = enrolled.setup, enrolled.setup.header
         decoder = Decoder(header, model.renderer(setup.source_set, kind, rate))
         writer = None
@@ -114,7 +113,7 @@ def live(
             tags = {"comment": str(origin)}
             writer = VideoWriter(target, SIDE, SIDE, rate, metadata=tags, overwrite=overwrite)
             writer = stack.enter_context(writer)
-        encoder = Encoder(header, network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
+        encoder = Encoder(header, builder.network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
         meter = _Meter(float(rate), status)
         with closing(ahead(_packets(frames, encoder), _LOOK_AHEAD)) as packets, suppress(KeyboardInterrupt):
             for sent in packets:

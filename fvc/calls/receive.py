@@ -11,20 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from fvc._version import __version__
 from fvc.calls.display import VirtualCamera, Window
 from fvc.calls.soundcard import Loudspeaker
 from fvc.calls.udp import Address, UdpPort
 from fvc.codec.call.receive_session import ReceivingSession, Shot
 from fvc.codec.call.setup import Setup
+from fvc.codec.constants import SIDE
 from fvc.codec.errors import LinkError, SourcesError, UsageError
-from fvc.codec.face.crop import SIDE
 from fvc.codec.media.opus import RATE, OpusDecoder, OpusParams
 from fvc.codec.media.output import VIDEO, VideoWriter, check_output
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.renderer import Renderer
+from fvc.codec.reporting import Note, PathLike, Progress, silent
+from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Audio, Header
-from fvc.jobs.paths import Note, PathLike, Progress, file_path, silent
+from fvc.jobs.paths import file_path
 from fvc.models.installed import InstalledModel
 
 _TICK = 0.02  # seconds between looks at the clock when no frame is due

@@ -16,16 +16,16 @@ from fvc.calls.udp import Address, UdpPort, parse_address
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.send_session import SendingSession
 from fvc.codec.call.setup import Setup
+from fvc.codec.constants import MAX_SOURCES
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import LinkError, UsageError
 from fvc.codec.face.tracker import Face, FaceTracker
-from fvc.codec.keyframes import check_refresh
 from fvc.codec.media.video import Frame, label
 from fvc.codec.motion.sample import Profile
+from fvc.codec.options import EncoderOptions
+from fvc.codec.reporting import Note, PathLike, Progress, silent
+from fvc.codec.sound_track import SoundTrack
 from fvc.codec.wire.bitstream import Kind, Packet
-from fvc.codec.wire.source_set import MAX_SOURCES
-from fvc.jobs.encode import Sound, keyframe_frames, parse_fps, plan_for
-from fvc.jobs.paths import Note, PathLike, Progress, silent
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
@@ -103,10 +103,16 @@ def send(
         raise UsageError("send: times and rates must be above 0, and the enrolment at most a minute")
     if not 1 <= most_sources <= MAX_SOURCES:
         raise UsageError(f"send: --most-sources must be 1 to {MAX_SOURCES}")
-    rate, kind = parse_fps(fps), Profile.named(profile)
-    interval = keyframe_frames(keyframe_interval, rate)
-    check_refresh(refresh, interval)
-    packetizer, plan = Packetizer(redundancy, frames_per_packet), plan_for("default", None, kbps, rate)
+    told = EncoderOptions(
+        fps=fps,
+        profile=profile,
+        kbps=kbps,
+        keyframe_interval=keyframe_interval,
+        refresh=refresh,
+        audio_bitrate=audio_bitrate,
+    )
+    rate, kind, interval = told.rate, told.kind, told.interval
+    packetizer = Packetizer(redundancy, frames_per_packet)
     model = InstalledModel.named(preset)
     terms = Terms(
         rate,
@@ -126,29 +132,27 @@ def send(
     peer = parse_address(address)
     with UdpPort() as port, ExitStack() as stack:
         call = _Call(port, peer, terms, note)
-        network = model.motion(kind)
+        builder = model.source_builder(kind)
         if video is not None:
-            sound: Sound | Microphone = Sound(video, audio_bitrate)
+            sound: SoundTrack | Microphone = SoundTrack(video, audio_bitrate)
             with closing(file_frames(video, rate)) as first:
-                enrolled = enrol(
-                    label(video), first, rate, terms.enrol, kind, network, preset, interval, sound.audio, note
-                )
+                enrolled = enrol(label(video), first, rate, terms.enrol, builder, interval, sound.audio, note)
             call.begin(enrolled.setup, packetizer)
             frames = paced(stack.enter_context(closing(file_frames(video, rate))), rate, call.serve)
         else:
             assert camera is not None
-            sound = Sound(None, None)
+            sound = SoundTrack()
             if microphone is not None:
                 assert audio_bitrate is not None
                 sound = stack.enter_context(Microphone(microphone, audio_bitrate, rate))
             note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
             live, name = stack.enter_context(closing(camera_frames(camera, rate, call.serve))), f"camera {camera}"
-            enrolled = enrol(name, live, rate, terms.enrol, kind, network, preset, interval, sound.audio, note)
+            enrolled = enrol(name, live, rate, terms.enrol, builder, interval, sound.audio, note)
             call.begin(enrolled.setup, packetizer)
             frames = renumbered(live)
             if isinstance(sound, Microphone):
                 frames = sound.beside(frames)
-        encoder = Encoder(enrolled.setup.header, network, None, refresh, plan)
+        encoder = Encoder(enrolled.setup.header, builder.network, None, refresh, told.plan())
         with FaceTracker() as tracker, Lookout(enrolled, rate, most_sources) as lookout:
             return call.talk(frames, tracker, encoder, lookout, sound, progress)
 
@@ -197,7 +201,7 @@ class _Call:
         tracker: FaceTracker,
         encoder: Encoder,
         lookout: Lookout,
-        sound: Sound | Microphone,
+        sound: SoundTrack | Microphone,
         progress: Progress,
     ) -> dict[str, Any]:
         """Sends all frames with their sound; returns the report."""

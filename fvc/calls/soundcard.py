@@ -65,7 +65,7 @@ class SoundLine:
 
 
 class Microphone:
-    """Opus packets of a live sound, in place of `fvc.jobs.encode.Sound`; leaving it closes the device.
+    """Opus packets of a live sound, a `fvc.codec.sound_track.SoundSource`; leaving it closes the device.
 
     Attributes:
         audio: what the header says of it.

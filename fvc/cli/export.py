@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli.output import Force
-from fvc.cli.training import extra
+from fvc.cli.output import Force, extra
 from fvc.codec.errors import FvcError, OutputError
 from fvc.codec.face.source_choice import PICTURES
 
@@ -18,6 +17,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def register(root: typer.Typer) -> None:
+    """Adds the commands."""
+    root.add_typer(app, name="export")
+
 
 Out = Annotated[Path, typer.Option(help="Folder to write: new or empty, or with --force one of an earlier export.")]
 PresetName = Annotated[str, typer.Option(help="Which networks. Default: those of fvc encode.")]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from fvc.codec.errors import UsageError
+from fvc.codec.errors import FvcError, OptionError, OutputError
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def say(text: str) -> None:
+    """A line on stderr, as it is; nothing where stderr is closed, as under some services."""
+    if sys.stderr is not None:
+        errors.print(text, markup=False)
 
 
 class Bar:
@@ -20,7 +28,7 @@ class Bar:
     def __enter__(self) -> Bar:
         self._progress: Any = None
         self._stages: dict[str, Any] = {}
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # slow to import
 
             stage, count = TextColumn("{task.description:>9}"), TextColumn("{task.completed:.0f}")
@@ -30,7 +38,7 @@ class Bar:
         return self
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
-        """See `fvc.jobs.paths.Progress`."""
+        """See `fvc.codec.reporting.Progress`."""
         if self._progress is None:
             return
         if stage not in self._stages:
@@ -44,20 +52,36 @@ class Bar:
 
 def note_line(text: str) -> None:
     """A remark on stderr."""
-    errors.print(f"note: {text}", markup=False)
+    say(f"note: {text}")
 
 
 def show(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """A report on stdout."""
-    typer.echo(json.dumps(report) if as_json else "\n".join(lines))
+    """A report on stdout. Raises OutputError where it cannot be written (a full disk)."""
+    try:
+        typer.echo(json.dumps(report) if as_json else "\n".join(lines))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
+    except OSError as error:
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def bit_rate(text: str) -> int:
-    """ "6k" or "6000" -> bits per second. Raises UsageError."""
+    """ "6k" or "6000" -> bits per second. Raises OptionError."""
     try:
         return round(float(text[:-1]) * 1000 if text.lower().endswith("k") else float(text))
     except (ValueError, OverflowError):
-        raise UsageError(f"--audio-bitrate {text}: not a bit rate; say 6k or 6000") from None
+        raise OptionError("audio_bitrate", text, "not a bit rate; say 6k or 6000") from None
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Says which extra to install when a package of it is missing. Raises FvcError."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise FvcError(f"{error.name} is not installed; pip install 'fvc[{name}]'") from None
 
 
 Force = Annotated[

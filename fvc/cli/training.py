@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fvc.cli.output import Force
-from fvc.codec.errors import FvcError, InputError, UsageError
+from fvc.cli.output import Force, extra
+from fvc.codec.errors import InputError, OptionError, UsageError
 
 _PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc prepare DFDC/ s0.pack --shard 0/8
 --identity tube   |   fvc prepare --merge s0.pack s1.pack all.pack"""
@@ -84,7 +82,7 @@ def prepare(
 def _shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
     if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise UsageError(f"--shard {text}: say i/n with 0 <= i < n")
+        raise OptionError("shard", text, "say i/n with 0 <= i < n")
     return int(index), int(count)
 
 
@@ -129,12 +127,3 @@ def fit_priors(
     with atomic_write(out, kind, force) as file:
         file.write(data)
     typer.echo(f"{out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")
-
-
-@contextlib.contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Says which extra to install when a package of it is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise FvcError(f"{error.name} is not installed; pip install 'fvc[{name}]'") from None

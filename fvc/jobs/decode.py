@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-from fvc._version import __version__
+from fvc.codec.constants import MAX_FILLED_ITEMS, MAX_FILLED_SECONDS, SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import StreamError, UsageError
-from fvc.codec.face.crop import SIDE, paste
+from fvc.codec.face.crop import paste
 from fvc.codec.media.opus import RATE, OpusDecoder, OpusParams
 from fvc.codec.media.output import VIDEO, VideoWriter, check_output
 from fvc.codec.media.pipeline import ahead, parallel
@@ -25,14 +25,14 @@ from fvc.codec.media.provenance import Provenance, open_file_hash
 from fvc.codec.media.video import label
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.renderer import Renderer
+from fvc.codec.reporting import Note, PathLike, Progress, silent
+from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, read_index
-from fvc.jobs.paths import Note, OpenStream, PathLike, Progress, file_path, keep_apart, naming, open_file, silent
+from fvc.jobs.paths import OpenStream, file_path, keep_apart, naming, open_file
 from fvc.jobs.source_files import LoadedSources, load_sources, source_paths
 from fvc.models.installed import InstalledModel
 
-_MAX_LOST_SECONDS = 600
-_MAX_LOST_ITEMS = 900  # frames or sound packets, and as many more as the file has bytes: small files make little work
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 _MAX_NOTES = 8  # damaged places that are named
 _CORES = 2  # pictures that are drawn at a time
@@ -294,10 +294,10 @@ class _SoundTrack:
 
 def _limit(lost: int, seconds: float, file_bytes: int) -> None:
     """Raises StreamError (E14) if more is missing than may be filled in; each missing item takes `seconds`."""
-    if lost * seconds > _MAX_LOST_SECONDS:
-        most = f"{_MAX_LOST_SECONDS} seconds"
-    elif lost > _MAX_LOST_ITEMS + file_bytes:
-        most = f"{(_MAX_LOST_ITEMS + file_bytes) * seconds:.0f} seconds in a file of {file_bytes} bytes"
+    if lost * seconds > MAX_FILLED_SECONDS:
+        most = f"{MAX_FILLED_SECONDS} seconds"
+    elif lost > MAX_FILLED_ITEMS + file_bytes:
+        most = f"{(MAX_FILLED_ITEMS + file_bytes) * seconds:.0f} seconds in a file of {file_bytes} bytes"
     else:
         return
     raise StreamError("E14", f"{lost * seconds:.0f} seconds are missing in all; at most {most} are filled in")

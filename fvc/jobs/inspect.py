@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fvc.codec.media.provenance import read_provenance
+from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import VERSION, Kind
 from fvc.codec.wire.container import Damage, StreamReader, begins_keyframe, has_face
 from fvc.codec.wire.source_set import VERSION as SOURCES_VERSION
 from fvc.codec.wire.source_set import SourceSet
-from fvc.jobs.paths import PathLike, is_source_set, naming, open_file, read_limited, read_source_set
+from fvc.jobs.paths import is_source_set, naming, open_file, read_limited, read_source_set
 
 
 def info(path: PathLike) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -12,21 +12,15 @@ from pathlib import Path
 from fvc.codec.errors import InputError, StreamError, UsageError
 from fvc.codec.media.output import FileKind
 from fvc.codec.media.video import label, name_fault
+from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import MAGIC as SOURCES_MAGIC
 from fvc.codec.wire.source_set import SourceSet
 
-PathLike = str | os.PathLike[str]
-Note = Callable[[str], None]
-Progress = Callable[[str, float, float | None], None]  # what is done, how much of it, of how much in all
 STREAM = FileKind("a .fvc stream", (".fvc",), ((0, STREAM_MAGIC),))
 SOURCES = FileKind("a .fvs source set", (".fvs",), ((0, SOURCES_MAGIC),))
 _MAX_SOURCES = 1 << 24  # bytes of a .fvs file
-
-
-def silent(*_: object) -> None:
-    """Neither notes nor progress are wanted."""
 
 
 def file_path(path: PathLike) -> Path:

@@ -6,9 +6,10 @@ from typing import Any
 
 from fvc.codec.errors import StreamError
 from fvc.codec.media.output import atomic_write
+from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import SYNCED, Kind
 from fvc.codec.wire.container import Damage, StreamReader, StreamWriter
-from fvc.jobs.paths import STREAM, PathLike, file_path, keep_apart, naming, open_stream
+from fvc.jobs.paths import STREAM, file_path, keep_apart, naming, open_stream
 
 
 def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[str, Any]:

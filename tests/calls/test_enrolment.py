@@ -13,13 +13,16 @@ import pytest
 
 from fvc.calls.enrolment import Enrolment, Lookout, enrol
 from fvc.codec.call.setup import Setup
-from fvc.codec.face.tracker import SUP, Face, FaceTracker, openness
+from fvc.codec.face.landmarks import SUP, openness
+from fvc.codec.face.tracker import Face, FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
-from fvc.jobs.paths import silent
+from fvc.codec.reporting import silent
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 RATE = Fraction(4)
+BUILDER = InstalledModel.named(DEFAULT).source_builder(Profile.SUP)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def enrolled() -> Enrolment:
     patch = pytest.MonkeyPatch()
     patch.setattr(FaceTracker, "track", lambda self, rgb: turned(0.0))
     try:
-        return enrol("noise", frames, RATE, 1, Profile.SUP, None, DEFAULT, 20, None, silent)
+        return enrol("noise", frames, RATE, 1, BUILDER, 20, None, silent)
     finally:
         patch.undo()
 
@@ -105,8 +108,8 @@ def test_shut_eyes_are_sent_once_where_networks_can_use_them(
     lids = [SUP.index(n) for n in (159, 145, 386, 374)]
     rest = [k for k in range(len(SUP)) if k not in lids]
     assert np.abs(sups[3][rest] - sups[0][rest]).max() < 0.01
-    monkeypatch.setattr("fvc.calls.enrolment.blends_parts", lambda _: False)
-    with Lookout(enrolled, RATE) as lookout:
+    plain = replace(enrolled, builder=replace(enrolled.builder, blends_parts=False))
+    with Lookout(plain, RATE) as lookout:
         assert not call(lookout, iter(blinks))
 
 
@@ -122,7 +125,7 @@ def test_a_real_face_is_enrolled(clip: Path) -> None:
 
     frames = list(file_frames(clip, RATE))
     with pytest.raises(Exception, match="no frames"):
-        enrol("nothing", iter(()), RATE, 1, Profile.SUP, None, DEFAULT, 20, None, silent)
-    first = enrol("clip", iter(frames), RATE, 0.5, Profile.SUP, None, DEFAULT, 20, None, silent)
+        enrol("nothing", iter(()), RATE, 1, BUILDER, 20, None, silent)
+    first = enrol("clip", iter(frames), RATE, 0.5, BUILDER, 20, None, silent)
     assert len(first.crops) == len(first.landmarks) == 3
     assert bytes(Setup.parse(bytes(first.setup))) == bytes(first.setup)

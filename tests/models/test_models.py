@@ -13,9 +13,9 @@ from conftest import Encoded
 
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_SUP, DrivingSample, Profile
+from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.export.openvino_graphs import graphs
-from fvc.jobs.encode import SOURCE_CRF
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.generator import _beside_heads, _from_head
 from fvc.models.keypoints import MotionNet

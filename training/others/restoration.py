@@ -30,10 +30,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.av1_pictures import MOST_OFFSET, decode_series, encode_series
 from fvc.codec.wire.source_set import code_pictures
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
-from fvc.jobs.encode import SOURCE_CRF
 from fvc.models.restorer import Restorer
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half

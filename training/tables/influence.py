@@ -23,11 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from fvc.codec.face.crop import to_crop
-from fvc.codec.face.tracker import SUP, FaceTracker
+from fvc.codec.face.landmarks import SUP
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.landmark_basis import COUNT
 from fvc.codec.motion.sample import DrivingSample, Profile
+from fvc.codec.source_builder import TrackedClip
 from fvc.evaluation.clips import Cache, Clip, find_clips, opened
-from fvc.jobs.encode import TrackedClip, choose_sources
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
@@ -47,10 +48,9 @@ def random_error(face: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 def effects(clip: Clip, frames: int, draw: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Errors and their effects, [66] each, pixels of 256."""
-    sources, _ = choose_sources(
-        clip.video, TrackedClip(clip.seen, clip.rate, clip.crop), Profile.SUP, None, DEFAULT, canvas=False
-    )
-    renderer = InstalledModel(DEFAULT).renderer(sources, Profile.SUP, clip.rate)
+    model, tracked = InstalledModel(DEFAULT), TrackedClip(clip.seen, clip.rate, clip.crop)
+    sources, _ = model.source_builder(Profile.SUP).choose(clip.video, tracked)
+    renderer = model.renderer(sources, Profile.SUP, clip.rate)
     faces = to_crop(clip.seen.sup, clip.crop)
     inputs = [
         renderer.prepare(int(index), DrivingSample({"sup": face}))

@@ -1,0 +1,166 @@
+"""The commands `fvc evaluate` and `fvc measure`: how good pictures are, and for how many bits."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fvc.cli.output import Bar, Json, extra, note_line, show
+from fvc.codec.errors import OptionError
+
+EVALUATE = "fvc evaluate composed --data data/ --metric-weights data/weights --profiles sup,sup+unsup+expr"
+MEASURE = "fvc measure talk.mp4 --out report   |   fvc measure clips/ --metric-weights weights/ --jobs 2"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(epilog=f"Example:  {EVALUATE}")(evaluate)
+    app.command(epilog=f"Examples:  {MEASURE}")(measure)
+
+
+def evaluate(
+    presets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PRESET...]",
+            help="PRESET, PRESET:PROFILE or a folder with exported weights. Default: all that are installed.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="A folder that holds the split's folder of clips, and perhaps catalog.csv.")
+    ] = Path("."),
+    split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for report.md, results.json, plots and picture strips: new, empty, or of an earlier run."
+        ),
+    ] = None,
+    fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
+    profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
+    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
+    source_frames: Annotated[int | None, typer.Option(help="Source pictures of each clip, 1 to 8.")] = None,
+    quantizer: Annotated[
+        str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
+    ] = "default",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many clips, by name.", min=1)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the clips of a split with one or more presets and say how good the pictures are (needs fvc[measure])."""
+    from fvc.codec.media.video import label
+
+    with extra("measure"):
+        from fvc.evaluation.presets.evaluate import evaluate as run
+        from fvc.evaluation.presets.figures import GROUP_TITLES, table
+
+        for package in ("matplotlib",) * (out is not None) + ("torch",) * (metric_weights is not None):
+            importlib.import_module(package)
+    with Bar() as bar:
+        result = run(
+            presets or [],
+            data,
+            split=split,
+            metric_weights=metric_weights,
+            out=out,
+            cache=cache,
+            fps=fps,
+            profiles=[name for name in profiles.split(",") if name],
+            every=every,
+            source_frames=source_frames,
+            quantizer=quantizer,
+            limit=limit,
+            note=note_line,
+            progress=bar,
+        )
+    lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
+    lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
+    show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
+
+
+def measure(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Videos of talking faces, or folders of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder for report.html, results.json, plots and videos: new, empty, or of an earlier run."),
+    ] = Path("fvc-measure"),
+    codecs: Annotated[
+        str, typer.Option(help="What to compare with; the first is in the headline and the video.")
+    ] = "x265,x265-ra,svtav1,x264,vp9",
+    fps: Annotated[str, typer.Option(help="Frames per second of all systems.")] = "15",
+    kbps: Annotated[str, typer.Option(help="Rates that the others are asked for, kbit/s.")] = "4,8,16,32,64",
+    profiles: Annotated[
+        str, typer.Option(help="Profiles of fvc; the first is compared with the others.")
+    ] = "sup,sup+unsup+expr",
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
+    ] = None,
+    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.")] = 10,
+    effort: Annotated[
+        str, typer.Option(help="Preset of x265 and x264: veryslow, slower or slow (six times faster).")
+    ] = "veryslow",
+    seconds: Annotated[float | None, typer.Option(help="Measure only the first seconds of each clip.")] = None,
+    frames_per_packet: Annotated[int, typer.Option(help="Frames in a datagram, for the rates on the wire.")] = 1,
+    source_frames: Annotated[int | None, typer.Option(help="Source pictures of fvc, 1 to 8.")] = None,
+    source_bytes: Annotated[
+        int | None, typer.Option(help="Most bytes of all of them, as of fvc encode.", min=1)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where encodes and metrics are kept. Default: the user's cache folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure bits and quality on your own videos against HEVC, AV1, H.264 and VP9 (needs fvc[measure])."""
+    from fvc.codec.media.video import label
+
+    with extra("measure"):
+        from fvc.evaluation.compare.measure import measure as run
+
+        for package in ("bjontegaard", "skimage") + ("torch",) * (metric_weights is not None):
+            importlib.import_module(package)
+    with Bar() as bar:
+        results = run(
+            inputs,
+            out,
+            codecs=_names(codecs),
+            fps=fps,
+            kbps=_numbers("kbps", kbps),
+            profiles=_names(profiles),
+            metric_weights=metric_weights,
+            every=every,
+            effort=effort,
+            seconds=seconds,
+            frames_per_packet=frames_per_packet,
+            source_frames=source_frames,
+            source_bytes=source_bytes,
+            jobs=jobs,
+            keep=keep,
+            cache=cache,
+            command=shlex.join(["fvc", *sys.argv[1:]]),
+            note=note_line,
+            progress=bar,
+        )
+    show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in _names(text)]
+    except ValueError:
+        raise OptionError(option, text[:40], "not numbers with commas between them") from None
