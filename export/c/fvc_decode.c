@@ -470,10 +470,10 @@ static void learn(fvc_state *state, const fvc_part_priors *p, const plan *given,
     int64_t pace = least(state->frames + 3, 8); /* 5.5, what follows the components */
     for (int i = 0; i < p->n; i++) {
         int64_t error = size_of(q[i] * 4096 - least(most(given->learned[i], 0), top * 4096));
-        int64_t apart = state->last[i] * 256 - state->usual[i];
+        int64_t from_mean = state->last[i] * 256 - state->usual[i];
         state->change[i] = q[i] - state->last[i];
         int64_t held = 4096 * size_of(state->change[i]), taken = given->hold[i] ? held : error;
-        state->usual[i] += shift_down(5 * apart, 5);
+        state->usual[i] += shift_down(5 * from_mean, 5);
         state->quick_error[i] += shift_down(3 * (taken - state->quick_error[i]), 3);
         state->learned_error[i] += divide(error - state->learned_error[i], pace);
         state->hold_error[i] += divide(held - state->hold_error[i], pace);
@@ -497,10 +497,10 @@ static int motion_part(range_decoder *d, const fvc_part_priors *p, int part_bits
         given.hold[i] = 64 * state->hold_error[i] < p->hold_threshold * state->learned_error[i];
         given.expected[i] = 80 + (given.hold[i] ? state->hold_error[i] : state->learned_error[i]);
     }
-    int64_t lively = log2_32(total(state->quick_error, n) + 80 * n) - log2_32(total(given.expected, n));
+    int64_t recent = log2_32(total(state->quick_error, n) + 80 * n) - log2_32(total(given.expected, n));
     for (int i = 0; i < n; i++) {
         int64_t own = p->error_exponent * (log2_32(given.expected[i]) - fine);
-        given.spread[i] = p->spread[i] + shift_down(own + p->recent_activity_exponent * lively, 6) + fine - 256;
+        given.spread[i] = p->spread[i] + shift_down(own + p->recent_activity_exponent * recent, 6) + fine - 256;
     }
     TRY(components(d, p, &given, p->now_weights, p->frame_activity_exponent, top, q));
     learn(state, p, &given, q, top);

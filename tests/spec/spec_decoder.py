@@ -363,26 +363,26 @@ class Part:
 
     def motion(self, decoder: RangeDecoder) -> None:  # 5.5
         p, n, last = self.p, range(self.n), self.last
-        apart = [last[i] * 256 - self.usual[i] for i in n]
+        from_mean = [last[i] * 256 - self.usual[i] for i in n]
         learned = [
             last[i] * 4096
             + sum(p["last_weights"][i][j] * self.change[j] for j in n)
-            + (sum(p["mean_weights"][i][j] * apart[j] for j in n) >> 8)
+            + (sum(p["mean_weights"][i][j] * from_mean[j] for j in n) >> 8)
             for i in n
         ]
         hold = [64 * self.hold_error[i] < p["hold_threshold"] * self.learned_error[i] for i in n]
         expected = [80 + (self.hold_error[i] if hold[i] else self.learned_error[i]) for i in n]
-        lively = p["recent_activity_exponent"] * (log2(sum(self.quick_error) + 80 * self.n) - log2(sum(expected)))
+        recent = p["recent_activity_exponent"] * (log2(sum(self.quick_error) + 80 * self.n) - log2(sum(expected)))
         fine = 32 * (self.bits - p["usual_bits"])
         own = [p["error_exponent"] * (log2(expected[i]) - fine) for i in n]
-        spread = [p["spread"][i] + ((own[i] + lively) >> 6) + fine - 256 for i in n]
+        spread = [p["spread"][i] + ((own[i] + recent) >> 6) + fine - 256 for i in n]
         weights, exponent = p["now_weights"], p["frame_activity_exponent"]
         q = self.components(decoder, last, learned, hold, expected, spread, weights, exponent)
         error = [abs(q[i] * 4096 - min(max(learned[i], 0), self.top * 4096)) for i in n]
         held = [4096 * abs(q[i] - last[i]) for i in n]
         taken = [held[i] if hold[i] else error[i] for i in n]
         pace = min(self.frames + 3, 8)
-        self.usual = [self.usual[i] + ((5 * apart[i]) >> 5) for i in n]
+        self.usual = [self.usual[i] + ((5 * from_mean[i]) >> 5) for i in n]
         self.quick_error = [e + ((3 * (taken[i] - e)) >> 3) for i, e in enumerate(self.quick_error)]
         self.learned_error = [e + (error[i] - e) // pace for i, e in enumerate(self.learned_error)]
         self.hold_error = [e + (held[i] - e) // pace for i, e in enumerate(self.hold_error)]
