@@ -1,17 +1,25 @@
-"""The systems that ours is measured against, built of the same blocks (same interface: `embed` and `draw`).
+"""The systems that ours is compared with, built of the same blocks (interface: `models.interface.Generator`).
 
 `FusedGenerator`, the paper's mobile Frontalizer (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
 
-    source_n -> Encoder -> 32x32x32 --warp by Frontalizer flow_n--> reference position --softmax(confidence_n)-->
-    embedding
-    driving  -> DenseMotion -> flow, occlusion;  embedding --warp, occlude--> Decoder(+ expression code) -> picture
+    once       source_n -> encoder -> 32x32x32 --warp by the Frontalizer's flow_n--> reference position
+                        --sum over n, weights softmax(confidence_n)--> embedding
 
-`MultiScaleGenerator`, between that and ours: the same fusion in the reference position, of features at 32 and 64 and
-of the RGB, all of which the decoder gets to see.
+    per frame  driving -> dense motion -> flow, occlusion
+               embedding --warp, occlude--> decoder(+ expression code) -> picture
 
-`FirstOrderGenerator`, the first-order model (Siarohin et al., NeurIPS 2019) in the paper's mobile form: one flow
-straight from the driving keypoints to a source's. With several sources it switches to the one whose keypoints are
-nearest (the paper's "FOM-Mult"); it is trained with one.
+`MultiScaleGenerator`, between that and ours: the same fusion in the reference position, but of features at 32 and 64
+pixels and of the RGB, all of which the decoder sees.
+
+`FirstOrderGenerator`, the first-order model (Siarohin et al., NeurIPS 2019) in the paper's mobile form:
+
+    once       source_n -> encoder -> 32x32x32; kp_source_n
+
+    per frame  n = the source whose keypoints are nearest (the paper's "FOM-Mult"; training has one source)
+               kp_driving, kp_source_n -> dense motion -> flow, occlusion
+               features_n --warp, occlude--> decoder(+ expression code) -> picture
+
+None of them looks at recent poses.
 """
 
 from __future__ import annotations
@@ -20,9 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.motion.sample import N_EXPRESSION
-from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference
-from fvc.models.generator import LevelsGenerator, Size
+from fvc.models.flow import FLOW_SIDE, NET_SIDE, OCCLUSION_BIAS, RESIDUAL_SCALE, DenseMotion, Points, Reference
+from fvc.models.generator import PICTURE_SIDE, LevelsGenerator, Size
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, stem, warp
+
+# Channels of the motion networks' maps: a residual flow, then confidence (Frontalizer) or occlusion (dense motion).
+FLOW, REST = slice(0, 2), slice(2, None)
+LEVEL_SIDES = NET_SIDE, FLOW_SIDE, PICTURE_SIDE  # of the levels of `LevelsGenerator`
 
 
 def _encoder() -> nn.Sequential:
@@ -51,13 +63,14 @@ def _decoder() -> nn.Sequential:
     )
 
 
-def _flow(grid: Tensor, coarse: Tensor, maps: Tensor) -> Tensor:
-    """[B, 32, 32, 2]: the sparse motion `coarse` [B, 2, 32, 32] with the residual in the first two maps."""
-    return grid + (coarse + 0.3 * maps[:, :2]).permute(0, 2, 3, 1)
+def _flow(grid: Tensor, sparse: Tensor, maps: Tensor) -> Tensor:
+    """The flow [B, 32, 32, 2]: identity, sparse motion [B, 2, 32, 32], and the residual in the first two maps."""
+    return grid + (sparse + RESIDUAL_SCALE * maps[:, FLOW]).permute(0, 2, 3, 1)
 
 
-def _decode(decoder: nn.Module, features: Tensor, expression: Tensor) -> Tensor:
-    """Features [B, 32, 32, 32] and expression code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
+def _decode(decoder: nn.Module, features: Tensor, occlusion: Tensor, expression: Tensor) -> Tensor:
+    """Features [B, 32, 32, 32], occlusion logits [B, 1, 32, 32], code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
+    features = features * torch.sigmoid(occlusion + OCCLUSION_BIAS)
     code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
     return torch.sigmoid(decoder(torch.cat([features, code], 1)).float())
 
@@ -73,25 +86,22 @@ class FusedGenerator(nn.Module):
         self.encoder, self.decoder = _encoder(), _decoder()
         self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
 
-    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...] -> (embedding,)."""
-        batch, count = sources.shape[:2]
-        features = self.encoder(sources.flatten(0, 1)).float()
-        maps, _, coarse = self.frontalizer(self.reference.like(points), points)
-        flow = _flow(self.grid, coarse, maps)
-        weights = maps[:, 2:].unflatten(0, (batch, count)).softmax(1)
-        return ((warp(features, flow).unflatten(0, (batch, count)) * weights).sum(1),)
+    def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
+        """See `models.interface.Generator.embed`."""
+        batch, count = pictures.shape[:2]
+        features = self.encoder(pictures.flatten(0, 1)).float()  # [B * N, 32, 32, 32]
+        maps, _, sparse = self.frontalizer(self.reference.like(kp_source), kp_source)
+        fronted = warp(features, _flow(self.grid, sparse, maps)).unflatten(0, (batch, count))
+        weights = maps[:, REST].unflatten(0, (batch, count)).softmax(1)  # [B, N, 1, 32, 32]
+        return ((fronted * weights).sum(1),)
 
     def draw(
-        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+        self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
-        maps, _, coarse = self.dense_motion(points, self.reference.like(points))
-        flow = _flow(self.grid, coarse, maps)
-        return _decode(self.decoder, warp(embedding[0], flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
-
-
-_SIDES = NET_SIDE, FLOW_SIDE, 256  # of the levels
+        """See `models.interface.Generator.draw`; `recent` is ignored."""
+        maps, _, sparse = self.dense_motion(kp_driving, self.reference.like(kp_driving))
+        features = warp(embedding[0], _flow(self.grid, sparse, maps))
+        return _decode(self.decoder, features, maps[:, REST], expression)
 
 
 class MultiScaleGenerator(LevelsGenerator):
@@ -101,31 +111,31 @@ class MultiScaleGenerator(LevelsGenerator):
         super().__init__(Size())
         points = len(mean_sup), n_unsup
         self.reference = Reference(mean_sup, n_unsup)
-        # maps of the dense motion: 2 driving -> reference, 2 occlusions
-        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 4)
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 4)  # two occlusions
         self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
 
-    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
-        count = sources.shape[1]
-        maps, _, coarse = self.frontalizer(self.reference.like(points), points)
-        flow, weights = _flow(self.grid, coarse, maps), maps[:, 2:].unflatten(0, (-1, count)).softmax(1).flatten(0, 1)
-
-        def fused(level: Tensor, side: int) -> Tensor:
-            return (warp(level, resize_flow(flow, side)) * resize(weights, side)).unflatten(0, (-1, count)).sum(1)
-
-        return tuple(map(fused, self.levels(sources), _SIDES))
+    def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
+        """See `models.interface.Generator.embed`."""
+        count = pictures.shape[1]
+        maps, _, sparse = self.frontalizer(self.reference.like(kp_source), kp_source)
+        flow = _flow(self.grid, sparse, maps)
+        weights = maps[:, REST].unflatten(0, (-1, count)).softmax(1).flatten(0, 1)  # [B * N, 1, 32, 32]
+        fused = []
+        for level, side in zip(self.levels(pictures), LEVEL_SIDES, strict=True):
+            fronted = warp(level, resize_flow(flow, side)) * resize(weights, side)
+            fused.append(fronted.unflatten(0, (-1, count)).sum(1))
+        return tuple(fused)
 
     def draw(
-        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+        self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
-        maps, features, coarse = self.dense_motion(points, self.reference.like(points))
-        flow = _flow(self.grid, coarse, maps)
+        """See `models.interface.Generator.draw`; `recent` is ignored."""
+        maps, features, sparse = self.dense_motion(kp_driving, self.reference.like(kp_driving))
+        flow = _flow(self.grid, sparse, maps)
         deep, middle, rgb = (
-            warp(level, resize_flow(flow, side)) for level, side in zip(embedding, _SIDES, strict=True)
+            warp(level, resize_flow(flow, side)) for level, side in zip(embedding, LEVEL_SIDES, strict=True)
         )
-        return self.redraw((deep, middle, rgb), maps[:, 2:], features, expression)
+        return self.redraw((deep, middle, rgb), maps[:, REST], features, expression)
 
 
 class FirstOrderGenerator(nn.Module):
@@ -137,24 +147,26 @@ class FirstOrderGenerator(nn.Module):
         self.encoder, self.decoder = _encoder(), _decoder()
         self.register_buffer("grid", identity_grid(NET_SIDE), persistent=False)
 
-    def embed(self, sources: Tensor, points: Points) -> tuple[Tensor, ...]:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
-        return self.encoder(sources.flatten(0, 1)).float(), points.position, points.jacobian
+    def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
+        """See `models.interface.Generator.embed`."""
+        return self.encoder(pictures.flatten(0, 1)).float(), kp_source.position, kp_source.jacobian
 
     def draw(
-        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+        self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1]; `recent` is not looked at."""
-        batch = points.position.shape[0]
+        """See `models.interface.Generator.draw`; `recent` is ignored."""
+        # 1. The nearest source, as a one-hot vector, so that N stays free in exported graphs
+        batch = kp_driving.position.shape[0]
         features, position, jacobian = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in embedding)
-        apart = ((position - points.position[:, None]) ** 2).sum(-1) * points.presence[:, None]  # [B, N, K]
-        nearest = nn.functional.one_hot(apart.sum(-1).argmin(1), features.shape[1]).to(features.dtype)  # [B, N]
+        distances = ((position - kp_driving.position[:, None]) ** 2).sum(-1) * kp_driving.presence[:, None]  # [B, N, K]
+        nearest = nn.functional.one_hot(distances.sum(-1).argmin(1), features.shape[1]).to(features.dtype)  # [B, N]
         features = torch.einsum("bn,bnchw->bchw", nearest, features)
-        source = Points(
+        kp_source = Points(
             torch.einsum("bn,bnkx->bkx", nearest, position),
             torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
-            points.presence,
+            kp_driving.presence,
         )
-        maps, _, coarse = self.dense_motion(points, source)
-        flow = _flow(self.grid, coarse, maps)
-        return _decode(self.decoder, warp(features, flow) * torch.sigmoid(maps[:, 2:] + 2), expression)
+        # 2. Dense motion to it, warp, decode
+        maps, _, sparse = self.dense_motion(kp_driving, kp_source)
+        features = warp(features, _flow(self.grid, sparse, maps))
+        return _decode(self.decoder, features, maps[:, REST], expression)

@@ -1,12 +1,17 @@
-"""Sparse and dense motion between two sets of keypoints.
+"""Sparse and dense motion between two sets of keypoints (Siarohin et al., "First Order Motion Model", NeurIPS 2019).
 
-`Points` are keypoints with local affine frames (Jacobians; the identity where none are known) and a presence that is
-0 for parts that the stream's profile does not carry: an absent keypoint neither moves nor votes, so one set of
-weights serves all profiles. The first-order model's local motion takes a place x near keypoint `at_k` to
+A flow goes from a picture to the one it is sampled from: from the driving frame to a source. Near keypoint k, the
+local motion takes a position x of the first (keypoint `at_k`) to a position of the second (keypoint `to_k`):
 
-    to_k + A_k (x - at_k),   A_k = J_to J_at^-1                                  (Siarohin et al., 2019, eq. 4)
+    x -> to_k + A_k (x - at_k),   A_k = J_to J_at^-1                                          (equation 4)
 
-and the sparse motion averages these over k by softmax(bias_k - |x - at_k|^2 / s_k).
+    kp at, kp to -> local motions [K] --weights: softmax_k(bias_k - |x - at_k|^2 / s_k)--> sparse motion
+                                                                                                 |
+    kp at, kp to -> Gaussians at `at` minus Gaussians at `to` [K maps] ---------------------- hourglass -> maps
+
+The sparse motion is in closed form (`SparseMotion`); the maps, which the generators use as residual flow, occlusion
+and so on, are the network's (`DenseMotion`). Parts that a stream's profile does not carry have presence 0: an absent
+keypoint neither moves nor votes, so one set of weights serves all profiles.
 """
 
 from __future__ import annotations
@@ -20,15 +25,19 @@ from fvc.models.layers import Hourglass, identity_grid
 
 FLOW_SIDE = 64  # the sparse motion's resolution: eyelids move by less than a cell of a 32x32 flow
 NET_SIDE = 32  # the hourglass's
-_HEAT = 0.01  # variance of the displacement maps' Gaussians
+RESIDUAL_SCALE = 0.3  # residual flows are in units of this share of the crop's half side: steps of a useful size
+OCCLUSION_BIAS = 2.0  # added to occlusion logits, which begin at zero: at first nearly everything is kept
+_HEAT_VARIANCE = 0.01  # of the Gaussians in the displacement maps
+_ABSENT = 1e4  # subtracted from the logits of absent keypoints
+_MIN_DETERMINANT = 0.1  # of Jacobians that are inverted
 
 
 class Points(NamedTuple):
-    """position [B, K, 2] in [-1, 1], jacobian [B, K, 2, 2], presence [B, K] in {0, 1}."""
+    """Keypoints, sup first."""
 
-    position: Tensor
-    jacobian: Tensor
-    presence: Tensor
+    position: Tensor  # [B, K, 2] in [-1, 1] of the crop, x right, y down
+    jacobian: Tensor  # [B, K, 2, 2], local affine frames; the identity where none are known
+    presence: Tensor  # [B, K], 1, or 0 for keypoints that the profile does not carry
 
     def each(self, count: int) -> Points:
         """Repeats every item `count` times: [B, ...] -> [B * count, ...]."""
@@ -36,7 +45,10 @@ class Points(NamedTuple):
 
 
 class Reference(nn.Module):
-    """The learned frontal reference position p_r: sup part starts at the data's mean, unsup near the centre."""
+    """The learned keypoints of a face seen from the front (the Frontalizer's p_r).
+
+    The sup part starts at the data's mean, unsup near the centre. Jacobians are the identity.
+    """
 
     def __init__(self, mean_sup: Tensor, n_unsup: int) -> None:
         super().__init__()
@@ -59,11 +71,11 @@ def _squared_distance(grid: Tensor, position: Tensor) -> Tensor:
 
 
 def inverse(jacobian: Tensor) -> Tensor:
-    """Of matrices [..., 2, 2]; where the determinant is below 0.1 in size, as if it were that."""
+    """Of matrices [..., 2, 2]; determinants nearer to 0 than 0.1 are taken for 0.1 of the same sign."""
     a, b = jacobian[..., 0, 0], jacobian[..., 0, 1]
     c, d = jacobian[..., 1, 0], jacobian[..., 1, 1]
     determinant = a * d - b * c
-    safe = determinant.sign() * determinant.abs().clamp(min=0.1) + (determinant == 0) * 0.1
+    safe = determinant.sign() * determinant.abs().clamp(min=_MIN_DETERMINANT) + (determinant == 0) * _MIN_DETERMINANT
     return torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / safe[..., None, None]
 
 
@@ -75,14 +87,17 @@ def _affine(at: Points, to: Points) -> Tensor:
 
 
 def weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """weights [B, P, K] of values [B * N, K, C] -> [B * N, P, C]; the weights are read once for all N."""
+    """Weighted sums over keypoints: weights [B, P, K], values [B * N, K, C] -> [B * N, P, C].
+
+    One matrix product for all N sources, so that the large `weights` are read once.
+    """
     batch, channels = weights.shape[0], values.shape[-1]  # no len(): it would freeze the number of sources in exports
     columns = values.unflatten(0, (batch, values.shape[0] // batch)).transpose(1, 2).flatten(2)  # [B, K, N * C]
     return (weights @ columns).unflatten(-1, (-1, channels)).transpose(1, 2).flatten(0, 1)
 
 
 class SparseMotion(nn.Module):
-    """Closed-form motion on a grid of `side`: who votes where (weights), and the displacement that the votes give."""
+    """Motion in closed form on a grid of P = `side` * `side` pixels: keypoint weights and their displacement."""
 
     grid: Tensor
 
@@ -90,22 +105,19 @@ class SparseMotion(nn.Module):
         super().__init__()
         self.side = side
         self.log_variance = nn.Parameter(torch.full((n_sup + n_unsup,), 0.01).log())
-        # Learned keypoints are noise at first: where tracked ones are near, they have little to say.
+        # Learned keypoints are noise at first: near tracked ones they shall count little.
         self.bias = nn.Parameter(torch.cat([torch.zeros(n_sup), torch.full((n_unsup,), -3.0)]))
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
 
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
-        """Returns softmax weights [B, P, K] and their log-sum before normalisation [B, P] (how near the face is)."""
+        """Softmax weights [B, P, K], and the log-sum-exp of their logits [B, P]: how near the face is."""
         logits = self.bias - _squared_distance(self.grid, at.position) / self.log_variance.exp()
-        logits = logits + (at.presence[:, None] - 1) * 1e4
+        logits = logits + (at.presence[:, None] - 1) * _ABSENT
         return logits.softmax(-1), logits.logsumexp(-1)
 
     def displacement(self, weights: Tensor, at: Points, to: Points) -> Tensor:
-        """[B * N, P, 2]: by how much each place moves when nothing but the keypoints is known.
-
-        Weights [B, P, K], `at` and `to` [B * N, ...].
-        """
-        motion = weighted(weights, _affine(at, to))
+        """Displacement [B * N, P, 2] of each pixel, from weights [B, P, K] and keypoints `at`, `to` [B * N, ...]."""
+        motion = weighted(weights, _affine(at, to))  # [B * N, P, 6]: offset, matrix minus the identity
         x, y = self.grid[:, 0], self.grid[:, 1]
         dx = motion[..., 0] + motion[..., 2] * x + motion[..., 3] * y
         dy = motion[..., 1] + motion[..., 4] * x + motion[..., 5] * y
@@ -117,9 +129,9 @@ class SparseMotion(nn.Module):
 
 
 class DenseMotion(nn.Module):
-    """Hourglass on keypoint displacement maps and the sparse motion: Frontalizer and dense motion net are such.
+    """Hourglass on displacement maps and sparse motion: the Frontalizer and the dense motion network are of this kind.
 
-    Returns `outputs` maps [B, outputs, 32, 32], zero at the start of training, and features [B, base, 32, 32].
+    `outputs` maps are zero at the start of training.
     """
 
     def __init__(self, n_sup: int, n_unsup: int, outputs: int, base: int = 32) -> None:
@@ -132,13 +144,16 @@ class DenseMotion(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, at: Points, to: Points) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns maps, features and the coarse displacement [B, 2, 32, 32] that the maps refine."""
+        """Maps [B, outputs, 32, 32], features [B, base, 32, 32], and the sparse displacement [B, 2, 32, 32]."""
         with torch.autocast(at.position.device.type, enabled=False):
-            weights, near = self.coarse.weights(at)
+            # 1. Sparse motion, fading out where no keypoint is near
+            weights, near = self.coarse.weights(at)  # [B, P, K], [B, P]
             move = self.coarse.displacement(weights, at, to) * torch.sigmoid(near - self.background)[..., None]
+            # 2. Displacement maps: what keypoint k leaves and where it goes
             grid = self.coarse.grid
-            heat = torch.exp(-_squared_distance(grid, at.position) / _HEAT)
-            heat = (heat - torch.exp(-_squared_distance(grid, to.position) / _HEAT)) * at.presence[:, None]
-            coarse, maps = self.coarse.image(move), self.coarse.image(heat)
-        features, _ = self.hourglass(torch.cat([maps, coarse], 1))
-        return self.head(features).float(), features, coarse
+            heat = torch.exp(-_squared_distance(grid, at.position) / _HEAT_VARIANCE)  # [B, P, K]
+            heat = (heat - torch.exp(-_squared_distance(grid, to.position) / _HEAT_VARIANCE)) * at.presence[:, None]
+            sparse, displacement_maps = self.coarse.image(move), self.coarse.image(heat)
+        # 3. Hourglass
+        features, _ = self.hourglass(torch.cat([displacement_maps, sparse], 1))
+        return self.head(features).float(), features, sparse

@@ -1,21 +1,30 @@
-"""The receiver's networks: source frames -> embedding (once), embedding + driving sample -> picture (per frame).
+"""The receiver's networks: source pictures -> embedding (once), embedding + driving sample -> picture (per frame).
 
-Nothing is fused into one blurred reference picture, as the paper's Frontalizer does (`models.baselines`). The sources
-keep their features at 32 and 64, and their RGB at 256, which is also all that the decoder sees of them at 128; the
-reference position stays the hub, so that there is one dense motion network per frame and not N:
+First-order-model motion (Siarohin et al., NeurIPS 2019) through the reference position of the Frontalizer (Oquab et
+al., CVPRW 2022), but without fusing the sources into one picture there, which blurs (`models.baselines` has that). The
+sources keep their features at 32 and 64 pixels and their RGB at 256, each level is sampled once per frame, straight
+from the source, and the reference position stays the hub, so that a frame costs one dense motion network, not N:
 
-    once        Frontalizer(reference -> source_n): residual flow_n, confidence_n              cached
-    per frame   DenseMotion(driving -> reference): where each pixel lies in the reference, background mask, occlusion
-                flow to source_n = sparse motion (driving -> source_n, exact at keypoints, zero on the background)
-                                 + residual_n looked up at the reference position + shared residual
-                every level is sampled once, straight from the source, and blended by
-                softmax(confidence_n + learned vote + nearness of the head pose + nearness of the local keypoints
-                        - heads that do not lie on each other)
-                beside the head only the pose counts, but more, and as a mean over the last poses: walls and shoulders
-                want one source, and what only that one shows, as a hand, shall not come and go between two frames
-                the Decoder redraws, and keeps the warped RGB where its mask says so
+    once per source set
+        sources, kp_source -> encoder -> levels at 32, 64 and 256 pixels
+        Frontalizer(reference -> source_n) -> residual flow_n, confidence_n
 
-Presence masks (see `models.flow.Points`) let one set of weights serve all profiles.
+    per frame
+        1  dense_motion(driving -> reference) -> flow to the reference, shared residual, background, occlusion
+        2  flow to source_n = sparse motion(driving -> source_n)     exact at keypoints, zero on the background
+                            + residual flow_n, looked up in the reference position
+                            + shared residual
+        3  blend weight of source_n = softmax over n of
+               confidence_n + learned vote_n
+               + how near the head pose is + how near the keypoints around this pixel are
+               - how much the head masks of driving and source disagree
+        4  warp each level by the flows, sum by the weights
+        5  decoder: redraws, and keeps the warped RGB where its mask says so
+
+Beside the head (walls, shoulders) only the head pose counts in step 3, more strongly, and averaged over the last poses:
+when the nearest source changes, content that only the old one shows (a hand, say) fades instead of popping.
+
+Presence masks (`models.flow.Points`) let one set of weights serve all profiles.
 """
 
 from __future__ import annotations
@@ -26,18 +35,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.codec.face.tracker import EYES, MOUTH
+from fvc.codec.face.landmarks import CHIN, EYES, FOREHEAD, MOUTH, NOSE_TIP
 from fvc.codec.motion.sample import N_EXPRESSION
-from fvc.models.flow import FLOW_SIDE, NET_SIDE, DenseMotion, Points, Reference, SparseMotion, weighted
+from fvc.models.flow import (
+    FLOW_SIDE,
+    NET_SIDE,
+    OCCLUSION_BIAS,
+    RESIDUAL_SCALE,
+    DenseMotion,
+    Points,
+    Reference,
+    SparseMotion,
+    weighted,
+)
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
-# The head's ellipse, from forehead to chin being 1: its half axes, how much higher its centre is, how sharp its edge;
-# how far it lies behind a nose that is beside the line from forehead to chin, of which so much counts.
-_HEIGHT, _WIDTH, _LIFT, _EDGE = 0.72, 0.5, 0.12, 8.0
-_BEHIND, _TURNED = 3.0, 0.3
-_WALL, _SLACK = 1.3, 0.05  # radius from where on a place is wall; how much nearer it may be looked up than it lies
-_EVEN = 0.5  # of the mean square distance to the sources: what makes a ratio of two distances less
-_BESIDE, _SOFT = 1.2, 4.0  # radius from where on a place is beside the head, and how soft that limit is
+PICTURE_SIDE = 256
+
+# The head, hair included, is an ellipse. Unit of the first five: the distance h from forehead to chin (`from_head`).
+HEAD_HALF_HEIGHT = 0.72
+HEAD_HALF_WIDTH = 0.5
+HEAD_LIFT = 0.12  # from the middle of forehead and chin up to the centre: hair reaches higher than chins reach low
+TURN_SHIFT = 3.0  # the centre moves against the nose by so many times what the nose is off the line forehead - chin
+MAX_TURN = 0.3  # at most so far off the line counts
+# Unit of the radii below: 1 on the ellipse.
+OUTLINE_SHARPNESS = 8.0  # slope of the sigmoid that makes a soft head mask of a radius
+ABSENT_RADIUS = 100.0  # where `sup` is absent, everything lies far outside
+WALL_RADIUS = 1.3  # beyond, all pixels are equally far outside
+PUSH_TOLERANCE = 0.05  # a pixel may be sampled so much nearer to the source's head than it lies to the driving head
+BESIDE_RADIUS, BESIDE_SHARPNESS = 1.2, 4.0  # where "beside the head" begins, and the slope of the sigmoid there
+
+RATIO_OFFSET = 0.5  # added to ratios of squared distances before the logarithm: tells equal-ish sources apart less
+
+# Channels of the dense motion's maps
+TO_REFERENCE = slice(0, 2)  # residual flow, driving -> reference
+SHARED_RESIDUAL = slice(2, 4)  # residual flow, the same for all sources
+BACKGROUND = slice(4, 5)  # logit: sparse motion does not apply here
+OCCLUSION = slice(5, 7)  # logits: keep the features at 32 and at 64 pixels
+N_MAPS = 7
 
 
 class Embedding(NamedTuple):
@@ -51,14 +86,16 @@ class Embedding(NamedTuple):
     jacobian: Tensor  # [B * N, K, 2, 2]
 
 
-class _Flows(NamedTuple):
-    """Where places of the drawing are looked up in each source (N innermost in the batch), and what speaks for it."""
+class SourceMotion(NamedTuple):
+    """Where each pixel of the picture is sampled in each source, and what speaks for that source there."""
 
     flow: Tensor  # [B * N, 64, 64, 2]
-    heads: Tensor  # [B * N, 1, 64, 64], see `_beside_heads`
-    seen_heads: Tensor  # the same
-    logits: Tensor  # [B * N, 1, 64, 64]
-    moments: Tensor  # [B * N, 1 + M, 64, 64]: what is to be added at the present and at each recent moment
+    driving_head: Tensor  # [B * N, 1, 64, 64]: whether the pixel lies in the driving head, see `push_off_heads`
+    source_head: Tensor  # [B * N, 1, 64, 64]: whether it would have been sampled from the source's head
+    logits: Tensor  # [B * N, 1, 64, 64]: of the blend weights
+    moments: Tensor  # [B * N, 1 + M, 64, 64]: added to the logits, at the present and at each of M recent moments
+    occlusion: Tensor  # [B, 2, 32, 32]: logits
+    features: Tensor  # [B, 32, 32, 32]: of the dense motion's hourglass
 
 
 class Size(NamedTuple):
@@ -72,8 +109,8 @@ class Size(NamedTuple):
     fine: int = 16
 
 
-def _inside(n_sup: int, n_unsup: int) -> Tensor:
-    """[K, K]: takes from each keypoint the mean of its group; eyes, mouth, the rest of `sup`, `unsup`."""
+def group_centring(n_sup: int, n_unsup: int) -> Tensor:
+    """[K, K]: takes from each keypoint the mean of its group: either eye, the mouth, the rest of `sup`, `unsup`."""
     groups = [list(group) for group in (*EYES, MOUTH)]
     parts = {k for group in groups for k in group}
     groups += [[k for k in range(n_sup) if k not in parts], list(range(n_sup, n_sup + n_unsup))]
@@ -83,57 +120,87 @@ def _inside(n_sup: int, n_unsup: int) -> Tensor:
     return matrix
 
 
-def _from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Where places lie from the middle of the head, hair and all: an ellipse about forehead and chin.
+def from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Where positions lie relative to the head, hair included: an ellipse around forehead and chin.
 
-    Of a head that turns, more is seen behind the face: its middle is then on the other side of the nose.
+              .-'''''''-.        -+-
+            .'           '.       |
+           /   forehead    \\      |  0.72 h = HEAD_HALF_HEIGHT
+          |       |         |     |
+          |       |   c     |    -+-  c  centre, 0.12 h = HEAD_LIFT above m
+          |       m   |-----|         m  middle of forehead and chin, h apart
+          |       |     0.5 h = HEAD_HALF_WIDTH
+           \\      |        /
+            '.   chin    .'
+              '-._____.-'
 
-    points [B, ...], at [B, H, W, 2] -> offset [B, H, W, 2], and radius [B, H, W], 1 on the outline, large where `sup`
-    is absent.
+    The centre lies above m in a face seen from the front. When a head turns, more of it is seen behind the face: the
+    centre moves sideways, away from the nose (TURN_SHIFT).
+
+    Args:
+        points: keypoints [B, K, ...].
+        at: positions [B, H, W, 2].
+
+    Returns:
+        offset [B, H, W, 2] from the centre, and radius [B, H, W]: 0 in the centre, 1 on the ellipse, ABSENT_RADIUS and
+        more where `sup` is absent.
     """
-    forehead, chin, nose = (points.position[:, n, None, None] for n in range(3))
+    forehead, chin, nose = (points.position[:, n, None, None] for n in (FOREHEAD, CHIN, NOSE_TIP))  # [B, 1, 1, 2]
     middle, upwards = (forehead + chin) / 2, forehead - chin
-    square = upwards.square().sum(-1) + 1e-6
+    square = upwards.square().sum(-1) + 1e-6  # [B, 1, 1]: h squared
     sideways = torch.stack([upwards[..., 1], -upwards[..., 0]], -1)
-    turned = (((nose - middle) * sideways).sum(-1) / square).clamp(-_TURNED, _TURNED)
-    offset = at - middle - _LIFT * upwards + _BEHIND * turned[..., None] * sideways
-    along = (offset * upwards).sum(-1) / (_HEIGHT * square)
-    across = (offset * sideways).sum(-1) / (_WIDTH * square)
-    absent = 1 - points.presence[:, 0, None, None]
-    return offset, (along.square() + across.square() + 1e-6).sqrt() + 100 * absent
+    turned = (((nose - middle) * sideways).sum(-1) / square).clamp(-MAX_TURN, MAX_TURN)
+    offset = at - middle - HEAD_LIFT * upwards + TURN_SHIFT * turned[..., None] * sideways  # [B, H, W, 2]
+    along = (offset * upwards).sum(-1) / (HEAD_HALF_HEIGHT * square)  # [B, H, W]
+    across = (offset * sideways).sum(-1) / (HEAD_HALF_WIDTH * square)
+    absent = 1 - points.presence[:, FOREHEAD, None, None]
+    return offset, (along.square() + across.square() + 1e-6).sqrt() + ABSENT_RADIUS * absent
 
 
-def _pose_distances(poses: Tensor, sources: Points) -> Tensor:
-    """Mean square distances of keypoints about their centre: [B, M, K, 2] to the sources' -> [B, M]."""
-    present = sources.presence[:, None, :, None]
+def push_off_heads(flow: Tensor, radius: Tensor, kp_source: Points) -> tuple[Tensor, Tensor, Tensor]:
+    """Moves the sampling positions of background pixels out of the sources' heads.
+
+    So no hair is sampled onto the wall, even where every source has its head.
+
+    Args:
+        flow: [B, H, W, 2], where pixels are sampled in the sources.
+        radius: [B, H, W], of these pixels from the driving head, see `from_head`.
+
+    Returns:
+        The flow; and soft masks [B, 1, H, W] in [0, 1], 0 without `sup`: whether pixels lie in the driving head, and
+        whether they would have been sampled from the source's head.
+    """
+    offset, source_radius = from_head(kp_source, flow)
+    driving_head, source_head = (
+        torch.sigmoid(OUTLINE_SHARPNESS * (1 - distance))[:, None] for distance in (radius, source_radius)
+    )
+    missing = F.relu(radius.clamp(max=WALL_RADIUS) - PUSH_TOLERANCE - source_radius) * (1 - driving_head[:, 0])
+    return flow + offset * (missing / source_radius)[..., None], driving_head, source_head
+
+
+def pose_distances(poses: Tensor, kp_source: Points) -> Tensor:
+    """Mean square distance of centred keypoints: poses [B, M, K, 2] to the source's -> [B, M]."""
+    present = kp_source.presence[:, None, :, None]  # [B, 1, K, 1]
     total = present.sum(2, keepdim=True) + 1e-6
 
     def centred(position: Tensor) -> Tensor:
         return (position - (position * present).sum(2, keepdim=True) / total) * present
 
-    apart = (centred(poses) - centred(sources.position[:, None])) ** 2
-    return apart.sum((2, 3)) / total[:, :, 0, 0]
+    squared = (centred(poses) - centred(kp_source.position[:, None])) ** 2  # [B, M, K, 2]
+    return squared.sum((2, 3)) / total[:, :, 0, 0]
 
 
-def _beside_heads(flow: Tensor, lies: Tensor, sources: Points) -> tuple[Tensor, Tensor, Tensor]:
-    """Has what lies beside the driving head looked up beside the source's, though all sources may have theirs there.
+def nearness(distances: Tensor, count: int) -> Tensor:
+    """Squared distances [B * N, ...] to N = `count` sources -> logits: high for sources nearer than the mean.
 
-    Args:
-        flow: [B, H, W, 2], where places are looked up in the sources.
-        lies: [B, H, W], the radius of these places about the driving head, see `_from_head`.
-
-    Returns:
-        flow, moved outwards from the sources' heads; and [B, 1, H, W] in [0, 1], soft at outlines and 0 without `sup`:
-        whether places lie inside the driving head, and whether they were looked up inside the source's.
+    By ratios and not by differences: a source that is far off does not make near ones look alike.
     """
-    offset, seen = _from_head(sources, flow)
-    inside, seen_inside = (torch.sigmoid(_EDGE * (1 - radius))[:, None] for radius in (lies, seen))
-    short = F.relu(lies.clamp(max=_WALL) - _SLACK - seen) * (1 - inside[:, 0])
-    return flow + offset * (short / seen)[..., None], inside, seen_inside
+    x = distances.unflatten(0, (-1, count))  # [B, N, ...]
+    return -(x / (x.mean(1, keepdim=True) + 1e-4) + RATIO_OFFSET).log().flatten(0, 1)
 
 
 class LevelsGenerator(nn.Module):
-    """What reads the sources at 32, 64 and 256 pixels, and what redraws a picture from such levels."""
+    """Encoder that reads the sources at 32, 64 and 256 pixels, and decoder that draws a picture from such levels."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -153,117 +220,165 @@ class LevelsGenerator(nn.Module):
         self.join_fine = InvertedResidual(size.fine + 12, size.fine)
         self.out = nn.Conv2d(size.fine, 16, 3, padding=1)
 
-    def levels(self, sources: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def levels(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, N, 3, 256, 256] -> deep [B * N, Size.deep_kept, 32, 32], middle [..., 64, 64] and RGB, all float32."""
-        rgb = sources.flatten(0, 1)
-        middle = self.encode_middle(self.encode_fine(rgb))
+        rgb = pictures.flatten(0, 1)  # [B * N, 3, 256, 256]
+        middle = self.encode_middle(self.encode_fine(rgb))  # [B * N, 32, 64, 64]
         deep, middle = self.keep_deep(self.encode_deep(middle)), self.keep_middle(middle)
         return deep.float(), middle.float(), rgb.float()
 
     def redraw(
         self, levels: tuple[Tensor, Tensor, Tensor], occlusion: Tensor, motion_features: Tensor, expression: Tensor
     ) -> Tensor:
-        """Levels where the driving sample wants them, occlusion [B, 2, 32, 32] before the sigmoid, features of the
-        dense motion [B, 32, 32, 32] and expression [B, 16] -> [B, 3, 256, 256] in [0, 1]."""
+        """The decoder: levels warped to the driving pose -> picture [B, 3, 256, 256] in [0, 1].
+
+        Args:
+            levels: deep, middle and RGB as of `levels`, one of each for the picture, [B, ...].
+            occlusion: logits [B, 2, 32, 32]. motion_features: [B, 32, 32, 32]. expression: [B, 16].
+        """
         deep, middle, rgb = levels
-        occlusion = torch.sigmoid(occlusion + 2)
+        occlusion = torch.sigmoid(occlusion + OCCLUSION_BIAS)
         deep = deep * occlusion[:, 0:1]
         middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
-        y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])
-        y = self.join_middle(self.up_middle(y), middle)
-        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))
-        y = torch.sigmoid(self.out(y).float())
-        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)
+        y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])  # [B, deep, 32, 32]
+        y = self.join_middle(self.up_middle(y), middle)  # [B, middle, 64, 64]
+        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))  # [B, fine, 128, 128]
+        y = torch.sigmoid(self.out(y).float())  # [B, 12 + 4, 128, 128]
+        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)  # [B, 3 or 1, 256, 256]
         return redrawn + keep * (rgb - redrawn)
 
 
 class ComposedGenerator(LevelsGenerator):
-    """Composed flows with local blending. Embedding: see `Embedding`."""
+    """Composed flows with local blending (`models.interface.Generator`). Embedding: see `Embedding`."""
 
     def __init__(self, mean_sup: Tensor, n_unsup: int, **channels: int) -> None:
         size = Size(**channels)
         super().__init__(size)
         points = len(mean_sup), n_unsup
         self.reference = Reference(mean_sup, n_unsup)
-        # maps of the dense motion: 2 driving -> reference, 2 shared residual, 1 background, 2 occlusions
-        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, 7)
+        self.frontalizer, self.dense_motion = DenseMotion(*points, 3), DenseMotion(*points, N_MAPS)
         self.sparse = SparseMotion(*points, FLOW_SIDE)
-        self.background = nn.Parameter(torch.tensor(-4.0))
+        self.background = nn.Parameter(torch.tensor(-4.0))  # of `SparseMotion.weights`: below this nearness, no motion
+        # Weights of the nearness terms in the blend logits
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
-        self.near_part = nn.Parameter(torch.zeros(sum(points)))  # what `near_local` is more at each keypoint
-        self.near_beside = nn.Parameter(torch.tensor(12.0))  # `near_pose` beside the head
-        self.near_outline = nn.Parameter(torch.tensor(20.0))
-        seen = 2 * size.middle_kept + 3  # features, by how much others differ, logit, head, the source's head
-        self.vote = nn.Sequential(nn.Conv2d(seen, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
+        self.near_part = nn.Parameter(torch.zeros(sum(points)))  # per keypoint, added to `near_local`
+        self.near_beside = nn.Parameter(torch.tensor(12.0))  # takes the place of `near_pose` beside the head
+        self.near_outline = nn.Parameter(torch.tensor(20.0))  # of disagreeing head masks
+        # Inputs of the vote: warped features, their difference from the usual blend, logit, both head masks
+        vote_inputs = 2 * size.middle_kept + 3
+        self.vote = nn.Sequential(nn.Conv2d(vote_inputs, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
         self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
-        self.register_buffer("inside", _inside(*points), persistent=False)
+        self.register_buffer("centring", group_centring(*points), persistent=False)
 
-    def embed(self, sources: Tensor, points: Points) -> Embedding:
-        """sources [B, N, 3, 256, 256], their points [B * N, ...]."""
-        residual, _, _ = self.frontalizer(self.reference.like(points), points)
-        return Embedding(*self.levels(sources), residual, points.position, points.jacobian)
+    def embed(self, pictures: Tensor, kp_source: Points) -> Embedding:
+        """See `models.interface.Generator.embed`."""
+        residual, _, _ = self.frontalizer(self.reference.like(kp_source), kp_source)
+        return Embedding(*self.levels(pictures), residual, kp_source.position, kp_source.jacobian)
 
     def draw(
-        self, embedding: tuple[Tensor, ...], points: Points, expression: Tensor, recent: Tensor | None = None
+        self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
-        """Points [B, ...], expression [B, 16] -> [B, 3, 256, 256] in [0, 1].
-
-        recent [B, M, K, 2]: positions of the same points at M moments before; None: the head has been still.
-        """
+        """See `models.interface.Generator.draw`."""
         source = Embedding(*embedding)
-        batch = points.position.shape[0]
+        batch = kp_driving.position.shape[0]
         count = source.rgb.shape[0] // batch
-        maps, motion_features, coarse = self.dense_motion(points, self.reference.like(points))
+
+        # Steps 1 and 2, and the logits of step 3
+        motion = self.source_motion(source, kp_driving, recent)
+
+        # Step 3: blend weights. A source whose head mask disagrees is out, unless all disagree alike.
+        agreeing = motion.logits - self.near_outline * (motion.driving_head - motion.source_head).abs()
+        middle = warp(source.middle, motion.flow)  # [B * N, C, 64, 64]: the vote needs it before it is blended
+        by_source = middle.unflatten(0, (batch, count))  # [B, N, C, 64, 64]
+        usual = (by_source * agreeing.unflatten(0, (batch, count)).softmax(1)).sum(1, keepdim=True)
+        differs = (by_source - usual).abs().flatten(0, 1)
+        vote = run_joined(self.vote, middle, motion.logits, differs, motion.driving_head, motion.source_head)
+        logits = agreeing + vote.float() + motion.moments  # [B * N, 1 + M, 64, 64]
+        blend = logits.unflatten(0, (batch, count)).softmax(1).mean(2, keepdim=True).flatten(0, 1)  # [B * N, 1, 64, 64]
+
+        # Step 4: warp and blend each level
+        deep = self._blended(source.deep, motion.flow, blend, NET_SIDE, count)  # [B, C, 32, 32]
+        middle = (by_source * blend.unflatten(0, (batch, count))).sum(1)  # [B, C, 64, 64]
+        rgb = self._blended(source.rgb, motion.flow, blend, PICTURE_SIDE, count)  # [B, 3, 256, 256]
+
+        # Step 5
+        return self.redraw((deep, middle, rgb), motion.occlusion, motion.features, expression)
+
+    @staticmethod
+    def _blended(level: Tensor, flow: Tensor, blend: Tensor, side: int, count: int) -> Tensor:
+        """A level [B * N, C, side, side] of the sources, warped and summed by the weights -> [B, C, side, side]."""
+        warped = warp(level, resize_flow(flow, side)) * resize(blend, side)
+        return warped.unflatten(0, (-1, count)).sum(1)
+
+    def source_motion(self, source: Embedding, kp_driving: Points, recent: Tensor | None = None) -> SourceMotion:
+        """Steps 1 and 2 of the module's description, and all of step 3 that needs no pixels."""
+        count = source.rgb.shape[0] // kp_driving.position.shape[0]
+        maps, features, sparse_to_reference = self.dense_motion(kp_driving, self.reference.like(kp_driving))
         with torch.autocast(maps.device.type, enabled=False):
-            flow, heads, seen_heads, logits, moments = self._flows(source, points, recent, maps, coarse, count)
+            resized = resize(torch.cat([maps[:, : OCCLUSION.start], sparse_to_reference], 1), FLOW_SIDE)
+            kp_source = Points(source.position, source.jacobian, kp_driving.presence.repeat_interleave(count, 0))
+            weights, near = self.sparse.weights(kp_driving)  # [B, P, K], [B, P]; P = 64 * 64
+            flow, confidence = self._flow(source, kp_source, kp_driving, resized, weights, near, count)
+            _, radius = from_head(kp_driving, self.grid.expand(kp_driving.position.shape[0], -1, -1, -1))
+            logits, moments = self._logits(confidence, kp_source, kp_driving, recent, weights, radius, count)
+            flow, driving_head, source_head = push_off_heads(flow, radius.repeat_interleave(count, 0), kp_source)
+        return SourceMotion(flow, driving_head, source_head, logits, moments, maps[:, OCCLUSION], features)
 
-        def among(x: Tensor) -> Tensor:
-            return x.unflatten(0, (batch, count))
+    def _flow(
+        self,
+        source: Embedding,
+        kp_source: Points,
+        kp_driving: Points,
+        maps: Tensor,
+        weights: Tensor,
+        near: Tensor,
+        count: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Flow to each source [B * N, 64, 64, 2], and the confidence [B * N, 1, 64, 64] that is found on its way.
 
-        def mix(level: Tensor, side: int) -> Tensor:
-            return among(warp(level, resize_flow(flow, side)) * resize(blend, side)).sum(1)
+        `maps` [B, 7, 64, 64]: the dense motion's but for the occlusion, then the sparse flow to the reference.
+        """
+        image = self.sparse.image
+        to_reference = self.grid + (maps[:, 5:7] + RESIDUAL_SCALE * maps[:, TO_REFERENCE]).permute(0, 2, 3, 1)
+        in_reference = warp(source.residual, to_reference.repeat_interleave(count, 0))  # [B * N, 3, 64, 64]
+        person = torch.sigmoid(image(near[..., None]) - self.background - maps[:, BACKGROUND])  # [B, 1, 64, 64]
+        sparse = image(self.sparse.displacement(weights, kp_driving.each(count), kp_source))  # [B * N, 2, 64, 64]
+        shared = RESIDUAL_SCALE * maps[:, SHARED_RESIDUAL]
+        moved = sparse * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0)
+        moved = moved + RESIDUAL_SCALE * in_reference[:, :2]
+        return self.grid + moved.permute(0, 2, 3, 1), in_reference[:, 2:]
 
-        # A source that would show its hair beside the head, or a wall on it, is out, unless all would.
-        matched = logits - self.near_outline * (heads - seen_heads).abs()
-        # The vote needs the warped middle level before it is blended.
-        middle = warp(source.middle, flow)
-        usual = (among(middle) * among(matched).softmax(1)).sum(1, keepdim=True)
-        differs = (among(middle) - usual).abs().flatten(0, 1)
-        matched = matched + run_joined(self.vote, middle, logits, differs, heads, seen_heads).float()
-        blend = among(matched + moments).softmax(1).mean(2, keepdim=True).flatten(0, 1)
-        levels = mix(source.deep, NET_SIDE), among(middle * blend).sum(1), mix(source.rgb, 256)
-        return self.redraw(levels, maps[:, 5:7], motion_features, expression)
+    def _logits(
+        self,
+        confidence: Tensor,
+        kp_source: Points,
+        kp_driving: Points,
+        recent: Tensor | None,
+        weights: Tensor,
+        radius: Tensor,
+        count: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Confidence [B * N, 1, 64, 64] and nearness of the sources as logits of the blend weights, the same shape.
 
-    def _flows(
-        self, source: Embedding, points: Points, recent: Tensor | None, maps: Tensor, coarse: Tensor, count: int
-    ) -> _Flows:
-        image, batch = self.sparse.image, points.position.shape[0]
-        weights, near = self.sparse.weights(points)
-        fine_maps = resize(torch.cat([maps[:, :5], coarse], 1), FLOW_SIDE)
-        person = torch.sigmoid(image(near[..., None]) - self.background - fine_maps[:, 4:5])
-        to_reference = self.grid + (fine_maps[:, 5:7] + 0.3 * fine_maps[:, 0:2]).permute(0, 2, 3, 1)
-        shared = 0.3 * fine_maps[:, 2:4]
+        Also returns what is to be added to them at each moment, [B * N, 1 + M, 64, 64].
 
-        looked_up = warp(source.residual, to_reference.repeat_interleave(count, 0))
-        sources = Points(source.position, source.jacobian, points.presence.repeat_interleave(count, 0))
-        driving = points.each(count)
-        direct = image(self.sparse.displacement(weights, driving, sources))
-        move = direct * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0) + 0.3 * looked_up[:, :2]
-        flow = self.grid + move.permute(0, 2, 3, 1)
+        `weights`: of `SparseMotion.weights`; `radius` [B, 64, 64]: from the driving head.
+        """
+        beside = torch.sigmoid(BESIDE_SHARPNESS * (radius - BESIDE_RADIUS)) * kp_driving.presence[:, :1, None]
+        beside = beside.repeat_interleave(count, 0)[:, None]  # [B * N, 1, 64, 64]
 
-        def nearness(x: Tensor) -> Tensor:  # by ratios: far sources make near ones less alike than by differences
-            x = x.unflatten(0, (batch, count))
-            return -(x / (x.mean(1, keepdim=True) + 1e-4) + _EVEN).log().flatten(0, 1)
+        # Nearness of the head pose, at the present and at the recent moments
+        now = kp_driving.position[:, None]  # [B, 1, K, 2]
+        poses = now if recent is None else torch.cat([now, recent], 1)  # [B, 1 + M, K, 2]
+        pose = nearness(pose_distances(poses.repeat_interleave(count, 0), kp_source), count)[..., None, None]
+        mean_pose = pose.mean(1, keepdim=True)  # [B * N, 1, 1, 1]
 
-        _, lies = _from_head(points, self.grid.expand(batch, -1, -1, -1))
-        beside = torch.sigmoid(_SOFT * (lies - _BESIDE)) * points.presence[:, :1, None]
-        lies, beside = lies.repeat_interleave(count, 0), beside.repeat_interleave(count, 0)[:, None]
-        poses = points.position[:, None] if recent is None else torch.cat([points.position[:, None], recent], 1)
-        pose = nearness(_pose_distances(poses.repeat_interleave(count, 0), sources))[..., None, None]
-        calm = pose.mean(1, keepdim=True)  # of all moments
-        inside = ((self.inside @ (driving.position - sources.position)) ** 2).sum(-1) * driving.presence
-        local = weighted(weights, inside[..., None])[..., 0]  # [B * N, P]
-        urgent = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
-        face = self.near_pose * pose[:, :1] + image((urgent * nearness(local))[..., None])
-        logits = looked_up[:, 2:] + face + beside * (self.near_beside * calm - face)
-        return _Flows(*_beside_heads(flow, lies, sources), logits, beside * self.near_beside * (pose - calm))
+        # Nearness of the keypoints around each pixel, relative to their group: opened mouths, closed eyes
+        driving = kp_driving.each(count)
+        squared = ((self.centring @ (driving.position - kp_source.position)) ** 2).sum(-1) * driving.presence
+        local = nearness(weighted(weights, squared[..., None])[..., 0], count)  # [B * N, P]
+        strength = (weights * (self.near_local + self.near_part)).sum(-1).repeat_interleave(count, 0)  # [B * N, P]
+        face = self.near_pose * pose[:, :1] + self.sparse.image((strength * local)[..., None])
+
+        logits = confidence + face + beside * (self.near_beside * mean_pose - face)
+        return logits, beside * self.near_beside * (pose - mean_pose)

@@ -1,12 +1,13 @@
 """The sender's networks: learned (unsup) keypoints with Jacobians, and the expression code.
 
-    crop 3x64x64 -> Hourglass -> features -> K heatmaps -> spatial softmax -> centre of mass   keypoints [K, 2] in
-    [-1, 1]
-                        |              \\-> K x 4 maps, weighted by the heatmaps               Jacobians [K, 2, 2]
-                        \\-> central feature, 512 numbers -> ExpressionMLP                     expression [16] in [0, 1]
+    crop 3x64x64 -> Hourglass -> features -> K heatmaps -> spatial softmax -> centre of mass -> keypoints   [K, 2]
+                        |           |             '-> weighted mean
+                        |           '-> K x 4 maps ----------^----------------------------> Jacobians   [K, 2, 2]
+                        |
+                        '-> central feature, 512 numbers -> ExpressionMLP ------------------> expression       [16]
 
-Oquab et al., CVPRW 2022, sections 3.2.2 and 6.1; the Jacobians are the first-order model's (Siarohin et al., NeurIPS
-2019).
+Keypoints are in [-1, 1] of the crop, expression codes in [0, 1]. Oquab et al., CVPRW 2022, sections 3.2.2 and 6.1; the
+Jacobians are the first-order model's (Siarohin et al., NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INPUT_SIDE = 64
 class KeypointNet(nn.Module):
     """[B, 3, 64, 64] in [0, 1] -> keypoints [B, 10, 2], Jacobians [B, 10, 2, 2], central feature [B, 512]."""
 
-    temperature = 0.1
+    temperature = 0.1  # of the softmax over heatmaps
 
     def __init__(self, base: int = 16) -> None:
         super().__init__()
@@ -37,10 +38,10 @@ class KeypointNet(nn.Module):
         self.register_buffer("grid", identity_grid(INPUT_SIDE).reshape(-1, 2), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features, centre = self.hourglass(x)
-        heat = (self.heatmaps(features).float().flatten(2) / self.temperature).softmax(-1)
-        jacobians = self.jacobians(features).float().flatten(2).unflatten(1, (N_UNSUP, 4))
-        jacobians = (jacobians * heat[:, :, None]).sum(-1).unflatten(-1, (2, 2))
+        features, centre = self.hourglass(x)  # [B, base, 64, 64], [B, 128, 2, 2]
+        heat = (self.heatmaps(features).float().flatten(2) / self.temperature).softmax(-1)  # [B, K, 64 * 64]
+        jacobians = self.jacobians(features).float().flatten(2).unflatten(1, (N_UNSUP, 4))  # [B, K, 4, 64 * 64]
+        jacobians = (jacobians * heat[:, :, None]).sum(-1).unflatten(-1, (2, 2))  # [B, K, 2, 2]
         return heat @ self.grid, jacobians, centre.flatten(1)
 
 
@@ -52,7 +53,7 @@ class ExpressionMLP(nn.Sequential):
 
 
 class MotionNet(nn.Module):
-    """Both of the sender's networks on one crop: [B, 3, 256, 256] -> keypoints, Jacobians, expression."""
+    """Both networks: crop [B, 3, 256, 256] in [0, 1] -> keypoints [B, 10, 2], Jacobians [B, 10, 2, 2], code [B, 16]."""
 
     def __init__(self) -> None:
         super().__init__()

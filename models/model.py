@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,81 +12,64 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fvc.codec.motion.sample import N_UNSUP
-from fvc.models.baselines import FirstOrderGenerator, FusedGenerator, MultiScaleGenerator
 from fvc.models.flow import Points
-from fvc.models.generator import ComposedGenerator
+from fvc.models.interface import Generator
 from fvc.models.keypoints import MotionNet
 from fvc.models.presets import PRESETS
 from fvc.models.restorer import Restorer
 
+RESTORER = "restorer."  # prefix of the restorer's tensors in a weights file
 
-def _older(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Weights that have no restorer, as those of the baselines: with one that was never trained."""
+
+def _fill_in_restorer(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Weights from before there was a restorer load with an untrained one, which changes nothing."""
     for name, tensor in network.state_dict().items():
-        if name.startswith("restorer."):
+        if name.startswith(RESTORER):
             state.setdefault(f"{prefix}{name}", tensor)
-
-
-_GENERATORS = {
-    "composed": ComposedGenerator,
-    "fused": FusedGenerator,
-    "multi-scale": MultiScaleGenerator,
-    "first-order": FirstOrderGenerator,
-}
 
 
 class Network(nn.Module):
     """Sender (`motion`) and receiver (`restorer`, `generator`).
 
-    The restorer is trained by itself (`fvc.training.others.restoration`): training of the others sees pictures that
-    need none.
+    The restorer is trained by itself (`training.others.restoration`): training of the other networks sees source
+    pictures as they were before coding, and goes straight to `generator`.
+
+    Args:
+        make_generator: class of the generator, see `models.interface.Generator`.
+        mean_sup: [33, 2].
+        size: keyword arguments of the class.
     """
 
-    def __init__(self, generator: str, mean_sup: Tensor, **size: int) -> None:
+    generator: Generator
+
+    def __init__(self, make_generator: Callable[..., Any], mean_sup: Tensor, **size: int) -> None:
         super().__init__()
         self.n_sup = len(mean_sup)
         self.motion = MotionNet()
         self.restorer = Restorer().requires_grad_(False)
-        self.register_load_state_dict_pre_hook(_older)
-        self.generator: Any = _GENERATORS[generator](mean_sup, N_UNSUP, **size)
+        self.register_load_state_dict_pre_hook(_fill_in_restorer)
+        self.generator = make_generator(mean_sup, N_UNSUP, **size)
 
     def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
-        """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2], hiding what `parts` does not name."""
+        """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2] to keypoints [B, 43, ...].
+
+        Parts that `parts` does not name get presence 0, Jacobians that it does not name the identity.
+        """
         batch, device = len(sup), sup.device
         eye = torch.eye(2, device=device)
         if "jac" not in parts:
             jacobians = eye.expand(batch, N_UNSUP, 2, 2)
-        shown = [float("sup" in parts)] * self.n_sup + [float("unsup" in parts)] * N_UNSUP
+        presence = [float("sup" in parts)] * self.n_sup + [float("unsup" in parts)] * N_UNSUP
         return Points(
             torch.cat([sup, unsup], 1),
             torch.cat([eye.expand(batch, self.n_sup, 2, 2), jacobians], 1),
-            torch.tensor(shown, device=device).expand(batch, -1),
+            torch.tensor(presence, device=device).expand(batch, -1),
         )
 
-    def embed(self, sources: Tensor, points: Points) -> Any:
-        """What a receiver does once: decoded source pictures [B, N, 3, 256, 256], their points [B * N, ...]."""
-        restored = self.restorer(sources.flatten(0, 1)).unflatten(0, (len(sources), -1))
-        return self.generator.embed(restored, points)
-
-    def forward(
-        self,
-        sources: Tensor,
-        source_sup: Tensor,
-        driving: Tensor,
-        driving_sup: Tensor,
-        parts: frozenset[str] | set[str],
-    ) -> dict[str, Tensor]:
-        """One training pass: sources [B, N, 3, 256, 256], driving [B, 3, 256, 256], sup -> picture and codes."""
-        batch, count = sources.shape[:2]
-        everything = torch.cat([sources.flatten(0, 1), driving])
-        unsup, jacobians, code = self.motion(everything)
-        split = batch * count
-        source_points = self.points(source_sup.flatten(0, 1), unsup[:split], jacobians[:split], parts)
-        driving_points = self.points(driving_sup, unsup[split:], jacobians[split:], parts)
-        expression = code[split:] if "expr" in parts else torch.full_like(code[split:], 0.5)
-        embedding = self.generator.embed(sources, source_points)
-        picture = self.generator.draw(embedding, driving_points, expression)
-        return {"picture": picture, "unsup": unsup, "jacobians": jacobians, "expression": code}
+    def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
+        """What a receiver does once: decoded source pictures [B, N, 3, 256, 256], their keypoints [B * N, ...]."""
+        restored = self.restorer(pictures.flatten(0, 1)).unflatten(0, (len(pictures), -1))
+        return self.generator.embed(restored, kp_source)
 
 
 def _read(weights: Path) -> dict[str, Tensor]:

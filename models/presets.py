@@ -1,13 +1,17 @@
-"""Presets: which generator, and how often training shows it each profile. Systems are named here only."""
+"""The registry: generators (classes that draw) and presets (a generator, its size, and what training shows it).
+
+Receivers read this file too, so it imports no torch; a generator's class is imported when a preset is built. What a
+generator must offer is written in `models.interface`.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fvc.codec.motion.sample import N_SUP
-
-if TYPE_CHECKING:  # a receiver reads this file too, and has no torch
+if TYPE_CHECKING:
     from torch import Tensor
 
     from fvc.models.model import Network
@@ -16,45 +20,82 @@ DEFAULT = "composed"
 
 
 @dataclass(frozen=True)
+class GeneratorClass:
+    """Where a generator's class is, and what senders and receivers must know of it.
+
+    Attributes:
+        path: "module:Class"; the class has the interface `models.interface.Generator`.
+        blends_parts: whether eyes and mouth may come from another source than the rest of the face. Then a source
+            set may end with the first picture with another frame's eyes or mouth (`codec.face.patching`).
+    """
+
+    path: str
+    blends_parts: bool = False
+
+    def load(self) -> Callable[..., Any]:
+        """The class (needs torch)."""
+        module, _, name = self.path.partition(":")
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        return loaded
+
+
+GENERATORS: dict[str, GeneratorClass] = {
+    "composed": GeneratorClass("fvc.models.generator:ComposedGenerator", blends_parts=True),
+    "fused": GeneratorClass("fvc.models.baselines:FusedGenerator"),
+    "multi-scale": GeneratorClass("fvc.models.baselines:MultiScaleGenerator"),
+    "first-order": GeneratorClass("fvc.models.baselines:FirstOrderGenerator"),
+}
+
+
+@dataclass(frozen=True)
 class Preset:
     """A system that can be trained and shipped.
 
     Attributes:
-        name: its folder under `models/weights`.
-        generator: "composed" (see `models.generator`), "fused", "multi-scale" or "first-order" (`models.baselines`).
+        name: what users call it; its folder under `models/weights`.
+        generator: name in `GENERATORS`.
+        about: a few words for the help text.
         profiles: profile -> share of the training steps that see only this profile's parts.
         max_sources: how many source frames a training sample has at most.
-        size: channels that differ from `models.generator.Size`, of "composed" only.
+        size: keyword arguments of the generator's class, e.g. the channels of `models.generator.Size`.
     """
 
     name: str
     generator: str
-    profiles: dict[str, float] = field(
+    about: str
+    profiles: Mapping[str, float] = field(
         default_factory=lambda: {"sup": 0.8, "sup+unsup": 0.03, "sup+unsup+expr": 0.1, "unsup+jac": 0.07}
     )
     max_sources: int = 3
-    size: dict[str, int] = field(default_factory=dict)
+    size: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def blends_parts(self) -> bool:
+        """See `GeneratorClass`."""
+        return GENERATORS[self.generator].blends_parts
 
     def build(self, mean_sup: Tensor | None = None) -> Network:
         """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
         import torch
 
+        from fvc.codec.motion.sample import N_SUP
         from fvc.models.model import Network
 
-        return Network(self.generator, torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup, **self.size)
+        mean_sup = torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup
+        return Network(GENERATORS[self.generator].load(), mean_sup, **self.size)
 
 
-_TINY = dict(deep_kept=24, middle_kept=8, deep=48, blocks=2, middle=32, fine=12)
+PAPER_PROFILES = {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}  # the paper's three, alike
+# `tiny` has two thirds of the multiply-adds of `composed`; pruned from it (`training.generator.pruning`)
+TINY_SIZE = {"deep_kept": 24, "middle_kept": 8, "deep": 48, "blocks": 2, "middle": 32, "fine": 12}
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("composed", "composed", max_sources=5),
-        # two thirds of its multiply-adds; pruned from it (`fvc.training.generator.pruning`)
-        Preset("tiny", "composed", max_sources=5, size=_TINY),
-        # the paper's, trained for its three profiles alike
-        Preset("frontalizer-mobile", "fused", {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}, 2),
-        Preset("frontalizer-multiscale", "multi-scale", {"sup": 0.7, "sup+unsup+expr": 0.3}),
-        # the first-order model is trained with one source; with more at inference it is the paper's FOM-Mult
-        Preset("fom-mobile", "first-order", {"unsup+jac": 1.0}, max_sources=1),
+        Preset("composed", "composed", "the default", max_sources=5),
+        Preset("tiny", "composed", "draws faster", max_sources=5, size=TINY_SIZE),
+        Preset("frontalizer-mobile", "fused", "the paper's Frontalizer", PAPER_PROFILES, max_sources=2),
+        Preset("frontalizer-multiscale", "multi-scale", "a finer one", {"sup": 0.7, "sup+unsup+expr": 0.3}),
+        # Trained with one source, as its authors do; with more at inference it is the paper's FOM-Mult
+        Preset("fom-mobile", "first-order", "first-order model", {"unsup+jac": 1.0}, max_sources=1),
     )
 }

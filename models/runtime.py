@@ -1,10 +1,8 @@
 """Inference without torch: the shipped networks on a CPU through OpenVINO.
 
-What the sender computes is float32 everywhere; what the receiver draws is bfloat16 on a CPU that computes in it (by a
-fifth faster, and no worse to look at: training/LOG.md), float32 elsewhere. Pictures are not normative.
-
-`MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression), `DrawRuntime` the receiver's. What depends
-on the source set only is computed once, in the constructor.
+`MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression) and computes in float32. `DrawRuntime` is the
+receiver's; it computes in bfloat16 where the CPU can (a fifth faster, pictures no worse: training/LOG.md), in float32
+elsewhere. Pictures are not normative. What depends on the source set only is computed once, in the constructor.
 """
 
 from __future__ import annotations
@@ -67,14 +65,15 @@ def _verified(preset: str) -> Path:
 
 
 @cache
-def _read(preset: str, graph: str) -> Any:
+def read_graph(preset: str, graph: str) -> Any:
+    """OpenVINO's model of one of an installed preset's graphs. Raises FvcError where a file is damaged."""
     folder = _verified(preset)
     with _ONE_AT_A_TIME:
         return _core().read_model(folder / f"{graph}.xml")
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:
-    model = _read(preset, graph).clone()
+    model = read_graph(preset, graph).clone()
     if sources is not None:
         shapes = [port.get_partial_shape() for port in model.inputs]
         model.reshape({i: [sources, *list(s)[1:]] for i, s in enumerate(shapes) if s[0].is_dynamic})
@@ -82,8 +81,12 @@ def _graph(preset: str, graph: str, sources: int | None) -> Any:
 
 
 def compile_like_ours(model: Any, streams: int = 1, exact: bool = False) -> Any:
-    """An OpenVINO model, compiled as the receiver's. `streams` > 1: so many inferences at a time of one thread each;
-    else one on all cores. `exact`: in float32 in any case, else in what OpenVINO takes for the CPU's best."""
+    """Compiles an OpenVINO model as `DrawRuntime` does.
+
+    Args:
+        streams: above 1, so many inferences run at a time, each on one thread; 1: one inference on all cores.
+        exact: float32 on any CPU; else the precision that OpenVINO chooses for the CPU.
+    """
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
         how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
@@ -96,7 +99,7 @@ def _compile(preset: str, graph: str, sources: int | None = None, streams: int =
 
 
 def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
-    """What `DrawRuntime` runs, as OpenVINO's model and compiled: for counting what it does."""
+    """The graph that `DrawRuntime` runs, as OpenVINO's model and compiled, for counting its operations."""
     model = _graph(preset, "draw", sources)
     return model, compile_like_ours(model)
 
@@ -118,15 +121,18 @@ def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 def source_inputs(
     pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `embed` takes: pictures uint8 [N, 256, 256, 3]; position, jacobian and presence [N, ...], see `points`."""
+    """Inputs of the graph `embed`: pictures uint8 [N, 256, 256, 3]; position, jacobian, presence, see `points`."""
     each = [points(sample.parts) for sample in samples]
     position, jacobian, presence = (np.concatenate(tensors) for tensors in zip(*each, strict=True))
     return np.stack(pictures), position, jacobian, presence
 
 
 def driving_inputs(inputs: DrawInputs) -> tuple[np.ndarray, ...]:
-    """What `draw` takes after the embedding: position [1, 43, 2], jacobian, presence, expression [1, 16], and the
-    recent positions [MOMENTS, 43, 2]."""
+    """Inputs of the graph `draw` after the embedding.
+
+    position [1, 43, 2], jacobian [1, 43, 2, 2], presence [1, 43], expression [1, 16], recent [MOMENTS, 43, 2]; all
+    float32.
+    """
     position, jacobian, presence = points(inputs.parts)
     recent = position.repeat(MOMENTS, 0)
     recent[:, presence[0] > 0] = inputs.recent_positions
@@ -150,10 +156,10 @@ class DrawRuntime:
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
-        samples: of each source, reduced to the parts that the stream carries.
-        streams: how many pictures are drawn at a time, each by one core. 1, where a picture shall be there soon: all
-            cores work on one; 2 draws a fifth more per second of two cores' time.
-        exact: in float32 on any CPU.
+        samples: one of each source, reduced to the parts that the stream carries.
+        streams: how many pictures are drawn at a time, each on one core. 1: all cores work on one picture, which has
+            the least delay; 2 on two cores draws a fifth more pictures per second.
+        exact: float32 on any CPU.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Shipped weights: where they lie, what they are called by, that they are whole. No torch.
+"""Shipped weights: their folders, their hashes, their integrity. No torch.
 
 A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
-ties the converted graphs to it, and says which preset of `models.presets` they are.
+has the hashes of the graphs that were converted from them, and names the preset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fvc.codec.errors import FvcError, UsageError
 from fvc.models.presets import PRESETS
 
 GRAPHS = ("motion", "embed", "draw")
-_MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # of the manifest, of any other file
+_MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # bytes of the manifest, of any other file
 _ROOT = Path(__file__).parent / "weights"
 
 
@@ -30,6 +30,11 @@ def shipped() -> list[str]:
     return sorted(path.parent.name for path in _ROOT.glob("*/manifest.json"))
 
 
+def installed_presets() -> str:
+    """The installed presets in words, for help texts."""
+    return ", ".join(f"{name} ({PRESETS[name].about})" for name in shipped() if name in PRESETS)
+
+
 def require_shipped(preset: str) -> None:
     """Raises UsageError for a preset whose weights are not installed."""
     if preset not in shipped():
@@ -41,25 +46,26 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files() -> list[str]:
+def weight_files() -> list[str]:
+    """Names of the files that a manifest covers."""
     return ["weights.safetensors", *(f"{graph}.{end}" for graph in GRAPHS for end in ("xml", "bin"))]
 
 
 def write_manifest(folder: Path, preset: str) -> None:
     """Records the digests of all files of a preset."""
-    digests = {name: _digest(folder / name) for name in _files()}
+    digests = {name: _digest(folder / name) for name in weight_files()}
     (folder / "manifest.json").write_text(json.dumps({"preset": preset, "sha256": digests}, indent=1) + "\n")
 
 
 def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
-    """The preset, and file -> SHA-256 in hexadecimal, for each of `_files`. Raises FvcError."""
+    """The preset, and file -> SHA-256 in hexadecimal for each of the weights' files. Raises FvcError."""
     path = folder / "manifest.json"
     try:
         if path.is_file() and path.stat().st_size <= _MAX_MANIFEST:
-            said = json.loads(path.read_text())
-            found = {name: str(said["sha256"][name]) for name in _files()}
-            if said["preset"] in PRESETS and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
-                return said["preset"], found
+            manifest = json.loads(path.read_text())
+            found = {name: str(manifest["sha256"][name]) for name in weight_files()}
+            if manifest["preset"] in PRESETS and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
+                return manifest["preset"], found
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise FvcError(f"{path}: damaged; reinstall fvc")
@@ -68,7 +74,7 @@ def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
 def verify(folder: Path) -> None:
     """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
     _, digests = _manifest(folder)
-    for name in _files():
+    for name in weight_files():
         path = folder / name
         if not path.is_file() or path.stat().st_size > _MAX_BYTES or _digest(path) != digests[name]:
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
@@ -76,15 +82,17 @@ def verify(folder: Path) -> None:
 
 @cache
 def model_hash(preset: str) -> bytes:
-    """The eight bytes by which streams name these weights."""
+    """The eight bytes that name these weights in streams. Raises FvcError where the manifest is damaged."""
     return bytes.fromhex(_manifest(folder_of(preset))[1]["weights.safetensors"])[:8]
 
 
 @cache
 def blends_parts(preset: str) -> bool:
-    """Whether eyes and mouth may come from another source than the rest of the face; of an installed preset's name, or
-    an exported folder's. Raises FvcError."""
-    return PRESETS[_manifest(folder_of(preset))[0]].generator == "composed"
+    """Whether eyes and mouth may come from another source than the rest of the face (`models.presets`).
+
+    Of an installed preset, or an exported folder's absolute path. Raises FvcError where the manifest is damaged.
+    """
+    return PRESETS[_manifest(folder_of(preset))[0]].blends_parts
 
 
 def preset_of(model: bytes) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fvc.codec.face.tracker import SUP
+from fvc.codec.face.landmarks import SUP
 from fvc.training.data.pack import ClipData, PackWriter
 
 DOTS = (0, 1, 2, 7, 8)  # positions in the sup set that have a dot

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from fvc.codec.face.crop import SIDE
-from fvc.codec.face.tracker import EYES, MOUTH, SUP
+from fvc.codec.constants import SIDE
+from fvc.codec.face.landmarks import EYES, MOUTH, NOSE_TIP, NOSE_WINGS
 
-_CORNERS = tuple(SUP.index(n) for n in (33, 133, 263, 362))
-_NOSE = tuple(SUP.index(n) for n in (1, 98, 327))
+_CORNERS = tuple(corner for eye in EYES for corner in (eye.outer, eye.inner))
+_NOSE = (NOSE_TIP, *NOSE_WINGS)
 # what is pasted -> (landmark groups, each of which is a convex spot; landmarks that must come to lie on the base's)
 PARTS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
     "eyes": (EYES, _CORNERS),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fvc.codec.face.landmarks import MOUTH, OUTER_EYE_CORNERS
 from fvc.codec.face.patching import PARTS, placed_landmarks
-from fvc.codec.face.tracker import EYES, MOUTH
 
 SOURCES = 3  # as in the paper (section 3.3), or more where they are worth it, or are asked for
 _MOST = 6  # of those that are not asked for: drawing from 7 still keeps up on two cores
@@ -76,7 +76,7 @@ def choose_donors(
     mouths, known = mouths[: len(candidates)], mouths[len(candidates) :]
     anchors = list(PARTS["mouth"][1])
     turned = distances(on_base[: len(candidates), anchors], base[None, anchors])[:, 0]
-    alike = np.flatnonzero(turned <= _ALIKE * np.linalg.norm(base[EYES[0][0]] - base[EYES[1][0]]))
+    alike = np.flatnonzero(turned <= _ALIKE * np.linalg.norm(base[OUTER_EYE_CORNERS[0]] - base[OUTER_EYE_CORNERS[1]]))
     near = distances(mouths, known).min(1)
     few = _spread(alike, _CANDIDATES)
     saved = np.maximum(near[:, None] - distances(mouths, mouths[few]), 0).mean(0) if len(few) else np.zeros(1)

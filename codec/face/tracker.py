@@ -1,15 +1,6 @@
 """Face tracking: one frame in, 478 landmarks and a head pose out. The only file that knows MediaPipe.
 
-The 33 *sup* landmarks (the paper's number; which ones it does not say) were chosen for what a generator must redraw:
-
-    outline   6   forehead, chin, both ears' level, both jaw angles: position, scale and rotation of the head, open jaw
-    brows     6   outer, middle, inner of each
-    eyes      8   both corners and both lids of each: blinks and squints
-    irises    2   their centres: gaze
-    nose      3   tip (the strongest yaw and pitch cue) and both wings
-    lips      8   outer corners, outer top and bottom, inner corners, inner top and bottom: speech
-
-They are ordered in mirror pairs so that `SUP_MIRROR` permutes them when a picture is flipped.
+Which of the landmarks the codec uses, and what each of them is: `codec.face.landmarks`.
 """
 
 from __future__ import annotations
@@ -21,40 +12,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fvc.codec.face.landmarks import N_LANDMARKS, SUP, Mesh, openness
 from fvc.codec.media.quiet import native_stderr_closed
 
-N_LANDMARKS = 478
-
-_MIDDLE = (
-    10,
-    152,
-    1,
-    0,
-    17,
-    13,
-    14,
-)  # forehead, chin, nose tip, lips: outer top, outer bottom, inner top, inner bottom
-_PAIRS = (  # image left of a frontal face, image right
-    (234, 454),
-    (172, 397),  # ear level, jaw angle
-    (70, 300),
-    (105, 334),
-    (107, 336),  # brow: outer, middle, inner
-    (33, 263),
-    (159, 386),
-    (133, 362),
-    (145, 374),  # eye: outer corner, upper lid, inner corner, lower lid
-    (468, 473),  # iris centre
-    (98, 327),  # nose wing
-    (61, 291),
-    (78, 308),  # lip corner: outer, inner
-)
-SUP: tuple[int, ...] = _MIDDLE + tuple(i for pair in _PAIRS for i in pair)
-EYES = tuple(tuple(SUP.index(n) for n in eye) for eye in ((33, 159, 133, 145, 468), (263, 386, 362, 374, 473)))
-MOUTH = tuple(SUP.index(n) for n in (0, 17, 13, 14, 61, 291, 78, 308))  # positions in SUP, as in `EYES`
-SUP_MIRROR: tuple[int, ...] = (*range(len(_MIDDLE)), *(len(_MIDDLE) + (n ^ 1) for n in range(2 * len(_PAIRS))))
-
-_MAX_SIDE = 1280  # larger frames are halved until they fit: the tracker looks at 256x256 anyway
+_MAX_TRACKED_SIDE = 1280  # pixels; larger frames are halved until they fit: the tracker looks at 256x256 anyway
 
 
 @dataclass(frozen=True)
@@ -87,9 +48,9 @@ class Face:
         Yaw > 0: the nose points to the image's right; pitch > 0: it points down; roll > 0: the head leans clockwise.
         """
         point = self.landmarks
-        x = point[454] - point[234]
+        x = point[Mesh.RIGHT_EAR_LEVEL] - point[Mesh.LEFT_EAR_LEVEL]
         x = x / np.linalg.norm(x)
-        y = point[152] - point[10]
+        y = point[Mesh.CHIN] - point[Mesh.FOREHEAD]
         y = y - x * float(x @ y)
         y = y / np.linalg.norm(y)
         back = np.cross(x, y)  # out of the back of the head: +z for a frontal face
@@ -100,15 +61,6 @@ class Face:
     def eye_openness(self) -> float:
         """Lid distance over eye width, mean of both eyes: about 0.3 open, below 0.15 closed."""
         return openness(self.sup)
-
-
-def openness(sup: np.ndarray) -> float:
-    """`Face.eye_openness` of sup landmarks [33, 2] in any unit."""
-
-    def ratio(outer: int, top: int, inner: int, bottom: int, _: int) -> float:
-        return float(np.linalg.norm(sup[top] - sup[bottom]) / (np.linalg.norm(sup[outer] - sup[inner]) + 1e-6))
-
-    return float(np.mean([ratio(*eye) for eye in EYES]))
 
 
 class FaceTracker:
@@ -132,7 +84,7 @@ class FaceTracker:
     def track(self, rgb: np.ndarray) -> Face | None:
         """Returns the face in `rgb` (uint8 [H, W, 3]), or None when there is none."""
         height, width = rgb.shape[:2]
-        while max(rgb.shape[:2]) > _MAX_SIDE:
+        while max(rgb.shape[:2]) > _MAX_TRACKED_SIDE:
             rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
         with contextlib.nullcontext() if self._noted else native_stderr_closed():
             found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []

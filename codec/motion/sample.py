@@ -14,7 +14,7 @@ import numpy as np
 
 from fvc.codec.errors import OptionError
 
-N_SUP = 33  # tracked landmarks (`codec.face.tracker.SUP`)
+N_SUP = 33  # tracked landmarks (`codec.face.landmarks.SUP`)
 N_UNSUP = 10  # learned keypoints
 N_EXPRESSION = 16  # numbers of an expression code
 NEUTRAL_EXPRESSION = 0.5  # each number of the code where a stream carries none

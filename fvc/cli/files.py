@@ -10,7 +10,7 @@ import typer
 from fvc.cli.output import Bar, Force, Json, bit_rate, note_line, show
 from fvc.codec.errors import UsageError
 from fvc.models.presets import DEFAULT
-from fvc.models.weights import shipped
+from fvc.models.weights import installed_presets
 
 ENCODE = "fvc encode talk.mp4 talk.fvc   |   fvc encode talk.mkv t.fvc --fps 12 --profile sup --no-audio"
 DECODE = """fvc decode talk.fvc   |   fvc decode talk.fvc --sources talk.fvs -o back.webm   |
@@ -59,7 +59,7 @@ def encode(
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
-    preset: Annotated[str, typer.Option(help=f"Which networks: {' or '.join(shipped())}.")] = DEFAULT,
+    preset: Annotated[str, typer.Option(help=f"Which networks: {installed_presets()}.")] = DEFAULT,
     force: Force = False,
     as_json: Json = False,
 ) -> None:

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvc.codec.face.crop import SIDE
+from fvc.codec.constants import SIDE
+from fvc.codec.face.landmarks import EYES, MOUTH, N_LANDMARKS, SUP
 from fvc.codec.face.patching import PARTS, patched, placed, similarity, with_patched
 from fvc.codec.face.source_choice import choose_donors
-from fvc.codec.face.tracker import EYES, MOUTH, N_LANDMARKS, SUP, Face
+from fvc.codec.face.tracker import Face
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.flow import Points
@@ -20,7 +21,7 @@ from fvc.models.presets import DEFAULT, PRESETS
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, shipped
 
-_UPPER, _LOWER = ([eye[n] for eye in EYES] for n in (1, 3))
+_UPPER, _LOWER = ([eye.upper_lid for eye in EYES], [eye.lower_lid for eye in EYES])
 
 
 def face(lids: float = 0.04, lips: float = 0.03, yaw: float = 0.0) -> np.ndarray:
@@ -130,9 +131,7 @@ def test_eyes_come_from_the_source_that_has_them_so() -> None:
     near, far = face(yaw=0.0), face(lids=0.002) * [0.9, 1]
     source = generator.embed(torch.rand(1, 2, 3, SIDE, SIDE), at(near, far.astype(np.float32)))
     driving = at(face(lids=0.003))
-    maps, _, coarse = generator.dense_motion(driving, generator.reference.like(driving))
-    found = generator._flows(source, driving, None, maps, coarse, 2)
-    of_far = found.logits[:, 0].softmax(0)[1]  # [64, 64]
+    of_far = generator.source_motion(source, driving).logits[:, 0].softmax(0)[1]  # [64, 64]
 
     def there(x: float, y: float) -> float:
         return float(of_far[round((y + 1) * 32), round((x + 1) * 32)])

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fvc.codec.constants import SIDE
 from fvc.codec.errors import StreamError, UsageError
-from fvc.codec.face.crop import SIDE, choose_crop, cut, paste, to_crop
+from fvc.codec.face.crop import choose_crop, cut, paste, to_crop
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.codec.face.source_choice import choose_sources
-from fvc.codec.face.tracker import SUP, SUP_MIRROR, Face, FaceTracker
+from fvc.codec.face.tracker import Face, FaceTracker
 from fvc.codec.media.video import VideoReader
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.wire.av1_pictures import decode_still, encode_still
@@ -222,7 +224,7 @@ def test_pictures_get_coarser_to_fit() -> None:
     free = sum(map(len, code_pictures(crops, 22)[0]))
     assert code_pictures_within(crops, 22, free)[0] == code_pictures(crops, 22)[0]
     assert sum(map(len, code_pictures_within(crops, 22, free - 1)[0])) < free
-    with pytest.raises(UsageError, match=r"--source-bytes 10: these pictures need \d+"):
+    with pytest.raises(UsageError, match=r"source_bytes 10: these pictures need \d+"):
         code_pictures_within(crops, 22, 10)
 
 

@@ -15,7 +15,7 @@ from conftest import Run, write_clip
 from fake_pack import clip, write
 
 from fvc.codec.errors import InputError, UsageError
-from fvc.codec.face.tracker import SUP
+from fvc.codec.face.landmarks import SUP
 from fvc.training.data import prepare as preparing
 from fvc.training.data.pack import Pack
 from fvc.training.data.prepare import find_jobs, merge_packs, prepare

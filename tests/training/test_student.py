@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import Clip, ClipFile, open_clip
 from fvc.codec.face.crop import to_crop
-from fvc.codec.face.tracker import SUP, SUP_MIRROR
-from fvc.evaluation.clips import Cache, Clip, ClipFile, opened
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR, landmark_error
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.evaluation.studies.student import judge, load_student, seen_by
 from fvc.export.shipped import LANDMARKS
@@ -74,7 +75,7 @@ def test_the_place_of_a_moved_face_is_moved_with_it() -> None:
 def test_errors_are_relative_to_the_eyes() -> None:
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 33, 2)).astype(np.float32)
     eyes = np.linalg.norm(points[:, SUP.index(33)] - points[:, SUP.index(263)], axis=-1)
-    assert student.nme(points + np.float32([0.01, 0]), points) == pytest.approx(0.01 / eyes, rel=1e-3)
+    assert landmark_error(points + np.float32([0.01, 0]), points) == pytest.approx(0.01 / eyes, rel=1e-3)
     tensor = torch.from_numpy(points)
     near, far = (float(student.distance(tensor + step, tensor)) for step in (0.001, 0.1))
     assert 0 < near < far
@@ -113,14 +114,14 @@ def test_training_learns_resumes_and_writes_weights(tmp_path: Path, capsys: pyte
 @pytest.fixture(scope="module")
 def seen(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clip, Clip]]:
     """The sample as the tracker and as the shipped student see it."""
-    with opened(ClipFile(clip, None), Fraction(10), Cache(tmp_path_factory.mktemp("cache"))) as tracked:
+    with open_clip(ClipFile(clip, None), Fraction(10), Cache(tmp_path_factory.mktemp("cache"))) as tracked:
         yield tracked, seen_by(load_student(folder_of(LANDMARKS) / "weights.safetensors"), tracked)
 
 
 def test_the_shipped_student_finds_what_the_tracker_finds(seen: tuple[Clip, Clip]) -> None:
     tracker, found = (to_crop(clip.seen.sup, clip.crop) for clip in seen)
     assert len(found) == 31
-    errors = 100 * student.nme(found, tracker)
+    errors = 100 * landmark_error(found, tracker)
     assert errors.mean() < WORST_NME
     steps, wanted = (np.linalg.norm(np.diff(points, axis=0), axis=-1).mean() for points in (found, tracker))
     assert steps < 2 * wanted  # it does not tremble

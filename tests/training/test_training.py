@@ -18,7 +18,8 @@ from conftest import Run as Command
 from fake_pack import DOTS, STEP, clip, write
 from safetensors.numpy import load_file, save_file
 
-from fvc.codec.face.tracker import EYES, MOUTH, SUP, SUP_MIRROR, FaceTracker
+from fvc.codec.face.landmarks import EYES, MOUTH, SUP, SUP_MIRROR
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.quantizer import PAPER
 from fvc.models.generator import Size
 from fvc.models.model import borrow_weights, load_network
@@ -541,7 +542,7 @@ WORKER = """
 import sys, torch
 from pathlib import Path
 from dataclasses import replace
-from fvc.codec.face.tracker import SUP, SUP_MIRROR
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.training.generator.engine import Engine
 from fvc.training.generator.loop import Recipe, Run, Setup, load_perceptual
 from fvc.training.data.pack import Pack

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import trange
 
-from fvc.codec.face.tracker import SUP, SUP_MIRROR
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.models.keypoints import INPUT_SIDE, KeypointNet
 from fvc.models.model import load_weights
 from fvc.models.presets import PRESETS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fvc.codec.errors import FvcError, InputError, UsageError
-from fvc.codec.face.tracker import SUP, SUP_MIRROR
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.models.presets import PRESETS
 from fvc.training.generator.recipe import SAMPLINGS, SCHEDULES, Recipe, paper_recipe
 

@@ -25,9 +25,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fvc.codec.face.tracker import SUP, SUP_MIRROR
+from fvc.codec.constants import SIDE
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR, landmark_error
 from fvc.models.landmark_net import FACE_SIDE, LOOK_SIDE, LandmarkNet
-from fvc.training.data.pack import SIDE, Pack
+from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
 
@@ -40,12 +41,6 @@ def distance(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean distance of landmarks [B, 33, 2], in % of the distance of each face's eye corners."""
     eyes = (wanted[:, EYE_CORNERS[0]] - wanted[:, EYE_CORNERS[1]]).norm(dim=-1).clamp(min=0.2)
     return ((1e4 * (found - wanted).square().sum(-1) / eyes[:, None].square()) + 0.01).sqrt().mean()
-
-
-def nme(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """[T]: mean landmark distance over the distance of the outer eye corners, of [T, 33, 2] each."""
-    eyes = np.linalg.norm(wanted[:, EYE_CORNERS[0]] - wanted[:, EYE_CORNERS[1]], axis=-1)
-    return np.asarray(np.linalg.norm(found - wanted, axis=-1).mean(-1) / eyes)
 
 
 def mean_face(pack: Pack) -> np.ndarray:
@@ -172,7 +167,7 @@ def evaluate(network: LandmarkNet, pack: Pack) -> float:
     for clip in pack.clips:
         frames = clip.frames[:: max(len(clip.frames) // 12, 1)]
         found = network(pack.images(frames)).numpy()
-        per_clip.append(100 * nme(found, pack.keypoints[frames]).mean())
+        per_clip.append(100 * landmark_error(found, pack.keypoints[frames]).mean())
     return float(np.mean(per_clip))
 
 

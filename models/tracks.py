@@ -1,0 +1,115 @@
+"""Videos of faces -> integer tracks: what the encoder would code of each frame, for fitting priors and counting bits.
+
+One .npz for each clip, kept in a folder, so that a second run finds them again; the name carries the weights' hash
+and one of the filters (`codec.motion.smoothing`).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from fvc.codec.motion.sample import PART_SHAPES
+from fvc.codec.motion.smoothing import FILTERS
+
+Filters = Mapping[str, tuple[float, float, float]]
+FPS = Fraction(15)
+_VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
+
+
+@dataclass(frozen=True)
+class Track:
+    """The integers of one clip.
+
+    Attributes:
+        clip: name of the video; person: who is seen.
+        parts: part -> int64 [T, n], the paper's quantizers, of the T frames that show a face.
+    """
+
+    clip: str
+    person: str
+    parts: dict[str, np.ndarray]
+
+
+def people(folder: Path) -> dict[str, str]:
+    """Clip -> person, from the `catalog.csv` (columns `clip`, `identity`) above the folder; empty without one."""
+    catalog = folder.parent / "catalog.csv"
+    if not catalog.exists():
+        return {}
+    with catalog.open(newline="") as file:
+        return {row["clip"]: row["identity"] for row in csv.DictReader(file)}
+
+
+def track_folder(
+    folder: Path, cache: Path, preset: str, seconds: float = 60, workers: int = 2, filters: Filters = FILTERS
+) -> list[Track]:
+    """Tracks the clips of a folder (square face tubes), at most `seconds` of each person; finished ones are kept."""
+    from fvc.models.weights import model_hash
+
+    who, jobs = people(folder), []
+    left: dict[str, float] = defaultdict(lambda: seconds)
+    stamp = f"{model_hash(preset).hex()}-{zlib.crc32(repr(filters).encode()):08x}"
+    for clip in sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEOS):
+        person = who.get(clip.name, clip.stem)
+        jobs.append((clip, cache / f"{clip.stem}.{stamp}.npz", person, preset, filters))
+    cache.mkdir(parents=True, exist_ok=True)
+    tracks = []
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        results: Iterable[Track] = pool.map(_track_clip, jobs)
+        for track in tqdm(results, total=len(jobs), desc="track", unit="clip", disable=None):
+            count = min(len(next(iter(track.parts.values()))), math.ceil(min(left[track.person], 1e6) * FPS))
+            left[track.person] -= count / float(FPS)
+            if count:
+                tracks.append(Track(track.clip, track.person, {p: v[:count] for p, v in track.parts.items()}))
+    return tracks
+
+
+def _track_clip(job: tuple[Path, Path, str, str, Filters]) -> Track:
+    clip, kept, person, preset, filters = job
+    if not kept.exists():
+        parts = _read(clip, preset, filters)
+        unfinished = kept.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, **parts)  # type: ignore[arg-type]
+        unfinished.replace(kept)
+    with np.load(kept) as arrays:
+        return Track(clip.name, person, {part: arrays[part].astype(np.int64) for part in PART_SHAPES})
+
+
+def _read(clip: Path, preset: str, filters: Filters) -> dict[str, np.ndarray]:
+    from fvc.codec.encoder import make_sample
+    from fvc.codec.face.crop import cut, to_crop
+    from fvc.codec.face.tracker import FaceTracker
+    from fvc.codec.media.video import VideoReader
+    from fvc.codec.motion.quantizer import PAPER, to_integers
+    from fvc.codec.motion.smoothing import SampleSmoother
+    from fvc.codec.wire.bitstream import Crop
+    from fvc.models.runtime import MotionRuntime
+
+    network, rows, smooth = MotionRuntime(preset), [], SampleSmoother(float(FPS), filters)
+    with VideoReader(clip) as video, FaceTracker() as tracker:
+        for frame in video.frames(FPS):
+            face = tracker.track(frame.rgb)
+            if face is None:
+                smooth.reset()
+                continue
+            height, width = frame.rgb.shape[:2]
+            side = min(height, width)
+            crop = Crop(width, height, (width - side) // 2, (height - side) // 2, side)
+            sample = make_sample(cut(frame.rgb, crop), to_crop(face.sup, crop), network)
+            rows.append(to_integers(smooth(sample), PAPER))
+    return {
+        part: np.array([row[part] for row in rows], np.int32).reshape(len(rows), int(np.prod(shape)))
+        for part, shape in PART_SHAPES.items()
+    }
