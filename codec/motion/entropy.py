@@ -31,7 +31,7 @@ _TOTAL = 1 << 16  # sum of the frequencies of a table
 N_SPREADS = 48  # classes of spread, 1/8 octave each, before the shift
 _MAX_SHIFT = 12
 _MAX_ESCAPE_BITS = 20
-_NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)  # 65536 / 2^(n/8)
+NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)  # 65536 / 2^(n/8)
 
 
 class Residual(NamedTuple):
@@ -111,7 +111,7 @@ def _frequencies(shape: np.ndarray, spread: int, phase: int) -> tuple[int, ...]:
     def below(q: int) -> int:
         """65536 times the probability of everything up to q."""
         edge = 32 * q + 15 - 2 * phase
-        size = int(shape[min(abs(edge) * _NARROW[spread % 8] >> (11 + spread // 8), SHAPE_STEPS - 1)])
+        size = int(shape[min(abs(edge) * NARROW[spread % 8] >> (11 + spread // 8), SHAPE_STEPS - 1)])
         return 32768 + (size if edge > 0 else -size)
 
     room = _TOTAL - (ESCAPE + 1)

@@ -44,12 +44,13 @@ class StreamWriter:
     Attributes:
         frames, audio_packets: how many were written.
         payload_bytes: of MOTION, KEY and REFRESH packets.
+        keyframes: (frame number, position in the file) of each keyframe of the index.
         bytes_of: bytes written so far, by "header", "motion" (packets of frames), "audio" and "end".
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self._file, self._position = file, 0
-        self._keyframes: list[tuple[int, int]] = []
+        self.keyframes: list[tuple[int, int]] = []
         self.frames = self.audio_packets = 0
         self.payload_bytes = 0
         self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
@@ -64,9 +65,9 @@ class StreamWriter:
     def write(self, packet: Packet) -> None:
         """Appends a packet."""
         if begins_keyframe(packet):
-            self._keyframes.append((packet.number, self._position))
-            if len(self._keyframes) > _MAX_INDEX:
-                del self._keyframes[1::2]  # a very long stream: a coarser index
+            self.keyframes.append((packet.number, self._position))
+            if len(self.keyframes) > _MAX_INDEX:
+                del self.keyframes[1::2]  # a very long stream: a coarser index
         if packet.kind == Kind.AUDIO:
             self.audio_packets += 1
         else:
@@ -76,7 +77,7 @@ class StreamWriter:
 
     def end(self) -> None:
         """Appends the END packet and the trailer."""
-        payload = EndPayload(self.frames, self.audio_packets, tuple(self._keyframes))
+        payload = EndPayload(self.frames, self.audio_packets, tuple(self.keyframes))
         data = bytes(Packet(Kind.END, 0, bytes(payload)))
         self._append(data + struct.pack(">I4s", len(data), TRAILER), "end")
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import spec_decoder
+from annexes import annex_c
 from invalid_vectors import STREAM, invalid
-from make_vectors import VECTORS, annex_c
+from make_vectors import VECTORS
 
 from fuzz import run as fuzz_run
 from fuzz.guard import Guard
@@ -36,8 +37,8 @@ from fvc.codec.wire.container import Damage, StreamReader
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import _read
-from fvc.models.weights import _files, blends_parts, model_hash, preset_of, shipped, verify, write_manifest
+from fvc.models.runtime import read_graph
+from fvc.models.weights import blends_parts, model_hash, preset_of, shipped, verify, weight_files, write_manifest
 from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import load_checkpoint
 
@@ -369,7 +370,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an installation of its own, with small files that its manifest names."""
     folder = tmp_path / "weights" / "own"
     folder.mkdir(parents=True)
-    for name in _files():
+    for name in weight_files():
         (folder / name).write_bytes(name.encode())
     write_manifest(folder, DEFAULT)
     monkeypatch.setattr("fvc.models.weights._ROOT", folder.parent)
@@ -398,7 +399,7 @@ def test_weights_that_are_not_those_of_the_manifest(weights: Path, name: str, at
     with pytest.raises(FvcError, match="not what its manifest says"):
         Guard()(lambda _: verify(weights), b"")
     with pytest.raises(FvcError, match="not what its manifest says"):
-        _read("own", "embed")
+        read_graph("own", "embed")
 
 
 @pytest.mark.parametrize(
