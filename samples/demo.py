@@ -16,9 +16,11 @@ import cv2
 import numpy as np
 
 import fvc
-from fvc.codec.face.crop import SIDE, cut
-from fvc.codec.media.output import VideoWriter, write_image
+from fvc.codec.constants import SIDE
+from fvc.codec.face.crop import cut
+from fvc.codec.media.output import write_image
 from fvc.codec.media.video import VideoReader
+from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.wire.bitstream import Crop
 
 COLUMNS = 6

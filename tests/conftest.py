@@ -15,8 +15,8 @@ import pytest
 
 import fvc
 from fvc import __main__ as cli
-from fvc.codec.media.output import VideoWriter
 from fvc.codec.media.video import VideoReader
+from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.wire.bitstream import Header, Packet
 from fvc.codec.wire.container import StreamReader, StreamWriter
 

@@ -1,4 +1,4 @@
-"""Video, PNG and other files out, each complete or absent. Knows nothing about faces, models or the `.fvc` format.
+"""Files out, each complete or absent. Knows nothing about faces, models or the `.fvc` format.
 
 Every file that fvc writes comes from here, so that one rule holds for all: what exists is not replaced, unless the
 caller says so and it is a file of the kind that is being written (`check_output`); and two writers never share a file
@@ -10,26 +10,22 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from fvc.codec.errors import OutputError, UsageError
-from fvc.codec.media.video import SWS, label, reason
+from fvc.codec.media.video import label, name_fault, reason
 
-_SMALL = 512 * 512  # pixels
-_HEAD = 64  # bytes at the start of a file that tell its kind
-_STEM_BYTES = 200  # of a name that its unfinished file bears; most file systems allow 255 in all
+_HEAD = 64  # bytes at the start of a file that are enough to tell its kind
+_STEM_BYTES = 200  # how much of NAME the unfinished file's own name repeats; most file systems allow 255 in all
 
 
 @dataclass(frozen=True)
@@ -65,157 +61,6 @@ VIDEO = FileKind(
     (".mp4", ".mov", ".mkv", ".webm"),
     (*((4, box) for box in (b"ftyp", b"moov", b"mdat", b"wide", b"free")), (0, b"\x1a\x45\xdf\xa3")),
 )
-_H264 = ("libx264", "aac")
-# Ending: ffmpeg's name of the container, encoders of picture and sound.
-_CONTAINERS = {
-    ".mp4": ("mp4", *_H264),
-    ".mov": ("mov", *_H264),
-    ".mkv": ("matroska", *_H264),
-    ".webm": ("webm", "libvpx-vp9", "libopus"),
-}
-
-
-class VideoWriter:
-    """A video that appears at `path` only when it is complete: its ending chooses the container.
-
-    .mp4, .mov and .mkv hold H.264 and mono AAC, .webm holds VP9 and mono Opus; pictures are yuv420p, BT.709.
-
-    Use as a context manager: leaving it closes the file, or on an exception removes every trace of it. The same
-    frames give the same bytes. An odd side is padded by repeating its last row or column: H.264 has even sizes only.
-
-    Args:
-        width, height: of the frames to come, in pixels.
-        fps: constant rate; frame i plays at `i / fps` seconds.
-        audio_rate: samples per second (48000 suits AAC and Opus), or None for a silent file.
-        crf: x264's constant rate factor, 0 (lossless) to 51; VP9 gets the same part of its own range.
-        metadata: the container's tags that MP4 knows, such as "title" and "comment".
-        overwrite: whether a video that is there already is replaced.
-
-    Raises:
-        UsageError: the name has none of these endings.
-        OutputError: from any method, when the file cannot be written; nothing is left behind.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        width: int,
-        height: int,
-        fps: Fraction,
-        audio_rate: int | None = None,
-        crf: int = 16,
-        metadata: dict[str, str] | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        self.name, self._shape = label(path), (height, width, 3)
-        self._frames = self._samples = 0  # written so far
-        self._reformatter = VideoReformatter()
-        self._container: Any = None
-        self._target: AbstractContextManager[BinaryIO] | None = atomic_write(path, VIDEO, overwrite)
-        file = self._target.__enter__()
-        container, video_codec, audio_codec = _CONTAINERS[Path(path).suffix.lower()]
-        options = {"crf": str(crf), "preset": "veryfast"}
-        if video_codec == "libvpx-vp9":
-            options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
-        with self._dropped_on_error():
-            self._container = av.open(file, "w", format=container)
-            self._container.flags |= av.container.Flags.bitexact.value
-            self._container.metadata.update(metadata or {})
-            self._video = self._container.add_stream(video_codec, Fraction(fps), options)
-            self._video.width, self._video.height = width + width % 2, height + height % 2
-            self._video.pix_fmt = "yuv420p"
-            context = self._video.codec_context
-            context.time_base = 1 / Fraction(fps)
-            # Fixed, because the encoder's output depends on it. Small frames gain nothing from more threads.
-            context.thread_count = 1 if width * height <= _SMALL else 4
-            context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-            context.color_range = ColorRange.MPEG
-            self._audio = self._container.add_stream(audio_codec, audio_rate, layout="mono") if audio_rate else None
-            if self._audio:
-                self._audio.bit_rate = 64_000
-                self._audio.codec_context.flags |= av.codec.context.Flags.bitexact.value
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, *exc: object) -> None:
-        if exc_type is None:
-            self.close()
-        else:
-            self.abort()
-
-    def write(self, rgb: np.ndarray) -> None:
-        """Appends one frame, uint8 `[height, width, 3]`."""
-        if rgb.shape != self._shape or rgb.dtype != np.uint8:
-            raise ValueError(f"frame is {rgb.dtype} {rgb.shape}, not uint8 {self._shape}")
-        odd = rgb.shape[0] % 2, rgb.shape[1] % 2
-        even = np.pad(rgb, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge") if any(odd) else rgb
-        with self._dropped_on_error():
-            frame = self._reformatter.reformat(
-                av.VideoFrame.from_ndarray(even, "rgb24"),
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                src_color_range=ColorRange.JPEG,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=SWS,
-                threads=1,
-            )
-            self._encode(self._video, frame, self._frames, self._video.codec_context.time_base)
-        self._frames += 1
-
-    def write_audio(self, pcm: np.ndarray) -> None:
-        """Appends float32 mono samples `[n]` in [-1, 1]; the first one of all plays with the first frame."""
-        if self._audio is None:
-            raise ValueError("the writer was made without an audio rate")
-        if len(pcm):
-            with self._dropped_on_error():
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[None], np.float32), "fltp", "mono")
-                frame.sample_rate = self._audio.rate
-                self._encode(self._audio, frame, self._samples, Fraction(1, self._audio.rate))
-            self._samples += len(pcm)
-
-    def close(self) -> None:
-        """Completes the file and puts it in its place. Does nothing when the writer is already closed."""
-        if self._target is None:
-            return
-        with self._dropped_on_error():
-            if not self._frames:
-                raise OutputError(f"{self.name}: there is no frame to write")
-            self._container.mux(self._video.encode(None))
-            if self._audio and self._samples:
-                self._container.mux(self._audio.encode(None))
-            self._container.close()
-        target, self._target = self._target, None
-        target.__exit__(None, None, None)
-
-    def abort(self) -> None:
-        """Drops the file; nothing is left of it."""
-        with suppress(_AbortError), self._dropped_on_error():
-            raise _AbortError
-
-    def _encode(self, stream: Any, frame: Any, pts: int, time_base: Fraction) -> None:
-        if self._target is None:
-            raise ValueError("the writer is closed")
-        frame.pts, frame.time_base = pts, time_base
-        self._container.mux(stream.encode(frame))
-
-    @contextmanager
-    def _dropped_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            target, self._target = self._target, None
-            if target is not None:
-                with suppress(Exception):  # this tries to complete the file that is about to vanish
-                    self._container.close()
-                target.__exit__(*sys.exc_info())
-            if isinstance(error, av.codec.codec.UnknownCodecError):
-                raise OutputError(f"{self.name}: this PyAV has no encoder {error}; write an .mp4") from None
-            raise
-
-
-class _AbortError(Exception):
-    """The user of a writer dropped its file."""
 
 
 def write_image(path: str | os.PathLike[str], rgb: np.ndarray, overwrite: bool = False) -> None:
@@ -243,7 +88,7 @@ def check_output(path: str | os.PathLike[str], kind: FileKind | None = None, ove
     if os.path.isdir(target):
         raise OutputError(f"{name}: is a directory")
     if os.path.lexists(target) and not os.path.isfile(target):
-        raise OutputError(f"{name}: not a regular file")  # replacing /dev/null would be a pity
+        raise OutputError(f"{name}: not a regular file")  # /dev/null must not be replaced by a file
     if kind is not None:
         kind.check_name(path)
     if not os.path.exists(target):
@@ -273,9 +118,13 @@ def check_folder(path: str | os.PathLike[str], marker: str, overwrite: bool) -> 
 
     Raises:
         OutputError: not a folder, or earlier results and not `overwrite`.
-        UsageError: the folder holds other things.
+        UsageError: the folder holds other things; or the name is empty, `-`, a URL or cannot be one.
     """
     name, folder = label(path), Path(path)
+    if "\0" in os.fsdecode(path) or not folder.name:
+        raise UsageError(f"{name!r}: not the name of a folder")
+    if fault := name_fault(path):
+        raise UsageError(fault)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -376,8 +225,10 @@ class OutputGroup:
     the file that it leads to is written, and the link stays a link. A file that appears under NAME meanwhile is kept,
     and OutputError is raised, unless `overwrite` was set.
 
+    Use as a context manager, or end it with `publish` or `drop`.
+
     Raises:
-        OutputError: for any OSError or ffmpeg error, also one that the block itself raises; it is said of the file
+        OutputError: for any OSError or ffmpeg error, also one that the block itself raises; the message names the file
             that was opened last.
     """
 
@@ -394,24 +245,42 @@ class OutputGroup:
         for output in self._outputs:
             output.close()
 
+    def publish(self) -> None:
+        """Gives all files their names. Raises OutputError; then none of them appears."""
+        try:
+            self.close()
+            for output in self._outputs:
+                output.publish()
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Leaves nothing of any file."""
+        for output in self._outputs:
+            output.drop()
+
+    @contextmanager
+    def faults_named(self) -> Iterator[None]:
+        """Errors of the system and of ffmpeg become OutputErrors that name the file that was opened last."""
+        if not self._outputs:
+            yield
+            return
+        with self._outputs[-1].faults_named():
+            yield
+
     def __enter__(self) -> OutputGroup:
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if error is None:
-                self.close()
-                for output in self._outputs:
-                    output.publish()
-            elif self._outputs:
-                with self._outputs[-1].faults_named():
-                    raise error
-        except BaseException:
-            for output in self._outputs:
-                output.drop()
-            raise
+        if error is None:
+            self.publish()
+            return
+        self.drop()
+        with self.faults_named():
+            raise error
 
 
 @contextmanager

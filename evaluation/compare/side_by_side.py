@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fvc.codec.media.opus import RATE, OpusDecoder, encode_opus
-from fvc.codec.media.output import VideoWriter
+from fvc.codec.media.video_writer import VideoWriter
 from fvc.evaluation.compare.pictures import read_pictures
 from fvc.evaluation.metrics.wording import CODECS, metric_name, metric_value, rate
 

@@ -23,10 +23,11 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.face.tracker import FaceTracker
-from fvc.codec.media.output import VIDEO, VideoWriter, check_output
+from fvc.codec.media.output import VIDEO, check_output
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import Frame, label
+from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.options import EncoderOptions
 from fvc.codec.reporting import Note, PathLike, Progress, silent

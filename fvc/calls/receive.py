@@ -19,8 +19,9 @@ from fvc.codec.call.setup import Setup
 from fvc.codec.constants import SIDE
 from fvc.codec.errors import LinkError, SourcesError, UsageError
 from fvc.codec.media.opus import RATE, OpusDecoder, OpusParams
-from fvc.codec.media.output import VIDEO, VideoWriter, check_output
+from fvc.codec.media.output import VIDEO, check_output
 from fvc.codec.media.provenance import Provenance
+from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.renderer import Renderer
 from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.version import __version__

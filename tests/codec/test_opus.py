@@ -12,8 +12,8 @@ import pytest
 
 from fvc.codec.errors import InputError, UsageError
 from fvc.codec.media.opus import DRIFT, RATE, OpusDecoder, OpusParams, encode_opus
-from fvc.codec.media.output import VideoWriter
 from fvc.codec.media.video import VideoReader
+from fvc.codec.media.video_writer import VideoWriter
 
 W, H, FPS = 64, 48, 25
 MOMENTS = (1.0, 3.0)  # seconds at which the clip flashes and beeps

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import Encoded, Run
 
-from fvc.codec.media.output import VideoWriter
 from fvc.codec.media.provenance import Provenance, read_provenance
+from fvc.codec.media.video_writer import VideoWriter
 
 ORIGIN = Provenance("1.2.3", "ab" * 32, "cd" * 16, False, "ef" * 8)
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.media.output import VideoWriter, atomic_write, write_image
+from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.media.video import VideoReader, read_image
+from fvc.codec.media.video_writer import VideoWriter
 
 W, H = 64, 48
 
@@ -139,7 +140,7 @@ def test_frames_twice_are_identical_and_may_be_left_early(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("fps", [0, -1, 1000])
-def test_absurd_rate(tmp_path: Path, fps: int) -> None:
+def test_rates_out_of_range(tmp_path: Path, fps: int) -> None:
     with VideoReader(make(tmp_path / "a.mp4", grey([9]))) as reader, pytest.raises(UsageError):
         reader.frames(Fraction(fps))
 
