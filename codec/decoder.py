@@ -109,7 +109,7 @@ class Decoder:
         return None if sample is None else self.renderer.prepare(index, sample)
 
     def lose(self) -> None:
-        """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""
+        """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
         self._motion.lose()
 
     def _advance(self, index: int) -> None:

@@ -1,8 +1,8 @@
-"""Packets -> integers, the exact half of the receiver: in any order, with gaps, duplicates and late arrivals.
+"""Packets -> integers, in any order, with gaps, duplicates and late arrivals: the exact half of the receiver.
 
-Bitstream_spec.md, sections 5 and 9.1. Knows nothing about time or pixels. A frame's integers need all frames since a
-keyframe, so packets wait here (at most `REORDERING_WINDOW` of them) until what is missing before them arrives, or
-until a keyframe makes it unneeded. Late packets repair the state for the frames after them.
+bitstream_spec.md, sections 5 and 9.1. Knows nothing of time or pixels. A frame's integers depend on all frames since a
+keyframe. So packets wait here (at most `REORDERING_WINDOW` of them) until the missing ones before them arrive, or until
+a later keyframe makes those unnecessary. Late packets repair the state for the frames after them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fvc.codec.wire.bitstream import Header, KeyPayload, Kind, Packet, RefreshPa
 
 
 class MotionDecoder:
-    """See the module. `put` takes packets, `advance` decodes what can be decoded up to a frame.
+    """Decodes the motion of one stream: `put` takes packets, `advance` decodes what can be decoded up to a frame.
 
     Invariants: every number in `_waiting` is at least `_oldest` and above `_newest - REORDERING_WINDOW`; the state is
     that after frame `_expected - 1`, if `_expected` is not None.
@@ -46,7 +46,7 @@ class MotionDecoder:
         return len(self._waiting)
 
     def lose(self) -> None:
-        """Packets were lost, too many for their numbers to tell: wait for the next keyframe."""
+        """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
         self._expected = None
         self._waiting.clear()
 
@@ -71,7 +71,7 @@ class MotionDecoder:
         """Decodes as far as packets are there, at most up to frame `number`.
 
         Returns (frame, integers) of what is newly decoded, in order; None stands for a frame without a face. A frame
-        whose payload is invalid (E12, E13) is left out and remembered in `fault`; the next keyframe goes on behind it.
+        whose payload is invalid (E12, E13) is left out and kept in `fault`; decoding resumes at the next keyframe.
         """
         decoded: list[tuple[int, Integers | None]] = []
         while True:
@@ -84,7 +84,7 @@ class MotionDecoder:
                 return decoded
 
     def keyframe_after(self, number: int) -> int | None:
-        """The first whole keyframe that waits behind frame `number`, if any."""
+        """The first whole keyframe after frame `number` among the waiting packets, if any."""
         keys = (n for n, item in self._waiting.items() if isinstance(item, Packet) and item.kind == Kind.KEY)
         return min((n for n in keys if n > number), default=None)
 
@@ -101,7 +101,7 @@ class MotionDecoder:
         return decoded[-1][1] if decoded and decoded[-1][0] == packet.number else None
 
     def _keyframe(self, number: int) -> int | None:
-        """The newest frame up to `number` at which decoding can begin: its keyframe is here as a whole."""
+        """The newest frame up to `number` whose keyframe is here as a whole, so that decoding can start at it."""
         for at in sorted((n for n in self._waiting if n <= number), reverse=True):
             item = self._waiting[at]
             if isinstance(item, RefreshPayload):
@@ -113,7 +113,7 @@ class MotionDecoder:
         return None
 
     def _slices(self, first: int) -> list[RefreshPayload]:
-        """The slices of the keyframe that is spread from frame `first` on, as far as they are here without a gap."""
+        """The slices of the keyframe of frame `first`, up to the first gap."""
         found: list[RefreshPayload] = []
         for n in range(MAX_SLICES):
             item = self._waiting.get(first + n)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fvc.codec.version import __version__
 
-__all__ = ["Decoder", "Encoder", "FvcError", "__version__", "decode", "encode", "info"]
+__all__ = ["Decoder", "Encoder", "FvcError", "__version__", "decode", "encode", "info", "repair"]
 
 if TYPE_CHECKING:
-    from fvc.api import decode, encode, info
+    from fvc.api import decode, encode, info, repair
     from fvc.codec.decoder import Decoder
     from fvc.codec.encoder import Encoder
     from fvc.codec.errors import FvcError
@@ -28,6 +28,7 @@ _HOMES = {
     "decode": "fvc.api",
     "encode": "fvc.api",
     "info": "fvc.api",
+    "repair": "fvc.api",
 }
 
 

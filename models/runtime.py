@@ -140,6 +140,12 @@ def driving_inputs(inputs: DrawInputs) -> tuple[np.ndarray, ...]:
     return position, jacobian, presence, expression, recent
 
 
+def cores() -> int:
+    """How many pictures to draw at a time: the cores that this process may use, at most 8."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 8)
+
+
 class MotionRuntime:
     """crop uint8 [256, 256, 3] -> {"unsup": [10, 2], "jac": [10, 2, 2], "expr": [16]}, float32."""
 

@@ -10,7 +10,7 @@ import csv
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,9 +21,8 @@ import numpy as np
 from tqdm import tqdm
 
 from fvc.codec.motion.sample import PART_SHAPES
-from fvc.codec.motion.smoothing import FILTERS
+from fvc.codec.motion.smoothing import FILTERS, Filters
 
-Filters = Mapping[str, tuple[float, float, float]]
 FPS = Fraction(15)
 _VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 

@@ -1,10 +1,11 @@
-"""What to draw when a frame falls due: its own sample, or a guess while it is missing. Never touches decoded integers.
+"""Loss concealment: which sample to draw when a frame is missing. Never touches decoded integers.
 
-A missing frame between two known ones is drawn between them. While the next one is not known either, the head goes on
-for 0.2 s with the motion that all its keypoints share, ever slower, and then stands still. When the truth is back, what
-the guess was off by fades within 0.2 s, so that the face does not jump. Measured on three tracked clips, against
-standing still: the landmarks are 23 to 33 % nearer to the truth after one missing frame of 1/15 s, 17 to 27 % after
-three. Extrapolating each keypoint by itself is worse.
+A missing frame between two known ones is interpolated. While no later frame is known, the head's common motion (the
+mean over all keypoints) is extrapolated for 0.2 s, more and more slowly; then the face stands still. When the true
+frame arrives, the error of the guess fades out within 0.2 s, so that the face does not jump.
+
+Measured on three tracked clips against standing still: landmarks are 23 to 33 % nearer to the truth after one missing
+frame of 1/15 s, 17 to 27 % after three. Extrapolating each keypoint by itself is worse.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 
 from fvc.codec.motion.sample import KEYPOINTS, DrivingSample
 
-GOES_ON = 0.2  # seconds
-_SLOWING = 0.7  # of the speed is left after 1/15 s
-_FADING = 0.5  # of an offset is left after 1/15 s
+EXTRAPOLATION = 0.2  # seconds
+_SPEED_DECAY = 0.7  # factor of the extrapolated speed in 1/15 s
+_ERROR_DECAY = 0.5  # factor of a guess's error in 1/15 s, once the truth is known
 
 
 class Shown(Enum):
@@ -31,11 +32,11 @@ class Shown(Enum):
 
 
 class Concealment:
-    """Samples by frame number, known ones or guessed ones. Keeps the last few."""
+    """Samples by frame number, decoded or guessed. Keeps the last few."""
 
     def __init__(self, fps: Fraction) -> None:
-        self.reach = max(round(GOES_ON * float(fps)), 1)  # frames
-        self._slowing, self._fading = (share ** (15 / float(fps)) for share in (_SLOWING, _FADING))
+        self.reach = max(round(EXTRAPOLATION * float(fps)), 1)  # frames
+        self._slowing, self._fading = (decay ** (15 / float(fps)) for decay in (_SPEED_DECAY, _ERROR_DECAY))
         self._known: deque[tuple[int, DrivingSample | None]] = deque(maxlen=2 * self.reach + 6)
         self._last: tuple[int, int] | None = None  # last guess: frame it was made from, frames ahead
         self._drawn: tuple[int, DrivingSample] | None = None
@@ -43,7 +44,7 @@ class Concealment:
         self._fade_left = 0
 
     def knows(self, number: int) -> bool:
-        """Whether the frame was decoded, lately."""
+        """Whether the frame was decoded (and is not too old to be remembered)."""
         return any(known[0] == number for known in self._known)
 
     def know(self, number: int, sample: DrivingSample | None) -> None:
@@ -64,9 +65,9 @@ class Concealment:
         return self._drawn[1], Shown.DECODED
 
     def _guess(self, index: int, number: int, sample: DrivingSample) -> tuple[DrivingSample | None, Shown]:
-        next_known, behind = next((known for known in self._known if known[0] > index), (-1, None))
-        if behind is not None:
-            return self._between(index, sample, next_known, behind), Shown.CONCEALED
+        later, following = next((known for known in self._known if known[0] > index), (-1, None))
+        if following is not None:
+            return self._between(index, sample, later, following), Shown.CONCEALED
         guess = number, min(index - number, self.reach)
         if guess == self._last:
             return None, Shown.HELD
@@ -76,16 +77,16 @@ class Concealment:
         self._drawn = index, DrivingSample(parts)
         return self._drawn[1], Shown.CONCEALED
 
-    def _between(self, index: int, before: DrivingSample, number: int, behind: DrivingSample) -> DrivingSample:
-        """A step from what is on the screen towards frame `number`."""
+    def _between(self, index: int, before: DrivingSample, number: int, following: DrivingSample) -> DrivingSample:
+        """One step from the sample on the screen towards that of the later frame `number`."""
         first = self._drawn[1] if self._drawn else before
         share, self._last = np.float32(1 / (number - index + 1)), None
-        parts = {part: v + share * (behind.parts[part] - v) for part, v in first.parts.items()}
+        parts = {part: v + share * (following.parts[part] - v) for part, v in first.parts.items()}
         self._drawn = index, DrivingSample(parts)
         return self._drawn[1]
 
     def _speed(self, number: int, sample: DrivingSample) -> np.ndarray:
-        """Per frame, of all keypoints together, [2] float32."""
+        """Mean motion of the keypoints per frame up to frame `number`, float32 [2]."""
         before = [known for known in self._known if known[0] < number]
         if not before or before[-1][1] is None:
             return np.zeros(2, np.float32)

@@ -1,10 +1,12 @@
-"""Landmarks as coefficients of a basis of faces: what the default profile codes instead of coordinates.
+"""Transform of the 33 landmarks into 66 coefficients, which the default profile codes instead of coordinates.
 
-A point distribution model (Cootes et al., CVIU 1995) whose axes are those of change, not of faces: sup = mean + basis^T
-coefficients, 66 of each. With M the form that says what of an error is seen in the drawn face and S the covariance of
-the changes between frames, the basis makes both diagonal, M to the identity (a Karhunen-Loeve transform in a metric).
-So errors of the coefficients do not add up, each can be rounded by itself, and what moves together, and is seen, is in
-the first few; the rest are nearly always 0, which costs next to nothing.
+    sup = mean + basis^T coefficients
+
+A point distribution model (Cootes et al., CVIU 1995) whose basis is that of changes between frames rather than of
+faces. Let M be the quadratic form that weighs a landmark error by what it does to the drawn face, and S the covariance
+of the changes. The basis diagonalises both, M to the identity (a Karhunen-Loeve transform in the metric M). Therefore
+the distortion is the sum of squares over the coefficients, each can be quantized by itself, and most of the visible
+motion is in the first few. The others are nearly always 0 and cost almost no bits.
 
 `shape.bin`, made by `fvc.training.tables.shape`, is part of the format (bitstream_spec.md, A.3).
 """
@@ -18,12 +20,12 @@ import numpy as np
 
 from fvc.codec.motion.sample import PART_SHAPES
 
-COUNT = int(np.prod(PART_SHAPES["sup"]))
-_UNIT = 16384  # of the integers in the file
+COUNT = int(np.prod(PART_SHAPES["sup"]))  # coefficients, as many as coordinates
+_UNIT = 16384  # an integer of the file stands for itself divided by this
 
 
 def pack(mean: np.ndarray, basis: np.ndarray) -> bytes:
-    """mean [66], basis [66, 66] (a coefficient in each row), all below 2 in size -> the bytes of `shape.bin`."""
+    """The bytes of `shape.bin` for a mean [66] and a basis [66, 66] (one coefficient a row), all within -2..2."""
     return np.rint(_UNIT * np.concatenate([mean, basis.ravel()])).astype(">i2").tobytes()
 
 
@@ -36,12 +38,12 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def coefficients(sup: np.ndarray) -> np.ndarray:
-    """Landmarks [33, 2] in [-1, 1] of the crop -> float64 [66], of about that size times 8 at most."""
+    """The coefficients of landmarks [33, 2] in [-1, 1] of the crop: float64 [66], at most about 8 in size."""
     mean, _, inverse = _tables()
     return (np.asarray(sup, np.float64).ravel() - mean) @ inverse
 
 
 def landmarks(values: np.ndarray) -> np.ndarray:
-    """Coefficients [66] -> float32 [33, 2]."""
+    """The landmarks, float32 [33, 2], of coefficients [66]."""
     mean, basis, _ = _tables()
     return (mean + np.asarray(values, np.float64) @ basis).astype(np.float32).reshape(PART_SHAPES["sup"])

@@ -1,13 +1,7 @@
-"""How finely each frame is coded: always as finely (constant quality), or so that the bits fit (constant rate).
+"""Rate control: the quality of each frame, either constant or such that a bit rate is kept.
 
-    plan.quality   on the scale of `codec.motion.rdo` for the next frame; None: the nearest integers, whatever they cost
-    plan.room      bits that the next frame may have if it is a keyframe
-    plan.motion_room  the same if it is not
-    plan.spend(n, quality)  the frame took n bits, coded with this quality; None: it was left out
-    plan.defer_keyframe()  a keyframe is due and there was no room for it: it is tried again with the next frame
-
-Sender only: what a plan does is invisible in the format. Counted are the payloads of packets ("motion bits"), not
-their heads and checksums.
+Sender only: decisions of a plan are not visible in the format. Bits are those of packet payloads ("motion bits"),
+without packet headers and checksums.
 """
 
 from __future__ import annotations
@@ -20,28 +14,40 @@ from typing import Protocol, TypeVar
 from fvc.codec.errors import OptionError
 from fvc.codec.motion.rdo import BEST, DEFAULT_QUALITY, LOWEST
 
-MIN_KBPS, WINDOW = 0.5, 2.0  # the least rate that may be asked for; seconds over which it is kept
-_RESERVE = 0.1  # of the two seconds' bits are kept for what cannot be foreseen
-COARSEST = 18.0  # quality: below it, errors grow faster than bits fall, and leaving out frames is better
-_COARSER = 15.0  # by how much quality falls from one attempt to the next
-_START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (kbps below this, quality to begin with)
+MIN_KBPS = 0.5  # the lowest rate that may be asked for
+WINDOW = 2.0  # seconds: the rate is kept in any window of this length
+COARSEST = 18.0  # quality: below it errors grow faster than bits fall, and dropping frames is better
+_RESERVE = 0.1  # share of a window's bits that is kept for motion that cannot be foreseen
+_RETRY_STEP = 15.0  # by how much quality falls from one attempt at a frame to the next
+_START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (upper bound in kbit/s, initial quality)
+_QUALITY_SLOPE = 12.0  # quality for each doubling of the bits that a frame took against its share
+_MAX_RISE, _MAX_FALL = 4.0, 10.0  # of quality from one frame to the next
 
 
 class Plan(Protocol):
-    """See the module."""
+    """How finely the next frame is coded, and what became of the last one."""
 
     @property
-    def quality(self) -> float | None: ...
+    def quality(self) -> float | None:
+        """Of the next frame, on the scale of `codec.motion.rdo`; None: the nearest integers, whatever they cost."""
+
     @property
-    def room(self) -> float: ...
+    def room(self) -> float:
+        """Bits that the next frame may take as a keyframe."""
+
     @property
-    def motion_room(self) -> float: ...
-    def spend(self, bits: int, quality: float | None) -> None: ...
-    def defer_keyframe(self) -> None: ...
+    def motion_room(self) -> float:
+        """Bits that it may take otherwise."""
+
+    def spend(self, bits: int, quality: float | None) -> None:
+        """The frame took these bits, coded with this quality; None: it is no measure of what motion costs."""
+
+    def defer_keyframe(self) -> None:
+        """A keyframe was due and did not fit: it is tried again with the next frame."""
 
 
 class ConstantQuality:
-    """Every frame alike. Raises OptionError for a quality that is not 0 to 100."""
+    """The same quality for every frame. Raises OptionError for a quality outside 0..100."""
 
     room = motion_room = math.inf
 
@@ -51,19 +57,19 @@ class ConstantQuality:
         self.quality = quality
 
     def spend(self, bits: int, quality: float | None) -> None:
-        """Nothing follows from it."""
+        """Does nothing: quality does not depend on bits."""
 
     def defer_keyframe(self) -> None:
-        """There is always room."""
+        """Is never called: there is always room."""
 
 
 class ConstantRate:
-    """At most `kbps` in any two seconds, and about as much as that on average where motion needs it.
+    """At most `kbps` in any window of two seconds, and about that on average where there is motion.
 
-    Each frame has a share of what is left of the two seconds that end with it; quality follows from how much the last
-    frame took of its share. A frame that would take more than twice that is coded again more coarsely, and left out if
-    there is no room even for the coarsest: the receiver holds its last picture. Only the first frame, a keyframe, is
-    sent in any case.
+    Each frame gets a share of the bits left in the window that ends with it. Quality falls when a frame took more than
+    its share, and rises when it took less. A frame that needs more than twice its share is coded again, more coarsely;
+    if even the coarsest does not fit it is dropped, and the receiver holds its last picture. The first frame, a
+    keyframe, is sent in any case.
 
     Raises OptionError for a rate below 0.5.
     """
@@ -75,20 +81,20 @@ class ConstantRate:
         self._budget = 1000 * kbps * WINDOW
         self._last: deque[int] = deque(maxlen=frames - 1)
         self._even = (1 - _RESERVE) * self._budget / frames
-        self._saving = False
-        self._left_out = 0  # frames in a row
+        self._keyframe_deferred = False
+        self._dropped = 0  # frames in a row
         self.quality = next(quality for below, quality in _START if kbps < below)
 
     @property
     def _left(self) -> float:
-        """Bits that are left of the two seconds that end with the next frame."""
+        """Bits left in the window that ends with the next frame."""
         return self._budget - sum(self._last)
 
     @property
     def _share(self) -> float:
-        """Bits that the next frame should have."""
+        """Bits that the next frame should take."""
         share = self._even * min(self._left / (_RESERVE * self._budget), 1.0)
-        return max(share / 2 if self._saving else share, 1.0)
+        return max(share / 2 if self._keyframe_deferred else share, 1.0)
 
     @property
     def room(self) -> float:
@@ -96,19 +102,18 @@ class ConstantRate:
 
     @property
     def motion_room(self) -> float:
-        return min(self._left, max(2 * self._share, 0.8 * self._even) * (1 + self._left_out))
+        return min(self._left, max(2 * self._share, 0.8 * self._even) * (1 + self._dropped))
 
     def spend(self, bits: int, quality: float | None) -> None:
-        """Notes what a frame took; quality falls when it took more than its share, and rises when it took less."""
-        self._left_out = 0 if bits else self._left_out + 1
+        self._dropped = 0 if bits else self._dropped + 1
         if quality is not None:
-            change = 12 * math.log2(max(bits, 4) / self._share)
-            self.quality = min(max(quality - min(max(change, -4.0), 10.0), COARSEST), BEST)
+            fall = _QUALITY_SLOPE * math.log2(max(bits, 4) / self._share)
+            self.quality = min(max(quality - min(max(fall, -_MAX_RISE), _MAX_FALL), COARSEST), BEST)
         self._last.append(bits)
-        self._saving = False
+        self._keyframe_deferred = False
 
     def defer_keyframe(self) -> None:
-        self._saving = True
+        self._keyframe_deferred = True
 
 
 class Sized(Protocol):
@@ -136,4 +141,4 @@ def fit(quality: float | None, code: Callable[[float | None], Attempt], room: fl
             return attempt
         if quality is None or is_coarsest:
             return None
-        quality = max(quality - _COARSER, COARSEST)
+        quality = max(quality - _RETRY_STEP, COARSEST)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from fvc.codec.motion.adaptation import FRACTION_BITS
 from fvc.codec.motion.entropy import SymbolTables
 from fvc.codec.motion.predictor import Context, MotionModel
-from fvc.codec.motion.quantizer import Quantizer, measured
+from fvc.codec.motion.quantizer import Quantizer, to_coefficients
 from fvc.codec.motion.sample import DrivingSample
 
 BEST, LOWEST = 100.0, 0.0  # of the quality scale
@@ -41,7 +41,9 @@ class Targets:
     """
 
     def __init__(self, model: MotionModel, sample: DrivingSample, quantizers: Mapping[str, Quantizer]) -> None:
-        steps = {part: quantizer.steps(measured(sample, part)).tolist() for part, quantizer in quantizers.items()}
+        steps = {
+            part: quantizer.steps(to_coefficients(sample, part)).tolist() for part, quantizer in quantizers.items()
+        }
         self.steps = model.in_coding_order(steps)
         self.weights = {part: (quantizer.step * _PIXELS[part]) ** 2 for part, quantizer in quantizers.items()}
 

@@ -1,8 +1,8 @@
 """Cross-reenactment: one person's movements for another person's face, for research.
 
-Absolute keypoints carry the shape of the face that made them, and bend another face towards it. Relative motion (the
-first-order model's demo mode; Siarohin et al., NeurIPS 2019, section 3.3) adds to the source's own keypoints what the
-driving keypoints have moved since the first frame.
+Absolute keypoints carry the shape of the driving face, and would deform another face towards it. Relative motion (the
+first-order model's demo mode; Siarohin et al., NeurIPS 2019, section 3.3) adds the driving keypoints' displacement
+since the first frame to the source's own keypoints.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ def _spread(points: np.ndarray) -> float:
 
 
 class Retarget:
-    """Driving samples of one person -> driving samples of the person whose source's sample is `rest`.
+    """Turns driving samples of one person into those of another, whose frontal source has the sample `rest`.
 
-    The first sample it is given counts as the driving person's rest: as in `rest`, its face should be frontal.
-    Movements are scaled by the faces' sizes; expression codes stay in [0, 1].
+    The first sample counts as the driving person's rest: its face should be frontal, as in `rest`. Displacements are
+    scaled by the sizes of the faces; expression codes stay in [0, 1].
     """
 
     def __init__(self, rest: DrivingSample) -> None:
-        self._rest, self._first = rest, None  # type: DrivingSample, DrivingSample | None
+        self._rest = rest
+        self._first: DrivingSample | None = None
 
     def __call__(self, sample: DrivingSample) -> DrivingSample:
-        """The sample with which the other person makes the same movement. Both have the same parts."""
+        """The other person's sample with the same movement; both have the same parts."""
         self._first = self._first or sample
         return DrivingSample({part: self._moved(part, values) for part, values in sample.parts.items()})
 

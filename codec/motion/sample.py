@@ -1,7 +1,6 @@
-"""The driving sample: what one frame is reduced to. Knows nothing about pixels, bits or networks.
+"""The driving sample: the motion of one frame as a few arrays, its parts. Knows nothing of pixels, bits or networks.
 
-A profile says which parts a stream carries. Parts are coded in the order given here; the arrays' shapes are the
-parts' shapes.
+A profile is the choice of parts that a stream carries.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ PART_SHAPES: dict[str, tuple[int, ...]] = {
     "jac": (N_UNSUP, 2, 2),
     "expr": (N_EXPRESSION,),
 }
-KEYPOINTS = ("sup", "unsup")  # the parts that are places in the crop
+KEYPOINTS = ("sup", "unsup")  # the parts that are positions in the crop
 
 
 class Profile(IntEnum):
@@ -43,7 +42,7 @@ class Profile(IntEnum):
 
     @property
     def is_learned(self) -> bool:
-        """Whether it has parts that only networks find; a sender of "sup" needs no more than the tracker."""
+        """Whether it has parts that networks find; a sender of "sup" needs the tracker only."""
         return self.parts != ("sup",)
 
     @property

@@ -1,37 +1,53 @@
-"""The sender's filters: causal, no added frame of delay. Jitter that nobody sees costs bits all the same.
+"""The sender's filters against jitter: causal, no added delay. Jitter that nobody sees costs bits all the same.
 
-Each part goes through a One Euro filter (Casiez, Roussel, Vogel, CHI 2012): calm at rest, quick in motion. The learned
-parts, which tremble even where nothing moves, then stay where they are until they have moved by more than a band.
+Each part goes through a One Euro filter (Casiez, Roussel, Vogel, CHI 2012): a low-pass filter whose cutoff rises with
+speed. Learned parts tremble even where nothing moves, so they go through a dead band, too: they hold their value until
+it has moved by more than that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from fvc.codec.motion.sample import DrivingSample
 
-Filters = Mapping[str, tuple[float, float, float]]  # cutoff at rest (Hz), quickness and band of each part's
 
-# What was tried is in training/LOG.md. Landmarks are left as they are where `codec.motion.rdo` chooses the integers,
-# which saves more bits for less error and no lag.
-LEARNED: Filters = {"unsup": (0.5, 2.0, 0.03), "jac": (1.5, 2.0, 0.0), "expr": (0.5, 2.0, 0.07)}
-FILTERS: Filters = {"sup": (8.0, 60.0, 0.0), **LEARNED}
+class Filter(NamedTuple):
+    """How one part is filtered.
+
+    Attributes:
+        min_cutoff: cutoff at rest, Hz.
+        beta: Hz of cutoff per unit of speed (units of the value per second).
+        dead_band: how far the value must move before the output follows.
+    """
+
+    min_cutoff: float
+    beta: float
+    dead_band: float
+
+
+Filters = Mapping[str, Filter]  # by part; parts without one are not filtered
+
+# What was tried is in training/LOG.md. Landmarks are not filtered where `codec.motion.rdo` chooses the integers: that
+# saves more bits for a smaller error, and has no lag.
+LEARNED: Filters = {"unsup": Filter(0.5, 2.0, 0.03), "jac": Filter(1.5, 2.0, 0.0), "expr": Filter(0.5, 2.0, 0.07)}
+FILTERS: Filters = {"sup": Filter(8.0, 60.0, 0.0), **LEARNED}
 
 
 class OneEuro:
-    """Filters arrays of one shape, one per frame.
+    """A One Euro filter over arrays of one shape, one per frame.
 
     Args:
         rate: frames per second.
-        calm: cutoff at rest, Hz.
-        quickness: Hz of cutoff per unit of speed (units of the value per second).
+        min_cutoff, beta: see `Filter`.
     """
 
-    def __init__(self, rate: float, calm: float, quickness: float) -> None:
-        self._rate, self._calm, self._quickness = rate, calm, quickness
+    def __init__(self, rate: float, min_cutoff: float, beta: float) -> None:
+        self._rate, self._min_cutoff, self._beta = rate, min_cutoff, beta
         self._value: np.ndarray | None = None
         self._speed: np.ndarray | None = None
 
@@ -41,18 +57,18 @@ class OneEuro:
             self._value, self._speed = value, np.zeros_like(value)
             return value
         speed = (value - self._value) * self._rate
-        self._speed = self._speed + self._share(np.float32(1.0)) * (speed - self._speed)
-        share = self._share(self._calm + self._quickness * np.abs(self._speed))
-        self._value = (self._value + share * (value - self._value)).astype(value.dtype)
+        self._speed = self._speed + self._weight(np.float32(1.0)) * (speed - self._speed)
+        weight = self._weight(self._min_cutoff + self._beta * np.abs(self._speed))
+        self._value = (self._value + weight * (value - self._value)).astype(value.dtype)
         return self._value
 
-    def _share(self, cutoff: np.ndarray | np.float32) -> np.ndarray:
+    def _weight(self, cutoff: np.ndarray | np.float32) -> np.ndarray:
         """Weight of the new value for a cutoff in Hz."""
         return np.asarray(1 / (1 + self._rate / (2 * math.pi * cutoff)))
 
 
-class Band:
-    """Holds arrays of one shape where they are until they have moved by more than `width`, then follows behind."""
+class DeadBand:
+    """Holds arrays of one shape until they have moved by more than `width`, then follows at that distance."""
 
     def __init__(self, width: float) -> None:
         self._width = width
@@ -71,7 +87,7 @@ class SampleSmoother:
 
     Args:
         rate: frames per second.
-        filters: parts that are not named pass as they are.
+        filters: by part; parts without one pass unfiltered.
     """
 
     def __init__(self, rate: float, filters: Filters = FILTERS) -> None:
@@ -79,10 +95,10 @@ class SampleSmoother:
         self.reset()
 
     def reset(self) -> None:
-        """The next sample has nothing to do with those before: the face was lost."""
+        """Forgets the past: the face was lost, the next sample starts anew."""
         self._filters = {
-            part: (OneEuro(self._rate, calm, quickness), Band(width))
-            for part, (calm, quickness, width) in self._kinds.items()
+            part: (OneEuro(self._rate, of.min_cutoff, of.beta), DeadBand(of.dead_band))
+            for part, of in self._kinds.items()
         }
 
     def __call__(self, sample: DrivingSample) -> DrivingSample:

@@ -128,6 +128,9 @@ def decode(
     allow_foreign_sources: Annotated[
         bool, typer.Option("--allow-foreign-sources", help="Draw with sources that the stream was not made for.")
     ] = False,
+    relative_motion: Annotated[
+        bool, typer.Option("--relative-motion", help="With foreign sources: keep the shape of their face.")
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -146,6 +149,7 @@ def decode(
             overwrite=force,
             canvas=canvas,
             allow_foreign_sources=allow_foreign_sources,
+            relative_motion=relative_motion,
             note=note_line,
             progress=bar,
         )

@@ -117,9 +117,9 @@ def fit_priors(
     check_output(file_path(out), kind, force)  # before minutes of tracking
     with extra("train"):
         from fvc.codec.motion.rdo import DEFAULT_QUALITY
+        from fvc.models.tracks import track_folder
         from fvc.training.tables.priors import fit_priors as fit
         from fvc.training.tables.shape import coefficient_tracks
-        from fvc.training.tables.tracks import track_folder
     tracks = track_folder(folder, cache, name, seconds, workers)
     if len({track.person for track in tracks}) < 12:
         raise InputError(f"{folder}: at least 12 people are needed")

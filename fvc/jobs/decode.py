@@ -32,10 +32,9 @@ from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
 from fvc.jobs.source_files import LoadedSources, load_sources, source_paths
 from fvc.models.installed import InstalledModel
+from fvc.models.runtime import cores
 
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
-_MAX_NOTES = 8  # damaged places that are named
-_CORES = 2  # pictures that are drawn at a time
 
 
 def decode(
@@ -92,11 +91,11 @@ def decode(
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
             renderer = model.renderer(
-                loaded.source_set, header.profile, header.fps, _CORES, relative_motion=relative_motion
+                loaded.source_set, header.profile, header.fps, cores(), relative_motion=relative_motion
             )
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
-            with closing(parallel(painter, ahead(play.items(), 32), _CORES)) as items:
+            with closing(parallel(painter, ahead(play.items(), 32), cores())) as items:
                 frames = write_items(video, items, play.total, progress)
     return {
         "frames": frames,

@@ -13,15 +13,13 @@ import numpy as np
 
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import InputError
-from fvc.codec.face.survey import survey
-from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import OutputGroup, check_output
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.options import EncoderOptions
 from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.sound_track import SoundTrack
-from fvc.codec.source_builder import TrackedClip, stream_header
+from fvc.codec.source_builder import TrackedClip, stream_header, track_video
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.container import StreamWriter, begins_keyframe
 from fvc.codec.wire.source_set import SourceSet
@@ -70,7 +68,7 @@ def encode(
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, sources], [file_path(source)])
     with VideoReader(source) as video, _both_or_none(stream, sources, overwrite) as (file, sources_writer):
-        clip = _track(video, told.rate, note, progress)
+        clip = track_video(video, told.rate, note, progress)
         progress("sources", 0, None)
         builder = model.source_builder(told.kind)
         source_set, whole = builder.choose(video, clip, told.canvas, told.source_frames, told.source_bytes)
@@ -93,26 +91,6 @@ def _both_or_none(stream: Path, sources: Path, overwrite: bool) -> Iterator[tupl
     group = OutputGroup()
     with write_sources(sources, group, overwrite) as writer, group:
         yield group.open(stream, STREAM, overwrite), writer
-
-
-def _track(video: VideoReader, rate: Fraction, note: Note, progress: Progress) -> TrackedClip:
-    total = None if video.duration is None else video.duration * float(rate)
-    done = 0
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        progress("tracking", done, total)
-
-    with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
-        seen = survey(frames, tracker, tick)
-    if not len(seen.index):
-        raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
-    if seen.n_faces > 1:
-        note(f"{video.name}: more than one face; following the largest")
-    if missing := seen.frames - len(seen.index):
-        note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
-    return TrackedClip(seen, rate, seen.crop(video.width, video.height))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a .fvc or .fvs file says of itself. Needs no networks."""
+"""Describes .fvc and .fvs files. Needs no networks."""
 
 from __future__ import annotations
 

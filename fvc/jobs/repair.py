@@ -1,4 +1,4 @@
-"""A cut-off or damaged .fvc -> one with an END packet and an index: what an encoder that was killed has left."""
+"""Repairs a .fvc that was cut off or damaged: copies its whole packets and gives it an END packet and an index."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[
 def _copy(reader: StreamReader, writer: StreamWriter) -> int:
     """Returns how many bytes were not copied.
 
-    Behind much damage, MOTION packets wait for one that has its number in full: once the damage is cut out, nobody can
-    tell that their numbers, of six bits, may have come round in it.
+    After a large gap, MOTION packets are dropped until a packet with a full frame number: six-bit numbers may have
+    wrapped in the gap, and nobody can see that once the damage is cut out.
     """
     dropped, is_counted = 0, True
     for item in reader.packets():

@@ -165,10 +165,10 @@ def test_more_rate_gives_less_error() -> None:
 
 def test_rates_and_qualities_that_make_no_sense() -> None:
     for kbps in (0, 0.49, -1, math.inf, math.nan):
-        with pytest.raises(UsageError, match="--kbps"):
+        with pytest.raises(UsageError, match="kbps"):
             ConstantRate(kbps, FPS)
     for quality in (-1, 100.5, math.nan):
-        with pytest.raises(UsageError, match="--quality"):
+        with pytest.raises(UsageError, match="quality"):
             ConstantQuality(quality)
 
 

@@ -25,20 +25,23 @@ import numpy as np
 import spec_decoder
 
 from fvc.codec.call.datagram import Datagram, Depacketizer
+from fvc.codec.constants import REORDERING_WINDOW, SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.media.opus import OpusDecoder, OpusParams
 from fvc.codec.media.video import read_image
 from fvc.codec.motion.quantizer import to_sample
 from fvc.codec.motion.sample import PART_SHAPES
-from fvc.codec.reassembly import WINDOW, MotionDecoder
+from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Renderer
+from fvc.codec.reporting import silent
 from fvc.codec.wire.av1_pictures import decode_still
 from fvc.codec.wire.bitstream import SYNC, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader, StreamWriter, read_index
-from fvc.codec.wire.source_set import QUANTIZERS, SIDE, SourceSet
-from fvc.jobs.decode import _Painter, _Play, _write
-from fvc.jobs.paths import open_file, silent
+from fvc.codec.wire.source_set import QUANTIZERS, SourceSet
+from fvc.jobs.decode import Painter, write_items
+from fvc.jobs.paths import open_file
+from fvc.jobs.player import Player
 from fvc.jobs.repair import _copy
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -190,8 +193,8 @@ def datagram(data: bytes) -> None:
                 packets.append(item)
                 with suppress(StreamError):
                     motion.put(item)
-        assert motion.waiting <= WINDOW
-        assert len(depacketizer.missing()) < WINDOW
+        assert motion.waiting <= REORDERING_WINDOW
+        assert len(depacketizer.missing()) < REORDERING_WINDOW
         due = max(due + 1, depacketizer.newest - 1)
         found.update(motion.advance(due))
         assert decoder.show(due).index == due
@@ -388,9 +391,9 @@ def play(data: bytes, video: CountingWriter) -> None:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
             header = opened.reader.header
             renderer = Renderer(lambda _: _BLANK, rest.only(header.profile.parts), header.fps)
-            player = _Play(opened, Decoder(header, renderer), file.name, silent)
-            painter = _Painter(renderer, None, header)
-            _write(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
+            player = Player(opened, Decoder(header, renderer), file.name, silent)
+            painter = Painter(renderer, None, header)
+            write_items(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
