@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SAMPLE := samples/astronaut.mp4
 
-.PHONY: help demo test fuzz lint typing wheel clean
+.PHONY: help demo test fuzz lint typing docs wheel clean
 FUZZ_SECONDS ?= 60
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
@@ -40,6 +40,13 @@ typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
 	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls; do ln -sfn ../../../$$file build/typing/fvc/; done
 	@for part in codec models export training evaluation; do ln -sfn ../../../$$part build/typing/fvc/$$part; done
 	$(BIN)/mypy
+
+$(VENV)/docs: pyproject.toml $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/docs ## the site in build/site; a warning or a broken link is an error
+	$(BIN)/mkdocs build --quiet --strict --clean
 
 wheel: $(VENV)/dev ## build the wheel into dist/ and try it in an empty environment outside the checkout
 	rm -rf build/lib dist
