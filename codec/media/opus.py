@@ -24,6 +24,7 @@ BITRATES = (6_000, 256_000)  # bits per second; libopus takes 500 for mono, but 
 FRAME_MS = (5, 10, 20, 40, 60, 80, 100, 120)
 DRIFT = RATE * 10 // 1000  # samples that a time stamp may be off before the sound is padded or cut
 LONGEST = 24 * 3600 * RATE  # samples, where the file does not tell the end of its video
+SHORT = Fraction(1, 10)  # seconds: a stated duration that is shorter than the pictures by more is wrong
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,18 @@ class OpusParams:
 
 
 def encode_opus(
-    path: str | os.PathLike[str], bitrate: int, frame_ms: int = 60
+    path: str | os.PathLike[str], bitrate: int, frame_ms: int = 60, *, audio_stream: int | None = None
 ) -> tuple[OpusParams, Iterator[bytes]] | None:
     """Encodes the sound of a video, lazily and in bounded memory.
 
     Sample 0 is heard with the first video frame: earlier sound is cut, and silence fills a late start and gaps. Sound
-    after the video's end is cut, where the container states the end. Packet k holds samples
+    after the video's end is cut, where the file tells the end. Packet k holds samples
     `[k * frame_size, (k + 1) * frame_size)` minus `pre_skip`.
 
     Args:
         bitrate: bits per second, 6000 to 256000; with variable rate, so that it is an average.
         frame_ms: duration of a packet; longer packets cost fewer bits and add delay.
+        audio_stream: which of the audio streams, from 0; None: as `VideoReader` chooses.
 
     Returns:
         the parameters and the packets in order, or None if the file has no sound that can be decoded.
@@ -78,7 +80,7 @@ def encode_opus(
         InputError: the file is not a video.
     """
     encoder = OpusEncoder(bitrate, frame_ms)
-    reader = VideoReader(path)
+    reader = VideoReader(path, audio_stream=audio_stream)
     if not reader.has_audio:
         return None
     return encoder.params, _packets(encoder, _sound(reader))
@@ -133,7 +135,7 @@ def _packets(encoder: OpusEncoder, sound: Iterator[np.ndarray]) -> Iterator[byte
 
 def _sound(reader: VideoReader) -> Iterator[np.ndarray]:
     """The file's sound without gaps, int16 `[n]` at 48 kHz, from the first video frame to the end of the video."""
-    end = LONGEST if reader.duration is None else round(reader.duration * RATE)
+    end = _end_of(reader)
     sent = 0
     for start, pcm in _placed(reader):
         if sent >= end:
@@ -145,6 +147,15 @@ def _sound(reader: VideoReader) -> Iterator[np.ndarray]:
         pcm = pcm[max(sent - start, 0) : max(end - start, 0)]
         yield pcm
         sent += len(pcm)
+
+
+def _end_of(reader: VideoReader) -> int:
+    """The sample at which the video ends: as the file states or, where its pictures last longer, as they do."""
+    if reader.duration is None:
+        return LONGEST
+    found, stated = reader.picture_end(), Fraction(reader.duration)
+    is_longer = found is not None and found > stated + SHORT
+    return round((found if found is not None and is_longer else stated) * RATE)
 
 
 def _placed(reader: VideoReader) -> Iterator[tuple[int, np.ndarray]]:
@@ -162,7 +173,7 @@ def _placed(reader: VideoReader) -> Iterator[tuple[int, np.ndarray]]:
                 placed += out.samples
 
     with reader.open() as container:
-        for frame in decode(container, reader.audio_stream(container)):
+        for frame in decode(container, reader.audio_of(container)):
             if not frame.sample_rate:
                 continue
             expected = None if resampler is None else reader.start + due / RATE
@@ -173,7 +184,7 @@ def _placed(reader: VideoReader) -> Iterator[tuple[int, np.ndarray]]:
                 resampler = av.AudioResampler("s16", "mono", RATE)
                 due, placed = start, round(start)
             due += Fraction(frame.samples * RATE, frame.sample_rate)
-            frame.pts = None  # the place is kept here; the resampler shall not correct it too
+            frame.pts = None  # the position is kept here; the resampler must not correct it too
             yield from resample(frame)
         yield from resample(None)
 

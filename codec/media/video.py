@@ -1,7 +1,7 @@
 """Video and picture files in: upright 8-bit RGB arrays on a constant-rate grid of time.
 
-Everything that a container may do to a frame (rotation, non-square pixels, variable rate, 10 bits, other colour
-matrices) is undone here. This module knows nothing about faces, models or the `.fvc` format.
+Everything that a container may do to a frame (rotation, non-square pixels, variable rate, a size that changes, other
+colours: `codec.media.colour`) is undone here. This module knows nothing about faces, models or the `.fvc` format.
 """
 
 from __future__ import annotations
@@ -9,48 +9,41 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Container, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Container, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from fvc.codec.constants import MAX_FPS
 from fvc.codec.errors import InputError, UsageError
+from fvc.codec.media.colour import to_rgb
 from fvc.codec.media.quiet import native_stderr_closed
+from fvc.codec.media.webp import is_animated_webp, read_animation
 
 MIN_INPUT_SIDE, MAX_INPUT_SIDE = 16, 8192  # pixels, of frames that are read
-MAX_PIXELS = 1 << 26  # of a picture or a frame
-MAX_IMAGE_PIXELS = 1 << 25  # of a source picture: what a canvas may have at most
-MAX_GAP = 60  # seconds between two frames; a longer step is a clock that jumped, not a pause
+MAX_PIXELS = 1 << 26  # of a frame
+MAX_IMAGE_PIXELS = 1 << 25  # of a source picture
+MAX_GAP = 60  # seconds between two frames; a longer step means that the clock jumped, not a pause
 EPSILON = Fraction(1, 1000)  # seconds; containers such as Matroska round time stamps to a millisecond
 
 LIMITS = {
-    "protocol_whitelist": "file",  # a playlist shall not reach for the network
+    "protocol_whitelist": "file",  # a playlist must not reach the network
     "pattern_type": "none",  # a picture called a%d.png is that file, not a1.png and so on
     "max_pixels": str(MAX_PIXELS),
 }
-# Files that are no video but name other files, or that ffmpeg draws: none of them shall get into a picture.
+# Files that are no video but name other files, or text that ffmpeg renders: none of it must get into a picture.
 _INDIRECT = {"concat", "dash", "hls", "imf", "sdp", "tty", "webm_dash_manifest"}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:)/+")  # of two letters or more: C:/ is a drive
 _PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov,image2"  # mov: AVIF
-# One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
-SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
-# AVColorSpace, as the file tags it, to the matrix that swscale shall use.
-_MATRIX = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+_WEBP_HEAD = 21  # bytes that tell an animated WebP
+_SAME_SHAPE = 0.02  # by how much frames of a new size may be stretched to fill the old one
 # Display matrices (a, b, c, d) for 0, 90, 180 and 270 degrees counter-clockwise.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 
@@ -74,8 +67,8 @@ class Clock:
     def __init__(self) -> None:
         self._offset = Fraction(0)
 
-    def place(self, frame: av.VideoFrame | av.AudioFrame, expected: Fraction | None) -> Fraction:
-        """Seconds at which `frame` starts; `expected` is where the one before it ended (None: it is the first)."""
+    def place(self, frame: av.VideoFrame | av.AudioFrame | av.Packet, expected: Fraction | None) -> Fraction:
+        """Seconds at which a frame (or packet) starts; `expected`: where the one before it ended, None at first."""
         if frame.pts is None or not frame.time_base:
             return expected or Fraction(0)
         time = frame.pts * Fraction(frame.time_base) + self._offset
@@ -86,12 +79,18 @@ class Clock:
 
 
 class VideoReader:
-    """Anything that ffmpeg reads, as upright RGB frames with square pixels.
+    """Anything that ffmpeg reads, and animated WebP, as upright RGB frames with square pixels.
 
     Use as a context manager; leaving it closes the files of unfinished `frames()`.
 
+    Args:
+        path: the file.
+        video_stream, audio_stream: which of its video and audio streams to take, from 0; None: one that is marked as
+            default, of these (or of all, if none is) the one with most pixels or channels, of these the first.
+
     Attributes:
-        width, height: of the upright frames, in pixels; each side is 16 to 8192.
+        width, height: of the upright frames, in pixels; each side is 16 to 8192. If the size changes midway, later
+            frames are scaled to fit, and the rest is black.
         source_fps: average rate that the file states, or None.
         start: time stamp of the first frame, in seconds.
         duration: of the video stream, in seconds, or of the file where the stream states none, or None.
@@ -99,15 +98,32 @@ class VideoReader:
 
     Raises:
         InputError: no such file, not a regular file, empty, not a video, or no frame in it can be decoded.
+        UsageError: the file has no such stream.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, video_stream: int | None = None, audio_stream: int | None = None
+    ) -> None:
         self.name = label(path)
         self._path = _readable(path)
+        self._wanted = {"video": video_stream, "audio": audio_stream}
         self._open_files = ExitStack()
+        with open(self._path, "rb") as file:
+            self._is_webp = is_animated_webp(file.read(_WEBP_HEAD))
+        if self._is_webp:
+            self._look_at_webp()
+        else:
+            self._look()
+        self.width, self.height = self._square[::-1] if _is_transposed(self._turn) else self._square
+        if not all(MIN_INPUT_SIDE <= side <= MAX_INPUT_SIDE for side in self._square):
+            limits = f"each side must have {MIN_INPUT_SIDE} to {MAX_INPUT_SIDE} pixels"
+            raise InputError(f"{self.name}: frames of {self.width}x{self.height}; {limits}")
+
+    def _look(self) -> None:
+        """Finds out what the file has, from its header and its first frame."""
         with self.open() as container:
             stream = self._video(container)
-            self.has_audio = self.audio_stream(container) is not None
+            self.has_audio = self.audio_of(container) is not None
             rate = stream.average_rate or stream.guessed_rate
             self.source_fps = rate if rate and 0 < rate <= 1000 else None
             self._step = 1 / (self.source_fps or Fraction(25))
@@ -119,11 +135,23 @@ class VideoReader:
                 raise InputError(f"{self.name}: no video frame in it can be decoded")
             self.start = Clock().place(frame, None)
             self._turn = _display_matrix(frame)
-            self._square = _square_size(frame.width, frame.height, stream.sample_aspect_ratio)
-        self.width, self.height = self._square[::-1] if _is_transposed(self._turn) else self._square
-        if not all(MIN_INPUT_SIDE <= side <= MAX_INPUT_SIDE for side in self._square):
-            limits = f"each side must have {MIN_INPUT_SIDE} to {MAX_INPUT_SIDE} pixels"
-            raise InputError(f"{self.name}: frames of {self.width}x{self.height}; {limits}")
+            self._aspect = stream.sample_aspect_ratio
+            self._stored = (frame.width, frame.height)
+            self._square = _square_size(*self._stored, self._aspect)
+
+    def _look_at_webp(self) -> None:
+        """The same of an animated WebP, all of whose frames are decoded once to find out how long it is."""
+        if any(self._wanted.values()):
+            raise UsageError(f"{self.name}: an animated WebP has one stream of pictures, and no sound")
+        count, end, size = 0, Fraction(0), (0, 0)
+        with open(self._path, "rb") as file:
+            for frame in read_animation(file, self.name, MAX_PIXELS):
+                count, end, size = count + 1, frame.time + frame.duration, frame.rgb.shape[1::-1]
+        if not count:
+            raise InputError(f"{self.name}: no video frame in it can be decoded")
+        self.has_audio, self.source_fps, self._step = False, count / end, end / count
+        self.duration, self.start = float(end), Fraction(0)
+        self._turn, self._aspect, self._stored, self._square = _TURNS[0], None, size, size
 
     def __enter__(self) -> VideoReader:
         return self
@@ -142,10 +170,29 @@ class VideoReader:
             raise InputError(f"{self.name}: not a video (a text file)")
         return container
 
-    @staticmethod
-    def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-        """The first audio stream that can be decoded."""
-        return next((s for s in container.streams.audio if s.codec_context is not None), None)
+    def audio_of(self, container: av.container.InputContainer) -> av.AudioStream | None:
+        """The audio stream that is taken, if there is one that can be decoded. Raises UsageError."""
+        if self._wanted["audio"] is not None:
+            stream = self._numbered(container.streams.audio, "audio")
+            return stream if stream.codec_context is not None else None
+        streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        return max(streams, key=lambda s: (_is_default(s), s.codec_context.channels), default=None)
+
+    def picture_end(self) -> Fraction | None:
+        """When the last picture ends, in seconds after the first frame, by the packets' time stamps; None: unknown.
+
+        Files may state a shorter duration than they have. Reads the whole file without decoding it.
+        """
+        if self._is_webp:
+            return None
+        clock, end, last = Clock(), None, Fraction(0)
+        with self.open() as container:
+            for packet in packets_of(container, self._video(container)):
+                if packet.pts is not None:
+                    time = clock.place(packet, end)
+                    end = time + (packet.duration or 0) * Fraction(packet.time_base or 0)
+                    last = max(last, end)
+        return None if end is None else last - self.start
 
     def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterator[Frame]:
         """Decodes from the start, in bounded memory; each call gives the same frames.
@@ -175,16 +222,31 @@ class VideoReader:
                     index += 1
                     continue
                 if rgb is None:
-                    rgb = _turn_upright(_to_rgb(reformatter, held, *self._square, self.name), self._turn)
+                    rgb = _turn_upright(self._pixels(reformatter, held), self._turn)
                 yield Frame(rgb, index)
                 index += 1
             held = frame
 
+    def _pixels(self, reformatter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
+        """uint8 RGB of the first frame's size; frames of another shape keep theirs, with black beside them."""
+        width, height = self._square
+        if (frame.width, frame.height) == self._stored:
+            return to_rgb(reformatter, frame, width, height, self.name)
+        own = _square_size(frame.width, frame.height, self._aspect)
+        scale = min(width / own[0], height / own[1])
+        size = (max(round(own[0] * scale), 1), max(round(own[1] * scale), 1))
+        if width - size[0] <= _SAME_SHAPE * width and height - size[1] <= _SAME_SHAPE * height:
+            return to_rgb(reformatter, frame, width, height, self.name)
+        x, y = (width - size[0]) // 2, (height - size[1]) // 2
+        rgb = np.zeros((height, width, 3), np.uint8)
+        rgb[y : y + size[1], x : x + size[0]] = to_rgb(reformatter, frame, *size, self.name)
+        return rgb
+
     def _timeline(self) -> Iterator[tuple[Fraction, av.VideoFrame | None]]:
         """Source frames with their times in seconds since the first, and last `(end of the clip, None)`."""
         clock, time, end = Clock(), self.start, None
-        with self.open() as container:
-            for frame in decode(container, self._video(container)):
+        with closing(self._decoded()) as frames:
+            for frame in frames:
                 time = max(clock.place(frame, end), time)
                 length = (frame.duration or 0) * Fraction(frame.time_base or 0) or self._step
                 end = time + min(max(length, 2 * EPSILON), MAX_GAP)
@@ -192,16 +254,48 @@ class VideoReader:
         if end is not None:
             yield end - self.start, None
 
+    def _decoded(self) -> Generator[av.VideoFrame, None, None]:
+        """Source frames as they are stored."""
+        if not self._is_webp:
+            with self.open() as container:
+                yield from decode(container, self._video(container))
+            return
+        with open(self._path, "rb") as file:
+            for picture in read_animation(file, self.name, MAX_PIXELS):
+                frame = av.VideoFrame.from_ndarray(picture.rgb, "rgb24")
+                frame.time_base = Fraction(1, 1000)
+                frame.pts, frame.duration = round(picture.time * 1000), round(picture.duration * 1000)
+                yield frame
+
     def _video(self, container: av.container.InputContainer) -> av.VideoStream:
-        """The video stream, which is not a cover picture of a song."""
-        cover = av.stream.Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & cover]
-        if not streams:
-            raise InputError(f"{self.name}: no video stream in it")
-        if streams[0].codec_context is None:
+        """The video stream that is taken; unless asked for, none that is the cover picture of a song."""
+        if self._wanted["video"] is not None:
+            stream = self._numbered(container.streams.video, "video")
+        else:
+            cover = av.stream.Disposition.attached_pic
+            streams = [s for s in container.streams.video if not s.disposition & cover]
+            if not streams:
+                raise InputError(f"{self.name}: no video stream in it")
+            stream = max(streams, key=lambda s: (_is_default(s), _pixels_of(s)))
+        if stream.codec_context is None:
             raise InputError(f"{self.name}: its video codec is unknown")
-        streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        return streams[0]
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        return stream
+
+    def _numbered(self, streams: Sequence[Any], kind: str) -> Any:
+        number = self._wanted[kind] or 0
+        if not 0 <= number < len(streams):
+            there = f"it has {len(streams)}, counted from 0" if streams else "it has none"
+            raise UsageError(f"{self.name}: no {kind} stream {number} in it; {there}")
+        return streams[number]
+
+
+def _pixels_of(stream: Any) -> int:
+    return stream.width * stream.height if stream.codec_context is not None else 0
+
+
+def _is_default(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.default)
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -218,19 +312,19 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             if not 0 < stream.width * stream.height <= MAX_IMAGE_PIXELS:
                 raise InputError(f"{name}: not a picture, or larger than {MAX_IMAGE_PIXELS >> 20} megapixels")
             if cv2.haveImageReader(file):
-                with native_stderr_closed():  # libpng says what it thinks of a picture
+                with native_stderr_closed():  # libpng prints warnings
                     bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
                 if bgr is not None:
                     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             frame = next(container.decode(stream))
-        rgb = _to_rgb(VideoReformatter(), frame, frame.width, frame.height, name)
+        rgb = to_rgb(VideoReformatter(), frame, frame.width, frame.height, name)
         return _turn_upright(rgb, _display_matrix(frame))
     except (av.FFmpegError, cv2.error, OSError, LookupError, StopIteration) as error:
         raise InputError(f"{name}: not a picture that can be read") from error
 
 
-def decode(container: Any, stream: Any) -> Iterator[Any]:
-    """All frames of `stream` that can be decoded; broken packets are skipped, a broken tail is the end."""
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """All packets of `stream` that can be read, and last an empty one; what follows a broken place is left out."""
     packets = container.demux(stream)
     packet: Any = True
     while packet is not None:
@@ -238,29 +332,15 @@ def decode(container: Any, stream: Any) -> Iterator[Any]:
             packet = next(packets, None)
         except (av.FFmpegError, IndexError):  # IndexError: PyAV, over a stream that appears midway
             packet = None
+        if packet is not None:
+            yield packet
+
+
+def decode(container: Any, stream: Any) -> Iterator[Any]:
+    """All frames of `stream` that can be decoded; broken packets are skipped, a broken tail is the end."""
+    for packet in chain(packets_of(container, stream), [None]):
         with suppress(av.FFmpegError):  # also EOFError, when the decoder is already drained
             yield from stream.decode(packet)
-
-
-def _to_rgb(reformatter: VideoReformatter, frame: av.VideoFrame, width: int, height: int, name: str) -> np.ndarray:
-    """Pixels as they are stored, scaled to `width` x `height`, in full-range RGB."""
-    matrix = None
-    if not frame.format.is_rgb:  # untagged: HD is taken for BT.709 and the rest for BT.601, as players do
-        is_hd = frame.width >= 1280 or frame.height > 576
-        matrix = _MATRIX.get(frame.colorspace, Colorspace.ITU709 if is_hd else Colorspace.ITU601)
-    try:
-        return reformatter.reformat(
-            frame,
-            width,
-            height,
-            "rgb24",
-            src_colorspace=matrix,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=SWS,
-            threads=1,
-        ).to_ndarray()
-    except (av.FFmpegError, ValueError) as error:
-        raise InputError(f"{name}: its pixel format {frame.format.name} cannot be converted") from error
 
 
 def _square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from fvc.codec.errors import OutputError
+from fvc.codec.media.colour import SWS
 from fvc.codec.media.output import VIDEO, OutputGroup
-from fvc.codec.media.video import SWS, label
+from fvc.codec.media.video import label
 
 _SMALL_FRAME = 512 * 512  # pixels
 _H264 = ("libx264", "aac")
@@ -43,11 +44,14 @@ class VideoWriter:
         crf: x264's constant rate factor, 0 (lossless) to 51; VP9 gets the same part of its own range.
         metadata: the container's tags that MP4 knows, such as "title" and "comment".
         overwrite: whether a video that is there already is replaced.
+        group: where the file is opened, None: a group of its own.
 
     Raises:
         UsageError: the name has none of these endings.
         OutputError: from any method, when the file cannot be written; nothing is left behind.
     """
+
+    _container_options: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by ffmpeg's name of the container
 
     def __init__(
         self,
@@ -59,19 +63,21 @@ class VideoWriter:
         crf: int = 16,
         metadata: dict[str, str] | None = None,
         overwrite: bool = False,
+        group: OutputGroup | None = None,
     ) -> None:
         self.name, self._shape = label(path), (height, width, 3)
         self._frames = self._samples = 0  # written so far
         self._reformatter = VideoReformatter()
         self._container: Any = None
-        self._group, self._is_open = OutputGroup(), True
-        file = self._group.open(path, VIDEO, overwrite)
+        self._group, self._is_open = OutputGroup() if group is None else group, True
+        file = self._output(path, overwrite)
         container, video_codec, audio_codec = _CONTAINERS[Path(path).suffix.lower()]
         options = {"crf": str(crf), "preset": "veryfast"}
         if video_codec == "libvpx-vp9":
             options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
         with self._dropped_on_error():
-            self._container = av.open(file, "w", format=container)
+            more = dict(self._container_options.get(container, {}))
+            self._container = av.open(file, "w", format=container, container_options=more)
             self._container.flags |= av.container.Flags.bitexact.value
             self._container.metadata.update(metadata or {})
             self._video = self._container.add_stream(video_codec, Fraction(fps), options)
@@ -149,6 +155,10 @@ class VideoWriter:
         with suppress(Exception):  # this writes the end of a file that is about to be removed
             self._container.close()
         self._group.drop()
+
+    def _output(self, path: str | os.PathLike[str], overwrite: bool) -> Any:
+        """The file that is written to."""
+        return self._group.open(path, VIDEO, overwrite)
 
     def _encode(self, stream: Any, frame: Any, pts: int, time_base: Fraction) -> None:
         if not self._is_open:

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from fvc.codec.constants import SIDE
-from fvc.codec.media.video import SWS
+from fvc.codec.media.colour import SWS
 
 
 def write_lossless(path: Path, pictures: Iterable[np.ndarray], fps: Fraction) -> tuple[int, str]:

@@ -1,11 +1,9 @@
-"""Frames in and out: the grid of time, every way in which a container bends a frame, and files that are not videos."""
+"""Frames in: the grid of time, every way in which a container bends a frame, and files that are not videos."""
 
 from __future__ import annotations
 
 import os
-import struct
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,70 +12,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+from video_support import H, W, assert_levels, audio_only, corner, grey, levels, make
 
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
-from fvc.codec.media.output import atomic_write, write_image
-from fvc.codec.media.video import VideoReader, read_image
-from fvc.codec.media.video_writer import VideoWriter
-
-W, H = 64, 48
-
-
-def grey(levels: Sequence[int], size: tuple[int, int] = (H, W)) -> list[np.ndarray]:
-    """One even picture for each level."""
-    return [np.full((*size, 3), level, np.uint8) for level in levels]
-
-
-def corner(size: tuple[int, int] = (H, W)) -> np.ndarray:
-    """White in the upper left quarter, red in the upper right, black below."""
-    rgb = np.zeros((*size, 3), np.uint8)
-    rgb[: size[0] // 2, : size[1] // 2] = 255
-    rgb[: size[0] // 2, size[1] // 2 :, 0] = 255
-    return rgb
-
-
-def make(
-    path: Path,
-    frames: Sequence[Any],
-    pts: Sequence[int] | None = None,
-    rate: int | Fraction = 25,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    setup: Callable[[Any], None] = lambda stream: None,
-    options: dict[str, str] | None = None,
-) -> Path:
-    """A clip of RGB arrays or ready frames; `pts` are in milliseconds."""
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate, {"crf": "4", "g": "10"} if codec == "libx264" else {})
-        first = frames[0]
-        stream.width, stream.height = (
-            first.shape[1::-1] if isinstance(first, np.ndarray) else (first.width, first.height)
-        )
-        stream.pix_fmt = pix_fmt
-        setup(stream)
-        if pts is not None:
-            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-        for i, item in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(item, "rgb24") if isinstance(item, np.ndarray) else item
-            if pts is not None:
-                frame.pts, frame.time_base = pts[i], Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-def levels(path: Path, fps: int | Fraction) -> list[int]:
-    with VideoReader(path) as reader:
-        frames = list(reader.frames(Fraction(fps)))
-    assert [f.index for f in frames] == list(range(len(frames)))
-    assert all(f.rgb.shape == (reader.height, reader.width, 3) and f.rgb.dtype == np.uint8 for f in frames)
-    return [round(float(f.rgb.mean())) for f in frames]
-
-
-def assert_levels(found: list[int], expected: Sequence[int]) -> None:
-    assert len(found) == len(expected)
-    assert np.abs(np.subtract(found, expected)).max() <= 2, (found, expected)
-
+from fvc.codec.errors import FvcError, InputError, UsageError
+from fvc.codec.media.video import VideoReader
 
 STEPS = [20 * i + 10 for i in range(10)]
 
@@ -243,15 +181,6 @@ def test_cut_or_damaged_file_gives_what_is_left(tmp_path: Path, name: str, codec
         assert 15 <= len(list(reader.frames(Fraction(25)))) <= 41
 
 
-def audio_only(path: Path) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", 48000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), "fltp", "mono")
-        frame.sample_rate = 48000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-
-
 def no_index(path: Path) -> None:
     data = make(path, grey(STEPS)).read_bytes()
     path.write_bytes(data[: data.index(b"moov")])
@@ -303,209 +232,3 @@ def test_random_damage_raises_nothing_else(tmp_path: Path, name: str) -> None:
                         break
         except FvcError as error:
             assert name in str(error)  # noqa: PT017
-
-
-# Pictures
-
-
-@pytest.mark.parametrize("ending", [".png", ".jpg", ".webp", ".bmp"])
-def test_read_image(tmp_path: Path, ending: str) -> None:
-    rgb = corner((51, 63))
-    cv2.imwrite(str(tmp_path / f"a{ending}"), rgb[..., ::-1])
-    assert np.abs(read_image(tmp_path / f"a{ending}").astype(int) - rgb).mean() < 5
-
-
-def test_images_with_alpha_grey_or_16_bits(tmp_path: Path) -> None:
-    for i, pixels in enumerate((np.full((20, 30, 4), 99, np.uint8), np.full((20, 30), 99, np.uint8))):
-        cv2.imwrite(str(tmp_path / f"{i}.png"), pixels)
-        assert (read_image(tmp_path / f"{i}.png") == np.full((20, 30, 3), 99)).all()
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 30), 99 << 8, np.uint16))
-    assert (read_image(tmp_path / "a.png") == 99).all()
-
-
-def test_image_is_turned_by_exif(tmp_path: Path) -> None:
-    data = cv2.imencode(".jpg", corner()[..., ::-1])[1].tobytes()
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
-    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - np.rot90(corner(), -1)).mean() < 9
-    with VideoReader(tmp_path / "a.jpg") as reader:  # a picture is a clip of one frame
-        assert (reader.width, reader.height) == (H, W)
-
-
-def test_avif_image(tmp_path: Path) -> None:
-    make(tmp_path / "a.avif", [corner()], codec="libaom-av1" if "libaom-av1" in av.codecs_available else "libsvtav1")
-    assert np.abs(read_image(tmp_path / "a.avif").astype(int) - corner()).mean() < 12
-
-
-def test_what_is_not_an_image(tmp_path: Path) -> None:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0)
-    (tmp_path / "bomb.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999))) + chunk(b"IEND", b"")
-    )
-    (tmp_path / "text.png").write_text("hello\n" * 99)
-    (tmp_path / "text.txt").write_text("hello\n" * 99)
-    (tmp_path / "empty.png").touch()
-    audio_only(tmp_path / "sound.mp4")
-    for name in ("bomb.png", "text.png", "text.txt", "empty.png", "missing.png", "sound.mp4"):
-        with pytest.raises(InputError, match=rf"^[^\n]*{name}: [^\n]+$"):
-            read_image(tmp_path / name)
-
-
-def test_write_image(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.png", corner((51, 63)))
-    assert (read_image(tmp_path / "a.png") == corner((51, 63))).all()
-    with pytest.raises(OutputError, match=r"no/a.png"):
-        write_image(tmp_path / "no" / "a.png", corner())
-
-
-# The writer
-
-
-def write(path: Path, frames: Sequence[np.ndarray], **options: Any) -> None:
-    height, width = frames[0].shape[:2]
-    with VideoWriter(path, width, height, Fraction(30000, 1001), **options) as writer:
-        for rgb in frames:
-            writer.write(rgb)
-
-
-def test_writer_round_trip(tmp_path: Path) -> None:
-    ramp = cv2.resize(np.random.default_rng(0).integers(0, 255, (4, 6, 3), np.uint8), (W, H))
-    write(tmp_path / "a.mp4", [ramp] * 20, metadata={"comment": "made by a test"})
-    with VideoReader(tmp_path / "a.mp4") as reader:
-        assert (reader.width, reader.height, reader.has_audio) == (W, H, False)
-        assert reader.source_fps == Fraction(30000, 1001)
-        frames = list(reader.frames(Fraction(30000, 1001)))
-    assert len(frames) == 20
-    assert np.abs(frames[7].rgb.astype(int) - ramp).mean() < 3
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        context = container.streams.video[0].codec_context
-        assert container.metadata["comment"] == "made by a test"
-        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
-        assert context.pix_fmt == "yuv420p"
-
-
-def test_written_colours_use_the_matrix_of_bt709(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", [np.full((H, W, 3), (255, 0, 0), np.uint8)])
-    with av.open(str(tmp_path / "a.mp4")) as container:
-        planes = next(container.decode(video=0)).to_ndarray()
-    assert [planes[:H].mean(), planes[H : H + H // 4].mean(), planes[H + H // 4 :].mean()] == pytest.approx(
-        [63, 102, 240], abs=1.5
-    )
-
-
-def test_odd_size_is_padded(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", [corner((49, 63))] * 3)
-    with VideoReader(tmp_path / "a.mp4") as reader:
-        assert (reader.width, reader.height) == (64, 50)
-        rgb = next(reader.frames(Fraction(25))).rgb
-    assert np.abs(rgb[:49, :63].astype(int) - corner((49, 63))).mean() < 6
-
-
-def test_same_frames_same_bytes(tmp_path: Path) -> None:
-    noise = [np.random.default_rng(i).integers(0, 255, (H, W, 3), np.uint8) for i in range(30)]
-    tone = np.sin(np.arange(48_000) / 20, dtype=np.float32) / 2
-    for name in ("a.mp4", "b.mp4"):
-        with VideoWriter(tmp_path / name, W, H, Fraction(30), audio_rate=48_000) as writer:
-            for i, rgb in enumerate(noise):
-                writer.write(rgb)
-                writer.write_audio(tone[i * 1600 : (i + 1) * 1600])
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
-def test_nothing_is_left_of_an_abandoned_file(tmp_path: Path) -> None:
-    def fail() -> None:
-        with VideoWriter(tmp_path / "a.mp4", W, H, Fraction(25)) as writer:
-            writer.write(corner())
-            assert len(list(tmp_path.glob(".a.mp4.*.part"))) == 1
-            assert not (tmp_path / "a.mp4").exists()
-            raise KeyError("some fault elsewhere")
-
-    with pytest.raises(KeyError):
-        fail()
-    assert not list(tmp_path.iterdir())
-    writer = VideoWriter(tmp_path / "a.mp4", W, H, Fraction(25))
-    writer.write(corner())
-    writer.abort()
-    writer.abort()
-    writer.close()
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="closed"):
-        writer.write(corner())
-    with pytest.raises(OutputError, match="no frame"):
-        VideoWriter(tmp_path / "a.mp4", W, H, Fraction(25)).close()
-    assert not list(tmp_path.iterdir())
-
-
-def test_wrong_frames_are_refused(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "a.mp4", W, H, Fraction(25)) as writer:
-        with pytest.raises(ValueError, match="uint8"):
-            writer.write(corner((10, 10)))
-        with pytest.raises(ValueError, match="audio"):
-            writer.write_audio(np.zeros(9, np.float32))
-        writer.write(corner())
-
-
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "no" / "a.mp4", tmp_path / "folder", Path("/dev/null"), Path("/proc/a.mp4")):
-        with pytest.raises(OutputError, match=rf"^{path}: [^\n]+$"):
-            VideoWriter(path, W, H, Fraction(25))
-        with pytest.raises(OutputError, match=rf"^{path}: [^\n]+$"), atomic_write(path):
-            pass
-    assert not list((tmp_path / "folder").iterdir())
-    with pytest.raises(OutputError):
-        write(tmp_path / "a.mp4", [corner()], audio_rate=47_123)
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
-
-
-def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_open = open
-
-    def small_open(*args: Any, **kwargs: Any) -> Any:
-        file = real_open(*args, **kwargs)
-
-        class Small:
-            name, seek, tell, close = file.name, file.seek, file.tell, file.close
-
-            def __enter__(self) -> Any:
-                return self
-
-            def __exit__(self, *exc: object) -> None:
-                file.close()
-
-            def write(self, data: bytes) -> int:
-                if file.tell() + len(data) > 5_000:
-                    raise OSError(28, "No space left on device")
-                return file.write(data)
-
-        return Small()
-
-    monkeypatch.setattr("builtins.open", small_open)
-    noise = [np.random.default_rng(i).integers(0, 255, (H, W, 3), np.uint8) for i in range(4)]
-    with pytest.raises(OutputError, match=r"a.mp4: cannot be written .No space left on device.$"):
-        write(tmp_path / "a.mp4", noise)
-    with pytest.raises(OutputError, match="b: cannot be written"):
-        write_image(tmp_path / "b", np.concatenate(noise * 3))
-    assert not list(tmp_path.iterdir())
-
-
-def test_atomic_write_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
-    with atomic_write(tmp_path / "a") as file:
-        file.write(b"old")
-
-    def fail() -> None:
-        with atomic_write(tmp_path / "a", overwrite=True) as file:
-            file.write(b"new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert (tmp_path / "a").read_bytes() == b"old"
-    with atomic_write(tmp_path / "a", overwrite=True) as file:
-        file.write(b"new")
-        assert (tmp_path / "a").read_bytes() == b"old"
-    assert (tmp_path / "a").read_bytes() == b"new"
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
