@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from fvc.codec.face.landmarks import SUP
-from fvc.training.data.pack import ClipData, PackWriter
+from fvc.training.data.pack import ClipData
+from fvc.training.data.pack_writer import PackWriter
 
 DOTS = (0, 1, 2, 7, 8)  # positions in the sup set that have a dot
 STEP = 0.1  # seconds between frames

@@ -21,7 +21,8 @@ from fvc.export.shipped import LANDMARKS
 from fvc.models.landmark_net import FACE_SIDE, FINE_SIDE, LandmarkNet, turned
 from fvc.models.layers import warp
 from fvc.models.weights import folder_of, shipped
-from fvc.training.data.pack import ClipData, Pack, PackWriter
+from fvc.training.data.pack import ClipData, Pack
+from fvc.training.data.pack_writer import PackWriter
 from fvc.training.others import student
 
 WORST_NME = 3.0  # % of the eyes' distance, mean over the sample's frames

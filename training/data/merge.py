@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.training.data.pack import Clip, Pack, PackWriter
+from fvc.training.data.pack import Clip, Pack
+from fvc.training.data.pack_writer import PackWriter
 
 _LEAST = 4  # frames that the sampler needs of a clip
 _BLOCK = 8  # frames that a clip should have before one more clip of the same person is taken

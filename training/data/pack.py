@@ -1,9 +1,9 @@
-"""The packed data set: one file of face crops with landmarks, yaw and who is who. Knows nothing about training.
+"""The packed data set: one file of face crops with landmarks, yaw and identities. Reading; written by `pack_writer`.
 
 A pack is one safetensors file, so that it needs no unpickling and can be mapped into memory:
 
     pictures   uint8 [bytes]            JPEG or WebP files of 256x256 pixels, one after the other (`jpeg` in old packs)
-    offset     int64 [frames + 1]       where each begins and ends
+    offset     int64 [frames + 1]       bytes at which each begins, and the end
     landmarks  int16 [frames, 478, 2]   in units of 1/8192 of the crop's half side
     yaw        float32 [frames]         radians
     clip       int32 [frames]           index into `clips`
@@ -16,13 +16,9 @@ and its metadata holds the JSON lists `clips` and `identities` and a JSON object
 from __future__ import annotations
 
 import json
-import shutil
-import struct
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -30,11 +26,8 @@ import torch
 from safetensors import safe_open
 
 from fvc.codec.face.source_choice import choose_sources
-from fvc.codec.media.output import FileKind, atomic_write
 
-PACK = FileKind("a pack", (".pack",), ((8, b'{"__metadata__": {"clips"'),))
-_UNIT = 8192
-_TYPES = {"int64": "I64", "int32": "I32", "int16": "I16", "float32": "F32", "uint8": "U8"}
+LANDMARK_UNITS = 8192  # per half side of the crop, in the stored int16 landmarks
 
 
 @dataclass(frozen=True)
@@ -48,83 +41,6 @@ class ClipData:
     yaw: np.ndarray
     time: np.ndarray
     rank: np.ndarray
-
-
-@dataclass
-class PackWriter:
-    """Collects clips and writes the pack when its block ends well. Pictures wait on disk, so that memory stays small.
-
-    Args:
-        overwrite: whether a pack that is there already is replaced.
-
-    Raises:
-        OSError, OutputError: `path` cannot be written.
-    """
-
-    path: Path
-    report: dict[str, object] = field(default_factory=dict)
-    overwrite: bool = False
-
-    def __enter__(self) -> PackWriter:
-        self._spool = tempfile.TemporaryFile(dir=self.path.parent)
-        self._lengths: list[int] = [0]
-        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in ("landmarks", "yaw", "clip", "time", "rank")}
-        self._names: list[str] = []
-        self._identities: list[str] = []
-        return self
-
-    def add(self, clip: ClipData) -> None:
-        """Appends a clip."""
-        for picture in clip.pictures:
-            self._spool.write(picture)
-            self._lengths.append(len(picture))
-        columns = self._columns
-        columns["landmarks"].append(np.clip(np.round(clip.landmarks * _UNIT), -32768, 32767).astype(np.int16))
-        columns["yaw"].append(clip.yaw.astype(np.float32))
-        columns["clip"].append(np.full(len(clip.pictures), len(self._names), np.int32))
-        columns["time"].append(clip.time.astype(np.float32))
-        columns["rank"].append(clip.rank.astype(np.int32))
-        self._names.append(clip.name)
-        self._identities.append(clip.identity)
-
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        with self._spool:
-            if kind is None:
-                self._write()
-
-    def _write(self) -> None:
-        empty = {"landmarks": np.zeros((0, 478, 2), np.int16), "yaw": np.zeros(0, np.float32)}
-        arrays = {"offset": np.cumsum(self._lengths).astype(np.int64)}
-        for name in ("landmarks", "yaw", "clip", "time", "rank"):  # the widest numbers first, so that all are aligned
-            start = empty.get(name, np.zeros(0, np.float32 if name == "time" else np.int32))
-            arrays[name] = np.concatenate([start, *self._columns[name]])
-        meta = {
-            "clips": json.dumps(self._names),
-            "identities": json.dumps(self._identities),
-            "report": json.dumps(self.report),
-        }
-        header: dict[str, object] = {"__metadata__": meta}
-        place = 0
-        order = ("offset", "yaw", "clip", "time", "rank", "landmarks")
-        for name in order:
-            size = arrays[name].nbytes
-            shape = list(arrays[name].shape)
-            header[name] = {
-                "dtype": _TYPES[arrays[name].dtype.name],
-                "shape": shape,
-                "data_offsets": [place, place + size],
-            }
-            place += size
-        total = int(arrays["offset"][-1])
-        header["pictures"] = {"dtype": "U8", "shape": [total], "data_offsets": [place, place + total]}
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        with atomic_write(self.path, PACK, self.overwrite) as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for name in order:
-                file.write(arrays[name].tobytes())
-            self._spool.seek(0)
-            shutil.copyfileobj(self._spool, file, 1 << 20)
 
 
 @dataclass(frozen=True)
@@ -163,7 +79,7 @@ class Pack:
         except Exception as error:  # safetensors has an exception type of its own per version
             raise ValueError(f"{path}: not a training pack ({str(error).splitlines()[0]})") from None
         self.keypoints = (
-            self._landmarks[:][:, list(sup)].astype(np.float32) / _UNIT if len(sup) else np.zeros((0, 0, 2))
+            self._landmarks[:][:, list(sup)].astype(np.float32) / LANDMARK_UNITS if len(sup) else np.zeros((0, 0, 2))
         )
         order = np.argsort(self.clip, kind="stable")
         bounds = np.searchsorted(self.clip[order], np.arange(len(clips) + 1))
@@ -188,7 +104,9 @@ class Pack:
 
     def data(self, clip: Clip, frames: np.ndarray) -> ClipData:
         """`frames` of a clip as they were given to the writer."""
-        landmarks = np.concatenate([self._landmarks[int(f) : int(f) + 1] for f in frames]).astype(np.float32) / _UNIT
+        landmarks = (
+            np.concatenate([self._landmarks[int(f) : int(f) + 1] for f in frames]).astype(np.float32) / LANDMARK_UNITS
+        )
         pictures = [self.picture(int(f)) for f in frames]
         columns = self.yaw[frames], self.time[frames], self.rank[frames]
         return ClipData(clip.name, clip.identity, pictures, landmarks, *columns)

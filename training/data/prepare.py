@@ -29,10 +29,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.errors import FvcError, InputError, OptionError, OutputError, UsageError
 from fvc.codec.media.output import FileKind, atomic_write, check_output
 from fvc.training.data.merge import merge
-from fvc.training.data.pack import PACK, PackWriter
+from fvc.training.data.pack_writer import PACK, PackWriter
 from fvc.training.data.reading import Clips, Job, Settings, read_video
 
 ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
@@ -42,7 +42,7 @@ IDENTITY = ("auto", "folder", "tube")
 def find_jobs(folder: Path, settings: Settings, identity: str = "auto") -> list[Job]:
     """One job per video below `folder`, sorted by name. `identity`: see the module; "tube" ignores folders."""
     if identity not in IDENTITY:
-        raise UsageError(f"--identity {identity}: choose from {', '.join(IDENTITY)}")
+        raise OptionError("identity", identity, f"choose from {', '.join(IDENTITY)}")
     catalog = next((f for f in (folder / "catalog.csv", folder.parent / "catalog.csv") if f.exists()), None)
     who: dict[str, str] = {}
     if catalog is not None and identity == "auto":
@@ -139,7 +139,7 @@ def prepare(
     """
     settings = settings or Settings()
     if backend not in BACKENDS:
-        raise UsageError(f"--backend {backend}: choose from {', '.join(BACKENDS)}")
+        raise OptionError("backend", backend, f"choose from {', '.join(BACKENDS)}")
     _check_outputs(out, overwrite)
     jobs = find_jobs(folder, settings, identity)[shard[0] :: shard[1]]
     if not jobs:

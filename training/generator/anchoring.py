@@ -1,10 +1,10 @@
-"""Shows a baseline's keypoints where faces are before its training: by themselves they take days to find out.
+"""Pre-trains the keypoints of `fom-mobile` to lie on the face: from scratch that takes days of training.
 
     python -m fvc.training.generator.anchoring DATA.pack WEIGHTS OUT [--steps 500] [--batch 24]
 
-Learned keypoints move to ten places of the face (`ANCHORS`, means of tracked landmarks), their Jacobians by the
-equivariance loss. Neither paper does this. It gives the first-order model, whose authors trained it for days on a GPU,
-a start that a few hours of a CPU need; its training afterwards is free to move them where it likes.
+Learned keypoints move to ten positions on the face (`ANCHORS`, means of tracked landmarks), their Jacobians follow the
+equivariance loss. Neither paper does this. The first-order model's authors trained for days on a GPU; with this start a
+few hours on a CPU are enough, and later training is free to move the keypoints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import trange
 
-from fvc.codec.face.landmarks import SUP, SUP_MIRROR
+from fvc.codec.face.landmarks import (
+    CHIN,
+    EARS,
+    EYES,
+    FOREHEAD,
+    INNER_LIP_CORNERS,
+    INNER_LIPS,
+    JAW_ANGLES,
+    NOSE_TIP,
+    OUTER_LIP_CORNERS,
+    SUP,
+    SUP_MIRROR,
+)
 from fvc.models.keypoints import INPUT_SIDE, KeypointNet
 from fvc.models.model import load_weights
 from fvc.models.presets import PRESETS
@@ -29,8 +41,15 @@ from fvc.training.generator.engine import computes_in_half
 from fvc.training.generator.losses import equivariance_loss
 from fvc.training.generator.sampling import Sampler
 
-# Positions in the sup set: forehead, chin, nose, mouth, then of either side: eye, corner of the mouth, cheek.
-ANCHORS = ((0,), (1,), (2,), (5, 6), (17, 19, 21, 23), (18, 20, 22, 24), (29, 31), (30, 32), (7, 9), (8, 10))
+ANCHORS = (  # sup indices; a keypoint's anchor is the mean of its group
+    (FOREHEAD,),
+    (CHIN,),
+    (NOSE_TIP,),
+    INNER_LIPS,
+    *(eye[:4] for eye in EYES),  # without the iris
+    *zip(OUTER_LIP_CORNERS, INNER_LIP_CORNERS, strict=True),
+    *zip(EARS, JAW_ANGLES, strict=True),  # cheeks
+)
 
 
 def anchor_loss(keypoints: Tensor, sup: Tensor) -> Tensor:
@@ -55,7 +74,7 @@ def main() -> None:
     network = PRESETS["fom-mobile"].build()
     load_weights(network, args.weights)
     learner = network.motion.keypoints.train()
-    learner.jacobians.load_state_dict(KeypointNet().jacobians.state_dict())  # the identity, whatever they were
+    learner.jacobians.load_state_dict(KeypointNet().jacobians.state_dict())  # back to the identity
     optimizer = torch.optim.AdamW(learner.parameters(), args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     with trange(args.steps, unit="step") as bar:
         for step in bar:
@@ -67,13 +86,13 @@ def main() -> None:
                 keypoints, jacobians, _ = learner(small)
                 theta = batch.theta.repeat_interleave(2, 0)
                 moved = equivariance_loss(learner, small, keypoints, jacobians, theta)
-            apart = anchor_loss(keypoints, sup)
+            error = anchor_loss(keypoints, sup)
             optimizer.param_groups[0]["lr"] = args.rate * 0.5 * (1 + math.cos(math.pi * step / args.steps))
             optimizer.zero_grad()
-            (10 * apart + moved).backward()
+            (10 * error + moved).backward()
             optimizer.step()
             if step % 20 == 0:
-                bar.set_postfix(apart=f"{apart.item():.4f}", equivariance=f"{moved.item():.4f}")
+                bar.set_postfix(anchors=f"{error.item():.4f}", equivariance=f"{moved.item():.4f}")
     save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, args.out)
 
 

@@ -1,7 +1,7 @@
-"""Plans -> batches of pixels: decoded and altered in a CPU thread ahead of need, or kept and altered on the device.
+"""Batch plans -> batches of pixels, decoded and augmented by a CPU thread ahead of time, or kept on the device.
 
-The two ways give the same pictures up to rounding. On a CPU the first is cheaper (it touches only the frames of the
-batch); a GPU holds all frames as bytes (10,000 frames: 2 GB) and cuts, mirrors and tints a batch in a few kernels.
+Both ways give the same pictures up to rounding. On a CPU the first is cheaper (it touches only the frames of the
+batch); a GPU holds all frames as bytes (10,000 frames: 2 GB) and crops, mirrors and tints a batch in a few kernels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from fvc.codec.constants import SIDE
 from fvc.codec.face.patching import patched, placed
 from fvc.training.data.pack import Pack
-from fvc.training.generator.sampling import PATCHES, Plan
+from fvc.training.generator.sampling import PATCHES, BatchPlan
 
 __all__ = ["Batch", "DeviceFrames", "FileFrames", "Pack", "Prefetch"]
 
@@ -30,7 +30,7 @@ class Batch:
     """B samples of N sources and D driving frames.
 
     sources [B, N, 3, 256, 256] and driving [B, D, 3, 256, 256] in [0, 1], their sup keypoints [B, N, 33, 2] and
-    [B, D, 33, 2] in [-1, 1]; theta [B, 2, 3], coarse [B] and neighbours [B] (0 or 1) as in `sampling.Plan`.
+    [B, D, 33, 2] in [-1, 1]; theta [B, 2, 3], coarse [B] and neighbours [B] (0 or 1) as in `sampling.BatchPlan`.
     """
 
     sources: Tensor
@@ -42,17 +42,17 @@ class Batch:
     neighbours: Tensor
 
 
-def _batch(plan: Plan, pictures: Tensor, keypoints: Tensor, numbers: Sequence[Tensor]) -> Batch:
+def _batch(plan: BatchPlan, pictures: Tensor, keypoints: Tensor, numbers: Sequence[Tensor]) -> Batch:
     n = plan.sources
     return Batch(pictures[:, :n], keypoints[:, :n], pictures[:, n:], keypoints[:, n:], *numbers)
 
 
-def _numbers(plan: Plan) -> list[Tensor]:
+def _numbers(plan: BatchPlan) -> list[Tensor]:
     return [torch.from_numpy(plan.theta), torch.from_numpy(plan.coarse), torch.from_numpy(plan.neighbours).float()]
 
 
-def _patch(plan: Plan, pictures: Any, points: np.ndarray, paste: Callable[..., tuple[Any, np.ndarray]]) -> None:
-    """Where the plan says so, the last source, the donor, becomes the first one with its eyes or mouth; in place."""
+def _patch(plan: BatchPlan, pictures: Any, points: np.ndarray, paste: Callable[..., tuple[Any, np.ndarray]]) -> None:
+    """In place: where the plan says so, the last source becomes the first one with the last one's eyes or mouth."""
     last = plan.sources - 1
     for b in np.flatnonzero(plan.patch):
         base, sup = pictures[b, 0], points[b, 0]
@@ -62,12 +62,12 @@ def _patch(plan: Plan, pictures: Any, points: np.ndarray, paste: Callable[..., t
 
 
 class FileFrames:
-    """Decodes what a plan names, alters it with OpenCV and moves it to `device`."""
+    """Decodes the frames of a plan, augments them with OpenCV and moves them to `device`."""
 
     def __init__(self, pack: Pack, mirror: Sequence[int], device: str = "cpu") -> None:
         self._pack, self._mirror, self._device = pack, list(mirror), device
 
-    def batch(self, plan: Plan) -> Batch:
+    def batch(self, plan: BatchPlan) -> Batch:
         """The batch of a plan."""
         rgb = np.empty((*plan.frames.shape, SIDE, SIDE, 3), np.uint8)
         for b, frames in enumerate(plan.frames):
@@ -89,7 +89,7 @@ class FileFrames:
 
 
 class DeviceFrames:
-    """All frames of a pack as bytes on `device`; each is decoded once, by `workers` threads."""
+    """Keeps all frames of a pack as bytes on `device`; each is decoded once, by `workers` threads."""
 
     def __init__(self, pack: Pack, mirror: Sequence[int], device: str, workers: int = 8) -> None:
         self._keypoints, self._mirror, self._device = pack.keypoints, list(mirror), device
@@ -108,7 +108,7 @@ class DeviceFrames:
             tensor = tensor.pin_memory()  # so that the copy does not wait for the device
         return tensor.to(self._device, non_blocking=True)
 
-    def batch(self, plan: Plan) -> Batch:
+    def batch(self, plan: BatchPlan) -> Batch:
         """The batch of a plan."""
         count, many = plan.frames.shape
         scale = plan.window[:, 2] / SIDE
@@ -149,7 +149,7 @@ class Prefetch:
         self._ahead: tuple[int, Future[Batch]] | None = None
 
     def __call__(self, step: int) -> Batch:
-        """The batch of `step`; errors of the thread come out here."""
+        """The batch of `step`. Raises what the thread raised."""
         ready = self._ahead
         batch = ready[1].result() if ready is not None and ready[0] == step else self._load(step)
         self._ahead = step + 1, self._pool.submit(self._load, step + 1)

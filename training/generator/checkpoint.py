@@ -1,4 +1,4 @@
-"""Files of a run: the log, the checkpoint, the averaged weights, and a checkpoint small enough to travel."""
+"""Files of a run: the log, the checkpoint, the averaged weights, and a checkpoint in pieces for moving elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-_PIECE = 15 << 20  # bytes of one file of a portable checkpoint
+PIECE_BYTES = 15 << 20  # of one file of a portable checkpoint
 
 
 def append_log(folder: Path, line: dict[str, Any]) -> None:
@@ -76,10 +76,10 @@ def _widened(value: Any) -> Any:
 
 
 def write_portable(folder: Path) -> list[Path]:
-    """`last.pt` -> pieces of at most 15 MiB from which a run goes on elsewhere, nearly as if it had not moved.
+    """`last.pt` -> pieces of at most 15 MiB, from which a run resumes elsewhere with nearly the same result.
 
-    The network stays float32; averages are float16, moments of the optimizers bfloat16 (float16 has no room for
-    squares of small gradients).
+    The network stays float32; averages are float16, moments of the optimizers bfloat16 (squares of small
+    gradients underflow in float16).
     """
     state = torch.load(folder / "last.pt", map_location="cpu", weights_only=True)
     kinds = {"average": torch.float16, "optimizer": torch.bfloat16, "discriminator_optimizer": torch.bfloat16}
@@ -90,8 +90,8 @@ def write_portable(folder: Path) -> list[Path]:
     whole.unlink()
     for old in folder.glob("portable-*of*.pt"):
         old.unlink()
-    count = -(-len(data) // _PIECE)
+    count = -(-len(data) // PIECE_BYTES)
     paths = [folder / _name(n, count) for n in range(count)]
     for n, path in enumerate(paths):
-        path.write_bytes(data[n * _PIECE : (n + 1) * _PIECE])
+        path.write_bytes(data[n * PIECE_BYTES : (n + 1) * PIECE_BYTES])
     return paths

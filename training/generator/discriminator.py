@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SCALES = (1, 2)
-Judged = list[tuple[Tensor, list[Tensor]]]  # per scale: patch scores [B, 1, h, w] and the features before them
+PatchScores = list[tuple[Tensor, list[Tensor]]]  # per scale: patch scores [B, 1, h, w] and the features before them
 
 
 class PatchNet(nn.Module):
@@ -42,23 +42,29 @@ class Discriminator(nn.Module):
         super().__init__()
         self.nets = nn.ModuleList(PatchNet() for _ in SCALES)
 
-    def forward(self, x: Tensor) -> Judged:
+    def forward(self, x: Tensor) -> PatchScores:
         """[B, 3, H, W] in [0, 1]."""
         return [net(F.avg_pool2d(x, s) if s > 1 else x) for net, s in zip(self.nets, SCALES, strict=True)]
 
 
-def discriminator_loss(real: Judged, drawn: Judged) -> Tensor:
-    """Least squares: 1 for real patches, 0 for drawn ones."""
-    losses = [(1 - r).square().mean() + d.square().mean() for (r, _), (d, _) in zip(real, drawn, strict=True)]
+def score_both(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[PatchScores, PatchScores]:
+    """Scores of real and drawn pictures [B, 3, H, W], in one pass and without features."""
+    both = discriminator(torch.cat([real, fake]))
+    return [(score[: len(real)], []) for score, _ in both], [(score[len(real) :], []) for score, _ in both]
+
+
+def discriminator_loss(real: PatchScores, fake: PatchScores) -> Tensor:
+    """Least squares (LSGAN): patches of real pictures should score 1, of drawn ones 0."""
+    losses = [(1 - r).square().mean() + f.square().mean() for (r, _), (f, _) in zip(real, fake, strict=True)]
     return torch.stack(losses).mean()
 
 
-def generator_losses(real: Judged, drawn: Judged) -> tuple[Tensor, Tensor]:
-    """(adversarial: drawn patches should score 1, feature matching: L1 of features, mean over blocks and scales)."""
-    adversarial = torch.stack([(1 - score).square().mean() for score, _ in drawn]).mean()
+def generator_losses(real: PatchScores, fake: PatchScores) -> tuple[Tensor, Tensor]:
+    """Adversarial loss (drawn patches should score 1) and feature matching (L1 of features, mean over all blocks)."""
+    adversarial = torch.stack([(1 - score).square().mean() for score, _ in fake]).mean()
     matching = [
         (a.detach() - b).abs().mean()
-        for (_, ours), (_, theirs) in zip(real, drawn, strict=True)
+        for (_, ours), (_, theirs) in zip(real, fake, strict=True)
         for a, b in zip(ours, theirs, strict=True)
     ]
     return adversarial, torch.stack(matching).mean()

@@ -1,4 +1,4 @@
-"""One process or many: devices, and what the processes of `torchrun` must agree on. All of it is torch's own.
+"""One process or many: the device, and what the processes of `torchrun` must agree on; all by torch's own means.
 
 torchrun --nproc-per-node 8 -m fvc.training.generator.run composed ...       (several machines: torch.distributed)
 """
@@ -12,23 +12,25 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-_EVERY = 10  # steps between agreements: each makes the processes wait for each other and for the device
+from fvc.codec.errors import OptionError
+
+AGREEMENT_STEPS = 10  # steps between agreements: each makes the processes wait for each other and for the device
 
 
 def computes_in_half(kind: str) -> bool:
-    """Whether bfloat16 pays on a "cpu" or a "cuda": a CPU without AVX-512 BF16 or AMX emulates it, ten times slower."""
+    """Whether bfloat16 is fast on "cpu" or "cuda": a CPU without AVX-512 BF16 or AMX emulates it, ten times slower."""
     if kind == "cpu":
         return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class Engine:
-    """This process's place among `size` processes.
+    """This process among `size` processes.
 
     Attributes:
         device: "cpu", "cuda" or "cuda:1".
         rank: 0 is the one that writes files.
-        agreed_seconds: the training time that all processes go by.
+        agreed_seconds: the training time that all processes use.
     """
 
     def __init__(self, device: str, rank: int = 0, size: int = 1) -> None:
@@ -40,7 +42,13 @@ class Engine:
 
     @classmethod
     def start(cls, device: str | None = None) -> Engine:
-        """By torchrun's environment variables; one process without them."""
+        """The engine that torchrun's environment variables describe; one process without them.
+
+        Raises:
+            OptionError: `device` is "cuda" and torch finds no GPU.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise OptionError("device", device, "torch finds no CUDA GPU on this machine; train on the cpu")
         kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
             return cls(kind)
@@ -84,7 +92,7 @@ class Engine:
         """The first process's training time, as of the last agreement."""
         if self.size == 1:
             self.agreed_seconds = seconds
-        elif step % _EVERY == 0 or self.agreed_seconds == 0:
+        elif step % AGREEMENT_STEPS == 0 or self.agreed_seconds == 0:
             self.agreed_seconds = self._share(seconds)
         return self.agreed_seconds
 
@@ -92,6 +100,6 @@ class Engine:
         """Whether the first process wants to stop; the others are told every few steps."""
         if self.size == 1:
             return wanted
-        if step % _EVERY == 0:
+        if step % AGREEMENT_STEPS == 0:
             self._stop = bool(self._share(float(wanted)))
         return self._stop

@@ -1,6 +1,6 @@
 """Losses: multi-scale perceptual (SqueezeNet features and LPIPS), eyes and mouth, equivariance, expression, flicker.
 
-The networks that judge are not part of the package: `load_perceptual` takes a folder that holds
+The networks that losses are measured with are not part of the package: `load_perceptual` takes a folder that holds
 `load_lpips_squeeze.py` with its weights (LPIPS v0.1 heads on SqueezeNet 1.1), `ExpressionLoss` one that holds
 `load_face_landmarker.py` (MediaPipe's face landmarker in torch). Weights as in the first-order model where it has the
 term. All means are over samples of equal weight, so that N processes with a share of the batch each have the gradient
@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvc.codec.face.landmarks import EYES, MOUTH, OUTER_EYE_CORNERS
 from fvc.models.flow import inverse
 
-# Positions in the sup set (codec.face.tracker.SUP) of what people look at: lips, lids and irises.
-EYES_AND_MOUTH = (3, 4, 5, 6, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 29, 30, 31, 32)
-_LEFT_EYE, _RIGHT_EYE = 17, 18  # outer corners in the sup set: landmarks 33 and 263
+EYES_AND_MOUTH = tuple(sorted((*EYES[0], *EYES[1], *MOUTH)))  # sup indices of what people look at
+REGION_VARIANCE = 0.003  # of the Gaussians around these landmarks; half side of the crop = 1
+WINDOW_ROOM = 1.5  # side of the window that the face landmarker wants over the face's extent
 
 
 def _load(folder: Path, name: str, device: str) -> Any:
@@ -56,9 +57,9 @@ def _lpips_map(a: Tensor, b: Tensor, head: Tensor) -> Tensor:
 def perceptual_loss(
     network: Any, picture: Tensor, target: Tensor, weights: Tensor, scales: Sequence[int] = (1, 2)
 ) -> tuple[Tensor, Tensor]:
-    """Perceptual losses of [B, 3, H, W] in [0, 1].
+    """Perceptual losses of pictures [B, 3, H, W] in [0, 1].
 
-    Returns (relative L1 of features over all scales, LPIPS at full scale, where errors count `weights` [B, 1, H, W]).
+    Returns relative L1 of features, summed over `scales`, and LPIPS at full scale, weighted by `weights` [B, 1, H, W].
     """
 
     def features(x: Tensor, scale: int) -> list[Tensor]:
@@ -82,11 +83,11 @@ def perceptual_loss(
 
 
 def region_weights(keypoints: Tensor, side: int) -> Tensor:
-    """[B, 33, 2] -> [B, 1, side, side], mean 1: Gaussians of about 8 % of the crop around eyes and mouth."""
+    """[B, 33, 2] -> [B, 1, side, side], mean 1: Gaussians around eyes and mouth, about 8 % of the crop wide."""
     axis = (torch.arange(side, device=keypoints.device) + 0.5) / side * 2 - 1
     spots = keypoints[:, list(EYES_AND_MOUTH)]
-    x = torch.exp(-((axis[None, None] - spots[..., :1]) ** 2) / 0.006)
-    y = torch.exp(-((axis[None, None] - spots[..., 1:]) ** 2) / 0.006)
+    x = torch.exp(-((axis[None, None] - spots[..., :1]) ** 2) / (2 * REGION_VARIANCE))
+    y = torch.exp(-((axis[None, None] - spots[..., 1:]) ** 2) / (2 * REGION_VARIANCE))
     weights = torch.einsum("bkh,bkw->bhw", y, x).clamp(max=1)[:, None]
     return weights / weights.mean((2, 3), keepdim=True).clamp(min=1e-3)
 
@@ -104,16 +105,16 @@ def equivariance_loss(
     moved = F.grid_sample(crop, grid, padding_mode="reflection", align_corners=False)
     new_points, new_jacobians, _ = keypoint_net(moved)
     back = (matrix[:, None] @ new_points[..., None])[..., 0] + shift[:, None]
-    # d theta(new) / d x = matrix @ J_new must agree with J. Their difference would be least for frames that are all 0.
-    frames = inverse(jacobians) @ (matrix[:, None] @ new_jacobians)
-    turned = (frames - torch.eye(2, device=frames.device)).abs().mean()
-    return (back - keypoints).abs().mean() + 0.5 * turned
+    # matrix @ J_new must equal J. The quotient is compared with the identity: a difference would be least for J = 0.
+    quotient = inverse(jacobians) @ (matrix[:, None] @ new_jacobians)
+    jacobian_error = (quotient - torch.eye(2, device=quotient.device)).abs().mean()
+    return (back - keypoints).abs().mean() + 0.5 * jacobian_error
 
 
 def grain_loss(picture: Tensor, target: Tensor) -> Tensor:
-    """[B, 3, H, W] twice: checkerboards of one pixel beyond what the target has of them in places of 8 by 8 pixels.
+    """How much more one-pixel checkerboard the picture has than the target, both [B, 3, H, W], per block of 8x8 pixels.
 
-    Perceptual networks begin with a step of two pixels and hardly see them.
+    Perceptual networks begin with a stride of two pixels and hardly see such patterns.
     """
 
     def grain(x: Tensor) -> Tensor:
@@ -124,9 +125,9 @@ def grain_loss(picture: Tensor, target: Tensor) -> Tensor:
 
 
 def temporal_loss(pictures: Tensor, targets: Tensor, neighbours: Tensor) -> Tensor:
-    """[B, D, 3, H, W] twice: how far the change between the last two frames is from what it should be.
+    """L1 between the change from the last frame but one to the last, and that of the targets, [B, D, 3, H, W] each.
 
-    Samples with neighbours [B] = 0, whose last frames are not consecutive, do not count.
+    Samples with neighbours [B] = 0, whose last two frames are not consecutive, do not count.
     """
     change = (pictures[:, -1] - pictures[:, -2]) - (targets[:, -1] - targets[:, -2])
     return (change.abs().mean((1, 2, 3)) * neighbours).mean()
@@ -135,22 +136,23 @@ def temporal_loss(pictures: Tensor, targets: Tensor, neighbours: Tensor) -> Tens
 def face_windows(keypoints: Tensor, side: int) -> Tensor:
     """Sup keypoints [B, 33, 2] in [-1, 1] -> (centre x, centre y, size, angle) [B, 4] in pixels.
 
-    The window that the face landmarker wants: 1.5 times the face's extent, turned until the eyes are level.
+    The window that the face landmarker wants: WINDOW_ROOM times the face's extent, rotated so that the eyes are level.
     """
     points = (keypoints + 1) * side / 2
-    x, y = (points[:, _RIGHT_EYE] - points[:, _LEFT_EYE]).unbind(-1)
+    left, right = OUTER_EYE_CORNERS
+    x, y = (points[:, right] - points[:, left]).unbind(-1)
     angle = torch.atan2(y, x)
     turn = torch.stack([angle.cos(), angle.sin(), -angle.sin(), angle.cos()], -1).unflatten(-1, (2, 2))
     level = points @ turn.transpose(1, 2)
     low, high = level.amin(1), level.amax(1)
     centre = (((low + high) / 2)[:, None] @ turn)[:, 0]
-    return torch.cat([centre, 1.5 * (high - low).amax(-1, keepdim=True), angle[:, None]], -1)
+    return torch.cat([centre, WINDOW_ROOM * (high - low).amax(-1, keepdim=True), angle[:, None]], -1)
 
 
 class ExpressionLoss:
     """The paper's expression loss (section 3.2.2): f_E is 52 blendshapes, f_L 478 landmarks, of one frozen network.
 
-    The paper's own networks (20 action units and landmarks, EmoNet's family) are not to be had under a free licence.
+    The paper's own networks (20 action units and landmarks, EmoNet's family) have no free licence.
     """
 
     def __init__(self, folder: Path, device: str) -> None:
@@ -159,7 +161,7 @@ class ExpressionLoss:
     def __call__(self, picture: Tensor, target: Tensor, keypoints: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures [B, 3, H, W] in [0, 1], sup keypoints [B, 33, 2] -> L1 of blendshapes, L1 of landmarks.
 
-        Landmarks are in units of the half side; samples in whose target no face is seen do not count.
+        Landmarks are in units of the half side; samples whose target shows no face do not count.
         """
         side = target.shape[-1]
         with torch.autocast(picture.device.type, enabled=False):

@@ -10,7 +10,7 @@ SCHEDULES = ("cosine", "paper")
 
 @dataclass(frozen=True)
 class Weights:
-    """What each term of the loss counts; a term of weight 0 is not computed.
+    """Weights of the loss terms; a term of weight 0 is not computed.
 
     Attributes:
         l1: mean absolute error of pixels in [0, 1].
@@ -20,8 +20,7 @@ class Weights:
         equivariance: of the learned keypoints (weight of the first-order model: 10) and, by half, their Jacobians.
         expression: L1 of 52 blendshapes between drawing and target (the paper's f_E); needs the face landmarker.
         landmarks: L1 of its 478 landmarks, in units of the half side (the paper's f_L); needs the face landmarker.
-        grain: what the drawing has of checkerboards (diagonal differences of neighbouring pixels) beyond the target,
-            in places of 8 pixels.
+        grain: how much more one-pixel checkerboard the drawing has than the target, per block of 8x8 pixels.
         temporal: L1 of the change between two neighbouring frames; costs a second drawing per sample.
         adversarial: least-squares GAN; matching: L1 of the discriminator's features. Both off until
             `Recipe.adversarial_after`.
@@ -46,7 +45,7 @@ class Recipe:
 
     Attributes:
         preset: name in `models.presets`.
-        minutes: length of the run, all stops not counted; also what the cosine schedule spans.
+        minutes: training time of the run, without stops; the cosine schedule spans it.
         batch: samples per step and process.
         rate: peak learning rate (AdamW, betas 0.5 and 0.99).
         ema: decay of the averaged weights.
@@ -58,9 +57,9 @@ class Recipe:
             3.3).
         three: share of steps with three sources, or more if the preset has them, instead of the paper's two.
         scales: the perceptual loss looks at the picture shrunk by these. (SqueezeNet needs 35 pixels: up to 4.)
-        coarse: driving keypoints and codes are quantized as on the wire, by up to 2^coarse coarser, drawn per sample.
+        coarse: driving keypoints and codes are quantized as in the stream, up to 2^coarse times coarser, at random.
         turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.
-        keep_motion: the sender's networks stay as they are, and with them what they say, its priors and its streams.
+        keep_motion: freeze the sender's networks, and so their output, its priors and existing streams.
         patched: share of samples of three sources whose last one is the first with the eyes or the mouth of another
             frame, as `fvc encode` sends it (`fvc.codec.face.patching`).
         adversarial_after: minutes until the discriminator joins; None: never; 0: from scratch, as the paper.
@@ -91,12 +90,12 @@ class Recipe:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule {self.schedule}: choose from {', '.join(SCHEDULES)}")
         if not all(0 <= share <= 1 for share in (self.three, self.turning, self.patched)):
-            raise ValueError("shares of samples: from 0 to 1")
+            raise ValueError("three, turning, patched: a share of samples is out of range 0..1")
         if self.schedule == "paper" and not self.steps:
             raise ValueError("schedule paper: needs a number of steps (the paper's 100000)")
 
     def reweighted(self, texts: list[str]) -> Recipe:
-        """With weights replaced by texts such as "temporal=2". Raises ValueError for one that makes no sense."""
+        """With weights replaced by texts such as "temporal=2". Raises ValueError for an invalid one."""
         known = {item.name for item in fields(Weights)}
         changes = {}
         for text in texts:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from fvc.codec.errors import FvcError, InputError, UsageError
+from fvc.codec.errors import FvcError, InputError, OptionError, UsageError
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.models.presets import PRESETS
 from fvc.training.generator.recipe import SAMPLINGS, SCHEDULES, Recipe, paper_recipe
@@ -42,102 +43,91 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example:  fvc train composed --data a.pack --val b.pack --perceptual lpips/ --minutes 90 --run runs/a",
         allow_abbrev=False,
     )
+    _add_files(parser)
+    _add_recipe(parser.add_argument_group("recipe").add_argument)
+    _add_machine(parser.add_argument_group("machine").add_argument)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("preset", help=", ".join(PRESETS))
+    add("preset", help="; ".join(f"{preset.name}: {preset.about}" for preset in PRESETS.values()))
     add("--data", type=Path, required=True, help="training pack from `fvc prepare`")
     add("--perceptual", type=Path, required=True, help="folder with load_lpips_squeeze.py and its weights")
     add("--run", type=Path, required=True, help="folder of the run")
-    add("--minutes", type=_positive, default=90.0, help="length of the run, all stops not counted (90)")
+    add("--minutes", type=_positive, default=90.0, help="training time of the run, without stops (90)")
     add("--segment", type=_positive, help="stop this call after so many minutes, loading included")
     add("--steps", type=_count, help="end of the run by steps")
     add("--init", type=Path, metavar="WEIGHTS", help="start a new run from these weights of the same preset")
     add("--borrow", type=Path, metavar="WEIGHTS", help="take what fits a new run from these weights of another preset")
     add("--val", type=Path, help="validation pack: its LPIPS is logged, pictures go to strip.png")
     add("--landmarker", type=Path, help="folder with load_face_landmarker.py: adds expression and landmark losses")
-    recipe = parser.add_argument_group("recipe")
-    add = recipe.add_argument
+
+
+def _add_recipe(add: Callable[..., object]) -> None:
     add("--paper", action="store_true", help="the paper's sampling, losses, schedule and batch")
     add("--batch", type=_count, help="samples per step and process (6; paper 32)")
     add("--rate", type=_positive, help="peak learning rate (1e-3; paper 2e-4)")
     add("--schedule", choices=SCHEDULES, help="cosine over --minutes, or the paper's three stages of --steps")
     add("--sampling", choices=SAMPLINGS, help="spread, or the paper's three or four frames")
     add("--adversarial-after", type=float, metavar="MIN", help="minutes until the discriminator joins (never)")
-    add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the wire's (0)")
+    add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the stream's (0)")
     add("--keep-motion", action="store_true", default=None, help="train the generator only, with --init")
     add("--patched", type=float, metavar="SHARE", help="samples with a source that has another's eyes or mouth (0)")
     add("--weight", action="append", default=[], metavar="NAME=X", help="weight of a loss term, e.g. temporal=2")
     add("--seed", type=int, default=0)
-    machine = parser.add_argument_group("machine")
-    add = machine.add_argument
-    add("--device", choices=("cpu", "cuda"), help="what there is")
+
+
+def _add_machine(add: Callable[..., object]) -> None:
+    add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     add("--resident", action=argparse.BooleanOptionalAction, help="all frames on the device (on a GPU)")
     add("--compile", action="store_true", help="torch.compile for the generator")
     add("--tensorboard", action="store_true", help="scalars and strips to RUN/tensorboard (needs tensorboard)")
     add("--portable", action="store_true", help="at the end, a checkpoint in pieces of at most 15 MiB")
     add("--validate-every", type=_count, default=400, metavar="STEPS", help="(400)")
     add("--save-every", type=_count, default=100, metavar="STEPS", help="(100)")
-    return parser
+
+
+def _fields_of(kind: type, given: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that were given and are fields of a dataclass."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in vars(given).items() if name in names and value is not None}
 
 
 def _recipe(given: argparse.Namespace) -> Recipe:
     base = paper_recipe(given.preset, given.minutes) if given.paper else Recipe(given.preset, given.minutes)
-    names = (
-        "batch",
-        "rate",
-        "schedule",
-        "sampling",
-        "adversarial_after",
-        "coarse",
-        "keep_motion",
-        "patched",
-        "seed",
-        "steps",
-    )
-    changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     try:
-        return replace(base, **changes).reweighted(given.weight)
+        return replace(base, **_fields_of(Recipe, given)).reweighted(given.weight)
     except ValueError as error:
         raise UsageError(f"train: {error}") from None
+
+
+def _check_files(given: argparse.Namespace) -> None:
+    loaders = [given.perceptual / "load_lpips_squeeze.py"]
+    loaders += [given.landmarker / "load_face_landmarker.py"] if given.landmarker else []
+    for path in (given.data, given.val, given.init, given.borrow, *loaders):
+        if path is not None and not path.is_file():
+            raise InputError(f"{path}: no such file")
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs a training; returns the path of the weights for the user.
 
     Raises:
-        UsageError, InputError: arguments or files that make no sense.
+        UsageError: an argument is invalid, or the device is not there. InputError: a file is missing or does not fit.
     """
     given = _parser().parse_args(arguments)
     if given.preset not in PRESETS:
         raise UsageError(f"preset {given.preset!r} is unknown; choose from {', '.join(PRESETS)}")
-    judges = [given.perceptual / "load_lpips_squeeze.py"]
-    judges += [given.landmarker / "load_face_landmarker.py"] if given.landmarker else []
-    for path in (given.data, given.val, given.init, given.borrow, *judges):
-        if path is not None and not path.is_file():
-            raise InputError(f"{path}: no such file")
+    _check_files(given)
     recipe = _recipe(given)
     from fvc.training.generator.checkpoint import write_portable
-    from fvc.training.generator.loop import Setup, train
+    from fvc.training.generator.loop import train
+    from fvc.training.generator.session import RunOptions
 
-    setup = Setup(
-        given.data,
-        given.perceptual,
-        given.run,
-        SUP,
-        SUP_MIRROR,
-        val=given.val,
-        landmarker=given.landmarker,
-        device=given.device,
-        resident=given.resident,
-        compile=given.compile,
-        tensorboard=given.tensorboard,
-        validate_every=given.validate_every,
-        save_every=given.save_every,
-        segment=given.segment,
-        init=given.init,
-        borrow=given.borrow,
-    )
+    options = RunOptions(folder=given.run, sup=SUP, mirror=SUP_MIRROR, **_fields_of(RunOptions, given))
     try:
-        weights = train(recipe, setup)
+        weights = train(recipe, options)
     except ValueError as error:
         raise InputError(str(error)) from None
     pieces = write_portable(given.run) if given.portable else []
@@ -145,13 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> str:
 
 
 def console() -> int:
-    """`main` with one line on stderr for what is the user's fault; returns the exit code."""
-    import sys
-
+    """`main` with errors as one line on stderr; returns the exit code."""
     try:
         print(main())
     except FvcError as error:
-        print(f"fvc: {error}", file=sys.stderr)
+        message = error.on_command_line() if isinstance(error, OptionError) else error
+        print(f"fvc: {message}", file=sys.stderr)
         return error.exit_code
     return 0
 

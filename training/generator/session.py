@@ -12,26 +12,30 @@ import torch
 from torch import nn
 
 from fvc.codec.face.source_choice import SOURCES
-from fvc.models.model import borrow_weights, load_weights
+from fvc.models.model import Network, borrow_weights, load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.data.pack import Pack
 from fvc.training.generator.batches import Batch, DeviceFrames, FileFrames, Prefetch
 from fvc.training.generator.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from fvc.training.generator.discriminator import Discriminator, Judged, discriminator_loss, generator_losses
+from fvc.training.generator.discriminator import Discriminator, discriminator_loss, generator_losses, score_both
 from fvc.training.generator.engine import Engine, computes_in_half
 from fvc.training.generator.losses import ExpressionLoss
 from fvc.training.generator.recipe import Recipe
 from fvc.training.generator.sampling import Sampler
-from fvc.training.generator.step import TrainingStep
-from fvc.training.generator.validate import PARTS
+from fvc.training.generator.step import PARTS, TrainingStep
+
+PAPER_SOURCES = 2  # source pictures of a training sample in the paper
+WARM_UP_STEPS = 50  # of the cosine schedule
+MIN_RATE = 0.02  # share of the peak learning rate that the cosine schedule ends at
+MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True)
-class Setup:
-    """Where things are and how the machine is used: nothing that changes what is learned.
+class RunOptions:
+    """Where files are and how the machine is used: nothing that changes what is learned.
 
     Attributes:
-        data, val: packs. perceptual, landmarker: folders of the judging networks (see `losses`).
+        data, val: packs. perceptual, landmarker: folders of the networks that measure losses (see `losses`).
         folder: of the run: `last.pt` to resume from, `weights.safetensors` (averaged), `log.jsonl`, `strip.png`.
         sup, mirror: which landmarks are sup, and their order in a mirror.
         device: "cpu", "cuda" or None for what there is.
@@ -65,74 +69,96 @@ class Setup:
 
 
 def rate_at(recipe: Recipe, step: int, minutes: float) -> float:
-    """The learning rate of a step that begins after so many minutes of training; 50 steps of warm-up (not paper)."""
+    """The learning rate of a step that begins after so many minutes of training (`Recipe.schedule`)."""
     if recipe.schedule == "paper":
         done = step / (recipe.steps or 1)
         return recipe.rate * (1.0 if done < 0.6 else 0.1 if done < 0.9 else 0.01)
     progress = min(minutes / recipe.minutes, 1.0)
-    warm = min(1.0, (step + 1) / 50)
-    return recipe.rate * warm * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return recipe.rate * warm * max(MIN_RATE, 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-class Run:
-    """One training run; see `Setup` and `Recipe`. `judges`: perceptual network and, where wanted, expression loss."""
+class TrainingRun:
+    """One training run; see `RunOptions` and `Recipe`.
+
+    Attributes:
+        network: what learns. average: its exponential running mean, which is validated and saved.
+        discriminator: learns beside it, where the recipe wants one.
+        step, seconds: how far training has come, all calls together.
+        main: the profile that most steps see.
+
+    Args:
+        measuring: the perceptual network and, where wanted, the expression loss.
+    """
 
     def __init__(
-        self, recipe: Recipe, setup: Setup, engine: Engine, pack: Pack, judges: tuple[Any, ExpressionLoss | None]
+        self,
+        recipe: Recipe,
+        options: RunOptions,
+        engine: Engine,
+        pack: Pack,
+        measuring: tuple[Any, ExpressionLoss | None],
     ) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.setup, self.engine = recipe, setup, engine
-        device = engine.device
-        setup.folder.mkdir(parents=True, exist_ok=True)
+        self.recipe, self.options, self.engine = recipe, options, engine
+        self.half = computes_in_half(engine.kind)
+        options.folder.mkdir(parents=True, exist_ok=True)
         preset = PRESETS[recipe.preset]
         self.profiles, self.most_sources = preset.profiles, preset.max_sources
         self.main = max(self.profiles, key=self.profiles.__getitem__)
-        mean_sup = torch.from_numpy(pack.keypoints.mean(0))
-        self.network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
-        self.borrowed = 0 if setup.borrow is None else borrow_weights(self.network, setup.borrow)
-        if setup.init is not None:
-            load_weights(self.network, setup.init)
-        self.network.motion.requires_grad_(not recipe.keep_motion)
-        self.average = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        self._build_networks(torch.from_numpy(pack.keypoints.mean(0)))
+        state = load_checkpoint(options.folder, engine.device)
+        self._restore_networks(state)
+        self.step_module = TrainingStep(self.network, recipe, *measuring)
+        self.wrapped_step = engine.wrap(self.step_module)
+        self.optimizer = self._adam(self.network, state and state["optimizer"])
+        self.wrapped_discriminator = None
+        if self.discriminator is not None:
+            self._prepare_discriminator(self.discriminator, state)
+        if options.compile:
+            generator: Any = self.network.generator
+            generator.embed, generator.draw = torch.compile(generator.embed), torch.compile(generator.draw)
+        self._pairs = self._averaged_pairs()
+        self._prepare_batches(pack)
+
+    def _build_networks(self, mean_sup: torch.Tensor) -> None:
+        preset, device, options = PRESETS[self.recipe.preset], self.engine.device, self.options
+        self.network: Network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        self.borrowed = 0 if options.borrow is None else borrow_weights(self.network, options.borrow)
+        if options.init is not None:
+            load_weights(self.network, options.init)
+        self.network.motion.requires_grad_(not self.recipe.keep_motion)
+        self.average: Network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.network.state_dict())
-        self.discriminator = None if recipe.adversarial_after is None else Discriminator().to(device)
+        self.discriminator = None if self.recipe.adversarial_after is None else Discriminator().to(device)
+
+    def _restore_networks(self, state: dict[str, Any] | None) -> None:
         self.step, self.seconds = 0, 0.0
-        state = load_checkpoint(setup.folder, device)
         if state is not None:
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.step, self.seconds = state["step"], state["seconds"]
-        self.network = engine.synchronize_norms(self.network)
-        if recipe.keep_motion:
+        self.network = self.engine.synchronize_norms(self.network)
+        if self.recipe.keep_motion:
             self.network.motion.eval()
-        self.step_module = TrainingStep(self.network, recipe, *judges)
-        self.wrapped = engine.wrap(self.step_module)
-        self.optimizer = self._adam(self.network, state and state["optimizer"])
-        self.judge = None
-        if self.discriminator is not None:
-            known = state if state is not None and "discriminator" in state else None
-            if known is not None:
-                self.discriminator.load_state_dict(known["discriminator"])
-            self.judge = engine.wrap(self.discriminator)
-            self.judge_optimizer = self._adam(self.discriminator, known and known["discriminator_optimizer"])
-        if setup.compile:
-            generator = self.network.generator
-            generator.embed, generator.draw = torch.compile(generator.embed), torch.compile(generator.draw)
-        self._pairs = self._averaged_pairs()
-        resident = engine.is_gpu if setup.resident is None else setup.resident
+
+    def _prepare_discriminator(self, discriminator: Discriminator, state: dict[str, Any] | None) -> None:
+        known = state if state is not None and "discriminator" in state else None
+        if known is not None:
+            discriminator.load_state_dict(known["discriminator"])
+        self.wrapped_discriminator = self.engine.wrap(discriminator)
+        self.discriminator_optimizer = self._adam(discriminator, known and known["discriminator_optimizer"])
+
+    def _prepare_batches(self, pack: Pack) -> None:
+        recipe, options, engine = self.recipe, self.options, self.engine
+        resident = engine.is_gpu if options.resident is None else options.resident
         kind = DeviceFrames if resident else FileFrames
-        self.frames = kind(pack, setup.mirror, device)
+        self.frames = kind(pack, options.mirror, engine.device)
+        temporal = recipe.weights.temporal > 0
         self.sampler = Sampler(
-            pack,
-            recipe.seed,
-            recipe.sampling,
-            recipe.coarse,
-            recipe.weights.temporal > 0,
-            recipe.turning,
-            recipe.patched,
+            pack, recipe.seed, recipe.sampling, recipe.coarse, temporal, recipe.turning, recipe.patched
         )
         self.batches = Prefetch(lambda step: self.batch(step))
-        self.half = computes_in_half(engine.kind)
 
     def _adam(self, module: nn.Module, state: dict[str, Any] | None) -> torch.optim.AdamW:
         options = {"lr": self.recipe.rate, "betas": (0.5, 0.99), "weight_decay": self.recipe.decay, "fused": True}
@@ -154,16 +180,16 @@ class Run:
     def batch(self, step: int, n_sources: int | None = None) -> Batch:
         """This process's share of a step's batch."""
         size = self.recipe.batch
-        n_sources = n_sources or self.drawn(step)[1]
+        n_sources = n_sources or self.choose_profile(step)[1]
         return self.frames.batch(self.sampler.plan(step, size, n_sources, first=size * self.engine.rank))
 
-    def drawn(self, step: int) -> tuple[str, int]:
-        """Profile and number of sources of a step: by step, so that a run that was stopped draws the same."""
-        draw = np.random.default_rng([self.recipe.seed, step, 1])
-        profile = str(draw.choice(list(self.profiles), p=list(self.profiles.values())))
-        n_sources = 2  # as in the paper
-        if draw.random() < self.recipe.three:  # as `fvc encode` has
-            n_sources = int(draw.integers(SOURCES, max(self.most_sources, SOURCES) + 1))
+    def choose_profile(self, step: int) -> tuple[str, int]:
+        """Profile and number of sources of a step: random, but by step, so that a resumed run takes the same."""
+        rng = np.random.default_rng([self.recipe.seed, step, 1])
+        profile = str(rng.choice(list(self.profiles), p=list(self.profiles.values())))
+        n_sources = PAPER_SOURCES
+        if rng.random() < self.recipe.three:  # as `fvc encode` sends
+            n_sources = int(rng.integers(SOURCES, max(self.most_sources, SOURCES) + 1))
         return profile, min(n_sources, self.most_sources)
 
     def save(self) -> None:
@@ -177,9 +203,9 @@ class Run:
         }
         if self.discriminator is not None:
             state["discriminator"] = self.discriminator.state_dict()
-            state["discriminator_optimizer"] = self.judge_optimizer.state_dict()
-        save_checkpoint(state, self.setup.folder)
-        save_weights(self.average, self.setup.folder)
+            state["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
+        save_checkpoint(state, self.options.folder)
+        save_weights(self.average, self.options.folder)
 
     @torch.no_grad()
     def recalibrate(self, batches: int) -> None:
@@ -187,16 +213,16 @@ class Run:
 
         A run of fewer steps than `batches` measures with as many as it has steps.
         """
-        measured = self.average.generator if self.recipe.keep_motion else self.average
+        measured: Any = self.average.generator if self.recipe.keep_motion else self.average
         norms = [m for m in measured.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
         measured.train()
-        shown = TrainingStep(self.average, self.recipe, None, None)
+        pass_of_average = TrainingStep(self.average, self.recipe, None, None)
         for n in range(max(1, min(batches, self.step))):
-            shown.draw(self.batch(-1 - n, self.most_sources), PARTS[self.main])
+            pass_of_average.draw(self.batch(-1 - n, self.most_sources), PARTS[self.main])
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.average.eval()
@@ -204,38 +230,38 @@ class Run:
     def one_step(self) -> dict[str, torch.Tensor]:
         """One optimizer step; returns the loss terms, which are still on the device."""
         recipe, engine = self.recipe, self.engine
-        profile, _ = self.drawn(self.step)
+        profile, _ = self.choose_profile(self.step)
         batch = self.batches(self.step)
         rate = rate_at(recipe, self.step, engine.agreed(self.step, self.seconds) / 60)
-        judged = self.judge is not None and engine.agreed_seconds >= 60 * (recipe.adversarial_after or 0)
+        adversarial = self.discriminator is not None and engine.agreed_seconds >= 60 * (recipe.adversarial_after or 0)
         with torch.autocast(engine.kind, torch.bfloat16, enabled=self.half):
-            loss, pictures, terms = self.wrapped(batch, PARTS[profile])
-            if judged:
-                more = self._fooling(pictures, batch)
-                loss = (
-                    loss + recipe.weights.adversarial * more["adversarial"] + recipe.weights.matching * more["matching"]
-                )
-                terms |= {name: value.detach() for name, value in more.items()}
+            loss, pictures, terms = self.wrapped_step(batch, PARTS[profile])
+            if adversarial:
+                more = self._adversarial_terms(pictures, batch)
+                for name, value in more.items():
+                    loss = loss + getattr(recipe.weights, name) * value
+                    terms[name] = value.detach()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._update(self.optimizer, self.network, rate)
-        if judged:
-            terms["discriminator"] = self._judge_step(pictures.detach(), batch, rate)
+        self.update(self.optimizer, self.network, rate)
+        if adversarial:
+            terms["discriminator"] = self._train_discriminator(pictures.detach(), batch, rate)
         self.step += 1
         keep = min(recipe.ema, 1 - 1 / (self.step + 1))
         with torch.no_grad():
             torch._foreach_lerp_(*self._pairs, 1 - keep)
         return terms
 
-    def _update(self, optimizer: torch.optim.Optimizer, module: nn.Module, rate: float) -> None:
+    @staticmethod
+    def update(optimizer: torch.optim.Optimizer, module: nn.Module, rate: float) -> None:
         """A step of clipped gradients; none where they are not finite, decided on the device (no wait for it)."""
         for group in optimizer.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
         optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
         optimizer.step()
 
-    def _fooling(self, pictures: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def _adversarial_terms(self, pictures: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """The generator's adversarial and feature-matching losses; the discriminator learns nothing from them."""
         assert self.discriminator is not None
         self.discriminator.requires_grad_(False)
@@ -245,15 +271,13 @@ class Run:
         self.discriminator.requires_grad_(True)
         return {"adversarial": adversarial, "matching": matching}
 
-    def _judge_step(self, pictures: torch.Tensor, batch: Batch, rate: float) -> torch.Tensor:
-        assert self.judge is not None
+    def _train_discriminator(self, pictures: torch.Tensor, batch: Batch, rate: float) -> torch.Tensor:
         assert self.discriminator is not None
+        assert self.wrapped_discriminator is not None
         with torch.autocast(self.engine.kind, torch.bfloat16, enabled=self.half):
-            both = self.judge(torch.cat([batch.driving.flatten(0, 1), pictures.flatten(0, 1)]))
-            count = len(pictures.flatten(0, 1))
-            real: Judged = [(score[:count], []) for score, _ in both]
-            loss = discriminator_loss(real, [(score[count:], []) for score, _ in both])
-        self.judge_optimizer.zero_grad(set_to_none=True)
+            real, fake = score_both(self.wrapped_discriminator, batch.driving.flatten(0, 1), pictures.flatten(0, 1))
+            loss = discriminator_loss(real, fake)
+        self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self._update(self.judge_optimizer, self.discriminator, rate)
+        self.update(self.discriminator_optimizer, self.discriminator, rate)
         return loss.detach()

@@ -1,7 +1,8 @@
-"""One training pass: what the wire delivers is drawn and judged. A module, so that engines can wrap it."""
+"""One training pass: driving samples as received -> pictures -> loss. A module, so that engines can wrap it."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvc.codec.motion.quantizer import PAPER, Quantizer
-from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP, NEUTRAL_EXPRESSION
+from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP, NEUTRAL_EXPRESSION, Profile
+from fvc.models.keypoints import INPUT_SIDE
 from fvc.models.model import Network
 from fvc.training.generator.batches import Batch
 from fvc.training.generator.losses import (
@@ -22,11 +24,15 @@ from fvc.training.generator.losses import (
 )
 from fvc.training.generator.recipe import Recipe
 
+PARTS = {profile.label: frozenset(profile.parts) for profile in Profile}
+REGION_EMPHASIS = 0.25  # of LPIPS: so much of the weight depends on the region, the rest is the same everywhere
+
 
 def as_received(values: Tensor, quantizer: Quantizer, coarse: Tensor) -> Tensor:
-    """Values [B, ...] as the decoder gets them, with quantizers `coarse` [B] times coarser; gradients pass through.
+    """Values [B, ...] quantized and clamped as in the stream; gradients pass through (straight-through estimator).
 
-    Values beyond the quantizer's range are clamped, as the encoder does.
+    Args:
+        coarse: [B], by how many times coarser than `quantizer` each sample is quantized.
     """
     step = (quantizer.high - quantizer.low) / quantizer.top * coarse.view(-1, *([1] * (values.dim() - 1)))
     with torch.no_grad():
@@ -35,66 +41,84 @@ def as_received(values: Tensor, quantizer: Quantizer, coarse: Tensor) -> Tensor:
     return values + change
 
 
+def find_motion(network: Network, batch: Batch, parts: Set[str], learn: bool = True) -> tuple[Tensor, ...]:
+    """Unsup keypoints, Jacobians and expression code of all frames, sources first, by the sender's networks.
+
+    Placeholders where the networks do not learn and the stream carries none of it.
+    """
+    frames = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
+    if parts == {"sup"} and not learn:
+        return (
+            frames.new_zeros(len(frames), N_UNSUP, 2),
+            frames.new_zeros(len(frames), N_UNSUP, 2, 2),
+            frames.new_full((len(frames), N_EXPRESSION), NEUTRAL_EXPRESSION),
+        )
+    with torch.set_grad_enabled(torch.is_grad_enabled() and learn):
+        found: tuple[Tensor, ...] = network.motion(frames)
+    return found
+
+
+def draw_batch(
+    network: Network, batch: Batch, parts: Set[str], learn_motion: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What receivers of a stream with these parts draw of the driving frames.
+
+    Sources are embedded as they are (uncoded: the restorer is not asked), once, and drawn from D times; driving samples
+    are quantized as in the stream.
+
+    Returns:
+        Pictures [B, D, 3, 256, 256]; of the first driving frames unsup [B, 10, 2] and Jacobians [B, 10, 2, 2].
+    """
+    count, many = batch.driving.shape[:2]
+    unsup, jacobians, code = find_motion(network, batch, parts, learn_motion)
+    split = count * batch.sources.shape[1]  # sources come first
+    kp_source = network.points(batch.source_keypoints.flatten(0, 1), unsup[:split], jacobians[:split], parts)
+    embedding = network.generator.embed(batch.sources, kp_source)
+    found = {"unsup": unsup, "jac": jacobians, "expr": code}
+    driving = {name: value[split:].unflatten(0, (count, many)) for name, value in found.items()}
+    sent = {"sup": batch.driving_keypoints, **driving}
+    received = {name: as_received(value, PAPER[name], batch.coarse) for name, value in sent.items()}
+    pictures = []
+    for n in range(many):
+        kp_driving = network.points(*(received[name][:, n] for name in ("sup", "unsup", "jac")), parts)
+        expression = received["expr"][:, n]
+        if "expr" not in parts:
+            expression = torch.full_like(expression, NEUTRAL_EXPRESSION)
+        pictures.append(network.generator.draw(embedding, kp_driving, expression))
+    return torch.stack(pictures, 1), driving["unsup"][:, 0], driving["jac"][:, 0]
+
+
 class TrainingStep(nn.Module):
-    """Network and loss. The judging networks are held from outside its parameters: they are not trained."""
+    """Network and loss. The networks that only measure the loss are kept out of its parameters: they do not learn."""
 
     def __init__(self, network: Network, recipe: Recipe, perceptual: Any, expression: ExpressionLoss | None) -> None:
         super().__init__()
         self.network, self._recipe = network, recipe
-        self._judges = (perceptual, expression)  # a tuple: modules in it are not registered
+        self._measuring = (perceptual, expression)  # a tuple: modules in it are not registered
 
-    def draw(self, batch: Batch, parts: set[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures [B, D, 3, 256, 256], and of the first driving frames unsup [B, K, 2] and Jacobians [B, K, 2, 2].
+    def draw(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """See `draw_batch`."""
+        return draw_batch(self.network, batch, parts, not self._recipe.keep_motion)
 
-        The sources are embedded once and drawn from D times.
-        """
-        network, (count, many) = self.network, batch.driving.shape[:2]
-        unsup, jacobians, code = self._motion(batch, parts)
-        split = count * batch.sources.shape[1]
-        points = network.points(batch.source_keypoints.flatten(0, 1), unsup[:split], jacobians[:split], parts)
-        embedding = network.generator.embed(batch.sources, points)
-        later = {"unsup": unsup, "jac": jacobians, "expr": code}
-        driving = {name: value[split:].unflatten(0, (count, many)) for name, value in later.items()}
-        received = {"sup": batch.driving_keypoints, **driving}
-        received = {name: as_received(value, PAPER[name], batch.coarse) for name, value in received.items()}
-        pictures = []
-        for n in range(many):
-            sup, moved, turned, said = (received[name][:, n] for name in ("sup", "unsup", "jac", "expr"))
-            expression = said if "expr" in parts else torch.full_like(said, NEUTRAL_EXPRESSION)
-            pictures.append(network.generator.draw(embedding, network.points(sup, moved, turned, parts), expression))
-        return torch.stack(pictures, 1), driving["unsup"][:, 0], driving["jac"][:, 0]
-
-    def _motion(self, batch: Batch, parts: set[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the sender's networks say of all frames, sources first; not asked where nobody learns or listens."""
-        frames = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
-        if parts == {"sup"} and self._recipe.keep_motion:
-            return (
-                frames.new_zeros(len(frames), N_UNSUP, 2),
-                frames.new_zeros(len(frames), N_UNSUP, 2, 2),
-                frames.new_full((len(frames), N_EXPRESSION), NEUTRAL_EXPRESSION),
-            )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._recipe.keep_motion):
-            return self.network.motion(frames)
-
-    def forward(self, batch: Batch, parts: set[str]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Returns the loss without its adversarial terms, the pictures, and the terms by name, detached."""
         pictures, unsup, jacobians = self.draw(batch, parts)
         terms = self._terms(batch, pictures)
-        small = F.avg_pool2d(batch.driving[:, 0], batch.driving.shape[-1] // 64)
         keypoints = self.network.motion.keypoints
         if self._recipe.weights.equivariance and not self._recipe.keep_motion:
+            small = F.avg_pool2d(batch.driving[:, 0], batch.driving.shape[-1] // INPUT_SIDE)
             terms["equivariance"] = equivariance_loss(keypoints, small, unsup, jacobians, batch.theta)
         loss = torch.stack([getattr(self._recipe.weights, name) * value for name, value in terms.items()]).sum()
         return loss, pictures, {name: value.detach() for name, value in terms.items()}
 
     def _terms(self, batch: Batch, pictures: Tensor) -> dict[str, Tensor]:
-        weights, (perceptual, expression) = self._recipe.weights, self._judges
+        weights, (perceptual, expression) = self._recipe.weights, self._measuring
         picture, target = pictures.flatten(0, 1), batch.driving.flatten(0, 1)
         keypoints = batch.driving_keypoints.flatten(0, 1)
         error = (picture - target).abs()
         regions = region_weights(keypoints, target.shape[-1])
         terms = {"l1": error.mean(), "faces": (error * regions).mean()}
-        emphasis = 0.75 + 0.25 * regions
+        emphasis = 1 - REGION_EMPHASIS + REGION_EMPHASIS * regions
         terms["relative"], terms["lpips"] = perceptual_loss(perceptual, picture, target, emphasis, self._recipe.scales)
         if expression is not None and (weights.expression or weights.landmarks):
             terms["expression"], terms["landmarks"] = expression(picture, target, keypoints)
