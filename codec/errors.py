@@ -9,16 +9,32 @@
     ├── OutputError             6   the result cannot be written
     └── LinkError               7   the other side of a call does not answer, or refuses
 
-Each message is one line that names the file and the fault.
+Each message is one line that names the file and the fault. Names of options stand in backticks, as in Python:
+`on_command_line` gives the same message with the flags of the command line.
 """
 
 from __future__ import annotations
+
+import re
 
 
 class FvcError(Exception):
     """Base of all errors that `fvc` raises on purpose."""
 
     exit_code = 1
+
+    def on_command_line(self) -> str:
+        """The message for a user of the command line: `keyframe_interval` becomes --keyframe-interval."""
+        return in_flags(str(self))
+
+
+def in_flags(text: str) -> str:
+    """Replaces the names of options in backticks by the flags of the command line."""
+    return re.sub(r"`(\w+)`", lambda match: _flag(match[1]), text)
+
+
+def _flag(option: str) -> str:
+    return "--force" if option == "overwrite" else f"--{option.replace('_', '-')}"
 
 
 class UsageError(FvcError):
@@ -41,8 +57,7 @@ class OptionError(UsageError):
         self.option, self.value, self.fault = option, value, fault
 
     def on_command_line(self) -> str:
-        """The message with the option's name as the command line has it."""
-        return f"--{self.option.replace('_', '-')} {self.value}: {self.fault}"
+        return f"{_flag(self.option)} {self.value}: {in_flags(self.fault)}"
 
 
 class InputError(FvcError):

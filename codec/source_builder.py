@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -13,10 +14,13 @@ from fvc.codec.encoder import MotionNetwork, make_sample
 from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.patching import with_patched
-from fvc.codec.face.survey import Survey
-from fvc.codec.media.video import Frame
+from fvc.codec.face.survey import Survey, survey
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.pipeline import ahead
+from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.motion.sample import Profile
+from fvc.codec.reporting import Note, Progress, silent
 from fvc.codec.wire.bitstream import Audio, Crop, Header
 from fvc.codec.wire.source_set import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 
@@ -54,6 +58,32 @@ class TrackedClip:
         sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
         crops, landmarks = zip(*sources, strict=True)
         return crops, landmarks
+
+
+def track_video(video: VideoReader, rate: Fraction, note: Note = silent, progress: Progress = silent) -> TrackedClip:
+    """Tracks all frames of a video. Raises InputError where no frame shows a face.
+
+    Args:
+        note: told of more than one face, and of frames without one.
+        progress: called with ("tracking", frames done, frames in all or None) after each frame.
+    """
+    total = None if video.duration is None else video.duration * float(rate)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress("tracking", done, total)
+
+    with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
+        seen = survey(frames, tracker, tick)
+    if not len(seen.index):
+        raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
+    if seen.n_faces > 1:
+        note(f"{video.name}: more than one face; following the largest")
+    if missing := seen.frames - len(seen.index):
+        note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
+    return TrackedClip(seen, rate, seen.crop(video.width, video.height))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fvc.codec.errors import FvcError, UsageError
+from fvc.codec.errors import FvcError, OptionError
 from fvc.codec.face.source_choice import PICTURES
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
@@ -328,7 +328,7 @@ def export_coreml(
         FvcError: a check fails.
     """
     if target not in TARGETS:
-        raise UsageError(f"--target {target}: choose from {', '.join(TARGETS)}")
+        raise OptionError("target", target, f"choose from {', '.join(TARGETS)}")
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
     report: dict[str, Any] = {"preset": preset, "target": target, "assumptions": ASSUMPTIONS, "packages": {}}

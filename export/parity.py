@@ -55,7 +55,7 @@ def stream_parity(folder: Path, stream: Path, source_set: Path, every: int = 1) 
     sources = SourceSet.parse(source_set.read_bytes())
     with stream.open("rb") as file:
         header = StreamReader(file).header
-    native = InstalledModel.of(header.model_hash).renderer(sources, header.profile, header.fps, exact=True)
+    native = InstalledModel.of(header).renderer(sources, header.profile, header.fps, exact=True)
     samples = [sample.only(header.profile.parts) for sample in sources.samples]
     exported = Renderer(_exported(folder, sources.pictures, samples), samples[0], header.fps)
     pairs = zip(_frames(stream, native, every), _frames(stream, exported, every), strict=True)

@@ -11,7 +11,9 @@ from fractions import Fraction
 from fvc.codec.errors import SourcesError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer
+from fvc.codec.reporting import Note, silent
 from fvc.codec.source_builder import SourceBuilder
+from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, MotionRuntime
@@ -31,15 +33,22 @@ class InstalledModel:
         return cls(preset)
 
     @classmethod
-    def of(cls, model: bytes, name: str = "the stream") -> InstalledModel:
-        """The weights that a stream or source set called `name` was made for (its `model_hash`).
+    def of(cls, header: Header, name: str = "the stream", note: Note = silent) -> InstalledModel:
+        """The weights that draw the stream called `name`: those it was made for, where they are installed.
 
-        Raises SourcesError where they are not installed.
+        A stream without learned parts carries tracked landmarks, which any weights can draw: where its own are not
+        installed it gets the default ones, with a note.
+
+        Raises SourcesError where the weights of learned parts are not installed.
         """
-        preset = preset_of(model)
-        if preset is None:
-            raise SourcesError(f"{name}: made for weights {model.hex()}, which are not installed")
-        return cls(preset)
+        preset = preset_of(header.model_hash)
+        if preset is not None:
+            return cls(preset)
+        fault = f"{name}: made for weights {header.model_hash.hex()}, which are not installed"
+        if header.profile.is_learned:
+            raise SourcesError(f"{fault}; profile {header.profile.label} can be drawn with no others")
+        note(f"{fault}; drawn with those of {DEFAULT}")
+        return cls.named(DEFAULT)
 
     @property
     def hash(self) -> bytes:

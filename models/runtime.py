@@ -1,8 +1,8 @@
 """Inference without torch: the shipped networks on a CPU through OpenVINO.
 
 `MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression) and computes in float32. `DrawRuntime` is the
-receiver's; it computes in bfloat16 where the CPU can (a fifth faster, pictures no worse: training/LOG.md), in float32
-elsewhere. Pictures are not normative. What depends on the source set only is computed once, in the constructor.
+receiver's; it draws in float32 unless the CPU is faster in a shorter type, in which pictures look no worse
+(training/LOG.md). Pictures are not normative. What depends on the source set only is computed once, in the constructor.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -23,7 +23,8 @@ import platformdirs
 
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
-from fvc.models.weights import folder_of, verify
+from fvc.models.timing import fastest
+from fvc.models.weights import folder_of, model_hash, verify
 
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 _ONE_AT_A_TIME = threading.Lock()
@@ -140,12 +141,6 @@ def driving_inputs(inputs: DrawInputs) -> tuple[np.ndarray, ...]:
     return position, jacobian, presence, expression, recent
 
 
-def cores() -> int:
-    """How many pictures to draw at a time: the cores that this process may use, at most 8."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, 8)
-
-
 class MotionRuntime:
     """crop uint8 [256, 256, 3] -> {"unsup": [10, 2], "jac": [10, 2, 2], "expr": [16]}, float32."""
 
@@ -160,12 +155,18 @@ class MotionRuntime:
 class DrawRuntime:
     """Draws faces from one source set. May be called from several threads.
 
+    Its precision, and whether pictures are drawn one by one on all cores or several at a time on one core each, are
+    what this machine is fastest with (`models.timing`): timed when a machine draws for the first time.
+
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
         samples: one of each source, reduced to the parts that the stream carries.
-        streams: how many pictures are drawn at a time, each on one core. 1: all cores work on one picture, which has
-            the least delay; 2 on two cores draws a fifth more pictures per second.
-        exact: float32 on any CPU.
+        streams: how many pictures are wanted at a time. 1: one, with the least delay.
+        exact: float32 on any CPU, and `streams` as it is.
+
+    Attributes:
+        way: how it draws, e.g. "float32, 2 at a time"; milliseconds: of the ways that were timed, for `streams`
+            pictures; empty where there was nothing to choose.
     """
 
     def __init__(
@@ -177,23 +178,62 @@ class DrawRuntime:
         exact: bool = False,
     ) -> None:
         count, tensor = len(pictures), _openvino().Tensor
-        embed = _compile(preset, "embed", count, exact=exact).create_infer_request()
+        embed = _compile(preset, "embed", count, exact=True).create_infer_request()
         found = embed.infer(list(source_inputs(pictures, samples))).values()
-        embedding = [tensor(np.array(t)) for t in found]
-        compiled = _compile(preset, "draw", count, streams, exact)
-        self._first = len(embedding)
+        self._embedding = [tensor(np.array(t)) for t in found]
+        ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
+        if exact or not _has_low_precision():
+            ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
+        compiled = cache(lambda name: _compile(preset, "draw", count, ways[name][1], exact=not ways[name][0]))
+        self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
+        if len(ways) > 1:
+            inputs = driving_inputs(DrawInputs.still(samples[0]))
+            prepare = {name: partial(self._timed, compiled, name, ways[name][1], streams, inputs) for name in ways}
+            key = f"{model_hash(preset).hex()}, OpenVINO {_openvino().__version__}, {streams} pictures"
+            self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(streams):
-            request = compiled.create_infer_request()
-            for index, item in enumerate(embedding):
-                request.set_input_tensor(index, item)
+        for request in self._requests(compiled(self.way), ways[self.way][1]):
             self._idle.put(request)
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [256, 256, 3]."""
-        tensors = {self._first + n: array for n, array in enumerate(driving_inputs(inputs))}
         request = self._idle.get()
         try:
-            return np.array(next(iter(request.infer(tensors).values()))[0])
+            return np.array(next(iter(request.infer(self._tensors(driving_inputs(inputs))).values()))[0])
         finally:
             self._idle.put(request)
+
+    def _tensors(self, inputs: tuple[np.ndarray, ...]) -> dict[int, np.ndarray]:
+        return {len(self._embedding) + n: array for n, array in enumerate(inputs)}
+
+    def _requests(self, compiled: Any, count: int) -> list[Any]:
+        requests = [compiled.create_infer_request() for _ in range(count)]
+        for request in requests:
+            for index, item in enumerate(self._embedding):
+                request.set_input_tensor(index, item)
+        return requests
+
+    def _timed(
+        self, compiled: Callable[[str], Any], name: str, at_a_time: int, pictures: int, inputs: tuple[np.ndarray, ...]
+    ) -> Callable[[], None]:
+        """A way to draw, ready to be timed: each call draws so many pictures."""
+        requests, tensors = self._requests(compiled(name), at_a_time), self._tensors(inputs)
+
+        def draw() -> None:
+            for _ in range(pictures // at_a_time):
+                for request in requests:
+                    request.start_async(tensors)
+                for request in requests:
+                    request.wait()
+
+        return draw
+
+
+def _way(low: bool, at_a_time: int) -> str:
+    return f"{'low precision' if low else 'float32'}, {at_a_time} at a time"
+
+
+@cache
+def _has_low_precision() -> bool:
+    """Whether the CPU computes in a shorter type than float32 at all, which OpenVINO would take unasked."""
+    return bool({"BF16", "FP16"} & set(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))

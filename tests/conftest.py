@@ -89,6 +89,24 @@ def write_stream(path: Path, header: Header, packets: Sequence[Packet]) -> Path:
     return path
 
 
+def frames_of(path: Path, fps: float = FPS) -> list[np.ndarray]:
+    with VideoReader(path) as video:
+        return [frame.rgb for frame in video.frames(Fraction(fps))]
+
+
+def sound_of(path: Path) -> np.ndarray:
+    """Mono samples at 8 kHz."""
+    resampler = av.AudioResampler("flt", "mono", 8000)
+    with av.open(str(path)) as file:
+        frames = [out for frame in file.decode(audio=0) for out in resampler.resample(frame)]
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
+@pytest.fixture
+def notes() -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run of the command line left: exit code and the texts on stdout and stderr."""

@@ -96,7 +96,7 @@ def check_output(path: str | os.PathLike[str], kind: FileKind | None = None, ove
     if kind is not None and os.path.getsize(target) and not _holds(kind, target):
         raise OutputError(f"{name}: exists and is not {kind.name}; it is never replaced, choose another name")
     if not overwrite:
-        raise OutputError(f"{name}: exists; choose another name, or have it replaced (--force, overwrite=True)")
+        raise OutputError(f"{name}: exists; choose another name, or have it replaced (`overwrite`)")
     if not os.stat(target).st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(target, os.W_OK):
         raise OutputError(f"{name}: exists and is read-only; it is not replaced")
     return target
@@ -134,7 +134,7 @@ def check_folder(path: str | os.PathLike[str], marker: str, overwrite: bool) -> 
     if not (folder / marker).is_file():
         raise UsageError(f"{name}: the folder holds other things; choose a new one")
     if not overwrite:
-        raise OutputError(f"{name}: holds earlier results; choose another folder, or have them replaced (--force)")
+        raise OutputError(f"{name}: holds earlier results; choose another folder, or have them replaced (`overwrite`)")
 
 
 class _Output:
@@ -197,7 +197,7 @@ def _open_part(target: str) -> tuple[str, BinaryIO]:
     while True:
         part = os.path.join(folder, f".{stem}.{secrets.token_hex(4)}.part")
         with suppress(FileExistsError):
-            return part, open(part, "xb")
+            return part, open(part, "x+b")
 
 
 def _rename_to_new(part: str, target: str) -> None:

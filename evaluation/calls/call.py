@@ -15,8 +15,8 @@ import numpy as np
 
 import fvc
 from fvc.codec.call.datagram import Depacketizer, Packetizer
-from fvc.codec.call.receive_session import ReceivingSession
-from fvc.codec.call.send_session import SendingSession
+from fvc.codec.call.receive_session import ReceiveSession
+from fvc.codec.call.send_session import SendSession
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
@@ -51,7 +51,7 @@ class Talk:
 
     def draw(self) -> Draw:
         """The installed networks that the clip was encoded for, with its sources."""
-        model = InstalledModel.of(self.header.model_hash)
+        model = InstalledModel.of(self.header)
         return model.renderer(self.source_set, self.header.profile, self.header.fps).draw
 
     def renderer(self, draw: Draw) -> Renderer:
@@ -117,22 +117,28 @@ def rtp_call(
 
     Only RTP packets go over the channel; set-up and answers arrive at once. Times are simulated.
     """
-    sending, receiving = SendingSession(setup, packetizer, 1e9, seed=0), ReceivingSession(delay, seed=1)
-    before = -60.0
-    while not sending.ready:
-        answers = [answer for data in sending.due(before) for answer in receiving.handle(data, before)]
-        for answer in [*answers, *(receiving.accept(renderer) if receiving.offer else ())]:
-            sending.handle(answer, before)
+    before, here, there = -60.0, ("sender", 0), ("receiver", 0)
+    sending = SendSession(setup, packetizer, 1e9, [there], 1e9, before, seed=0)
+    receiving = ReceiveSession(delay, 1e9, secret=b"")
+    while not sending.is_ready:
+        for data, _ in sending.datagrams_to_send(before):
+            receiving.receive_datagram(data, here, before)
+        if (offer := receiving.offer(before)) is not None:
+            receiving.accept(offer, renderer, before)
+        for data, _ in receiving.datagrams_to_send(before):
+            sending.receive_datagram(data, there, before)
         before += 0.01
     for packet in packets:
         now = float(packet.number / setup.header.fps)
-        for data in sending.send(packet):
+        sending.send(packet)
+        for data, _ in sending.datagrams_to_send(now):
             channel.send(now, data)
         for data in channel.arrived(now):
-            receiving.handle(data, now)
+            receiving.receive_datagram(data, here, now)
         for shot in receiving.play(now):
-            assert receiving.decoder is not None
-            yield Played(Frame(shot.rgb, shot.index), packet, receiving.decoder)
+            if receiving.playing is not None:
+                yield Played(Frame(shot.rgb, shot.index), packet, receiving.playing.decoder)
+        receiving.datagrams_to_send(now)  # reports and requests: the clip's packets are what they are
 
 
 def _no_network(_: np.ndarray) -> dict[str, np.ndarray]:

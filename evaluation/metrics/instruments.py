@@ -1,10 +1,10 @@
-"""The networks that metrics ask: a folder of folders, each with its own loader (`NAME/load_NAME.py`) and weights.
+"""The networks that some metrics need: a folder of folders, each with a loader (`NAME/load_NAME.py`) and weights.
 
-None of them is part of the package (DESIGN section 7). A network whose folder is absent is missing, with a reason;
-one that cannot be loaded raises FvcError. They load on first use, in plain torch on the CPU.
+None of them is part of the package. A network whose folder is absent is missing, with a reason; one that cannot be
+loaded raises FvcError. They load on first use, in plain torch on the CPU.
 
-Each *instrument* turns pictures into small numbers ("columns"), which `metrics` compares. Input and reference are
-looked at through the same window: the one that the reference's landmarks give.
+An *instrument* is a network that turns each picture into a few numbers ("columns"), which `face_metrics` compares. The
+input and the drawn pictures are looked at through the same window: the one around the input's landmarks.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
 from fvc.codec.errors import FvcError, InputError
-from fvc.codec.face.tracker import SUP
+from fvc.codec.face.landmarks import SUP, Mesh
+from fvc.codec.face.patching import similarity
+from fvc.evaluation.metrics.catalog import CATALOG
 
-LPIPS_NETS = ("squeeze", "alex", "vgg")  # the first is expected to be there, the others are taken where they are
-_EYES = (33, 133, 159, 145), (263, 362, 386, 374)  # corners and lids
-_NOSE, _MOUTH = 4, (61, 291)
-N_AU = 17
+_EYES = (  # of the face mesh: the corners and lids whose mean is the centre of each eye, image left first
+    [Mesh.LEFT_EYE_OUTER, Mesh.LEFT_EYE_INNER, Mesh.LEFT_LID_UPPER, Mesh.LEFT_LID_LOWER],
+    [Mesh.RIGHT_EYE_OUTER, Mesh.RIGHT_EYE_INNER, Mesh.RIGHT_LID_UPPER, Mesh.RIGHT_LID_LOWER],
+)
+_NOSE_TIP = 4  # of the face mesh; recognition templates want a point above the `NOSE_TIP` of `landmarks`
+_MOUTH = [Mesh.LEFT_OUTER_LIP_CORNER, Mesh.RIGHT_OUTER_LIP_CORNER]
+_ROI_SCALE = 1.5  # side of MediaPipe's square over the larger side of the landmarks' bounding box
+_LPIPS = "lpips_"  # how the folders of LPIPS networks begin
+N_ACTION_UNITS = 17
 
 
 @dataclass(frozen=True)
@@ -45,24 +52,26 @@ class Window:
 
     @classmethod
     def around(cls, landmarks: np.ndarray) -> Window:
-        """From landmarks [478, 3]."""
+        """From landmarks of the face mesh [478, 3]."""
         flat = landmarks[:, :2]
-        points = [*(flat[list(eye)].mean(0) for eye in _EYES), flat[_NOSE], *flat[list(_MOUTH)]]
-        across = flat[263] - flat[33]
+        points = [*(flat[eye].mean(0) for eye in _EYES), flat[_NOSE_TIP], *flat[_MOUTH]]
+        across = flat[Mesh.RIGHT_EYE_OUTER] - flat[Mesh.LEFT_EYE_OUTER]
         angle = float(np.arctan2(across[1], across[0]))
         level = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         low, high = (flat @ level.T).min(0), (flat @ level.T).max(0)
         centre = (low + high) / 2 @ level
-        roi = (*centre, 1.5 * float((high - low).max()), angle)
+        roi = (*centre, _ROI_SCALE * float((high - low).max()), angle)
         return cls(np.array(points, np.float32), np.array(roi, np.float32))
 
 
 @dataclass(frozen=True)
-class Look:
-    """One picture as an instrument gets it.
+class FaceView:
+    """One picture as instruments get it.
 
     Attributes:
-        picture: uint8 [256, 256, 3]; window: the reference's; landmarks: the picture's own [478, 3], None: no face.
+        picture: uint8 [256, 256, 3].
+        window: around the face of the input's picture.
+        landmarks: this picture's own [478, 3]; None where the tracker finds no face.
     """
 
     picture: np.ndarray
@@ -70,24 +79,16 @@ class Look:
     landmarks: np.ndarray | None
 
 
-def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """float64 [2, 3]: the similarity that takes `points` [N, 2] nearest to `targets` [N, 2] (least squares)."""
-    a, b = points - points.mean(0), targets - targets.mean(0)
-    norm = float((a * a).sum())
-    cos, sin = float((a * b).sum()) / norm, float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / norm
-    turn = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([turn, targets.mean(0) - turn @ points.mean(0)])
-
-
 class Networks:
-    """What a folder of networks offers.
+    """The networks that a folder holds.
 
     Args:
         folder: holds `lpips_squeeze`, `mobilefacenet_y1` ...; None: no networks.
         instruments: whether others than LPIPS are wanted.
 
     Attributes:
-        missing: metric -> why it cannot be had.
+        lpips: metric -> its network.
+        instruments: all others that are there.
 
     Raises:
         InputError: `folder` is no folder.
@@ -97,17 +98,11 @@ class Networks:
         if folder is not None and not folder.is_dir():
             raise InputError(f"{folder}: no such folder of networks")
         self._folder = folder
-        self.missing: dict[str, str] = {}
-        self.lpips = {net: self._lpips(net) for net in LPIPS_NETS if self._has(f"lpips_{net}")}
-        if "squeeze" not in self.lpips:
-            self.missing["lpips"] = self._why("lpips_squeeze")
-        self.instruments: list[Any] = []
-        for kind in (Identity, CasiaIdentity, Landmarker, ActionUnits):
-            if instruments and self._has(kind.network):
-                self.instruments.append(kind(self._folder / kind.network))  # type: ignore[operator]
-            else:
-                why = self._why(kind.network) if instruments else "not asked for"
-                self.missing.update(dict.fromkeys(kind.metrics, why))
+        self._wants_instruments = instruments
+        wanted = {name: metric.network for name, metric in CATALOG.items() if metric.network.startswith(_LPIPS)}
+        self.lpips = {name: Lpips(path) for name, network in wanted.items() if (path := self._path(network))}
+        kinds = (Identity, CasiaIdentity, Landmarker, ActionUnits)
+        self.instruments = [kind(path) for kind in kinds if (path := self._path(kind.network))]
 
     def load(self) -> None:
         """Loads all networks now. Raises FvcError where one is damaged."""
@@ -123,19 +118,21 @@ class Networks:
                 digest.update(path.read_bytes())
         return digest.hexdigest()
 
-    def _has(self, name: str) -> bool:
-        return self._folder is not None and _has_torch() and (self._folder / name / f"load_{name}.py").is_file()
-
-    def _why(self, name: str) -> str:
+    def why_missing(self, network: str) -> str | None:
+        """Why the network cannot be asked; None: it can."""
         if self._folder is None:
-            return "no folder of networks was given (--metric-weights)"
+            return "no folder of networks was given (`metric_weights`)"
         if not _has_torch():
             return "torch is not installed; pip install 'fvc[measure]'"
-        return f"no {name}/load_{name}.py in {self._folder}"
+        if not (self._folder / network / f"load_{network}.py").is_file():
+            return f"no {network}/load_{network}.py in {self._folder}"
+        if not self._wants_instruments and not network.startswith(_LPIPS):
+            return "not asked for"
+        return None
 
-    def _lpips(self, net: str) -> Lpips:
-        assert self._folder is not None
-        return Lpips(self._folder / f"lpips_{net}")
+    def _path(self, network: str) -> Path | None:
+        """The network's folder, if it can be asked."""
+        return None if self._folder is None or self.why_missing(network) else self._folder / network
 
 
 def _has_torch() -> bool:
@@ -143,7 +140,7 @@ def _has_torch() -> bool:
 
 
 class _Loaded:
-    """A network's folder, imported when it is first asked."""
+    """A network in a folder, imported when it is first used."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -189,7 +186,7 @@ class Lpips(_Loaded):
     """LPIPS v0.1; the folder's name tells the net."""
 
     def __call__(self, references: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Distances [N] of uint8 pictures."""
+        """Distances [N] of uint8 pictures [256, 256, 3]."""
         import torch
 
         with torch.no_grad():
@@ -200,44 +197,50 @@ class Lpips(_Loaded):
 class Identity(_Loaded):
     """MobileFaceNet y1 (ArcFace, MS1M): columns `identity` [128] of length 1, from a crop aligned to its template."""
 
-    network, metrics, columns = "mobilefacenet_y1", ("csim",), {"identity": (128,)}
-    _template, _size, _embed = "ARC5", (112, 112), "__call__"  # width, height
+    network = "mobilefacenet_y1"
+    columns: ClassVar[dict[str, tuple[int, ...]]] = {"identity": (128,)}
+    _template = "ARC5"  # the loader's positions of the five points
+    _size = 112, 112  # of its crop: width and height in pixels
+    _embed = "__call__"  # the network's method that gives embeddings
 
-    def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
+    def __call__(self, views: Sequence[FaceView]) -> dict[str, np.ndarray]:
         import torch
 
         template = np.array(getattr(self.module, self._template))
-        crops = [self._crop(look, template) for look in looks]
+        crops = [self._crop(view, template) for view in views]
         with torch.no_grad():
             embedding = getattr(self.net, self._embed)(_tensor(crops)).numpy()
         return {next(iter(self.columns)): embedding / np.linalg.norm(embedding, axis=1, keepdims=True)}
 
-    def _crop(self, look: Look, template: np.ndarray) -> np.ndarray:
-        """The template is fitted to the face, not the other way round: so does the loader's own `align`."""
-        to_picture = similarity(template, look.window.five)
+    def _crop(self, view: FaceView, template: np.ndarray) -> np.ndarray:
+        """The template is fitted to the face, not the other way round, as in the loader's own `align`."""
+        to_picture = similarity(template, view.window.five)
         how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(look.picture, to_picture, self._size, flags=how, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(view.picture, to_picture, self._size, flags=how, borderMode=cv2.BORDER_REPLICATE)
 
 
 class CasiaIdentity(Identity):
     """MobileFaceNet (ArcFace head, CASIA-WebFace), embeddings of the crop and its mirror image side by side."""
 
-    network, metrics, columns = "mobilefacenet_casia", ("csim_casia",), {"identity_casia": (256,)}
-    _template, _size, _embed = "SPHERE5", (96, 112), "embed_flip"
+    network = "mobilefacenet_casia"
+    columns: ClassVar[dict[str, tuple[int, ...]]] = {"identity_casia": (256,)}
+    _template = "SPHERE5"
+    _size = 96, 112
+    _embed = "embed_flip"
 
 
 class Landmarker(_Loaded):
     """MediaPipe's face landmarker in torch, no smoothing over time: the sup landmarks and 52 blendshapes."""
 
-    network, metrics = "face_landmarker", ("nme_landmarker", "expr")
-    columns = {"landmarker": (33, 2), "blendshapes": (52,)}  # noqa: RUF012
+    network = "face_landmarker"
+    columns: ClassVar[dict[str, tuple[int, ...]]] = {"landmarker": (33, 2), "blendshapes": (52,)}
 
-    def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
+    def __call__(self, views: Sequence[FaceView]) -> dict[str, np.ndarray]:
         import torch
 
-        windows = torch.from_numpy(np.stack([look.window.roi for look in looks]))
+        windows = torch.from_numpy(np.stack([view.window.roi for view in views]))
         with torch.no_grad():
-            landmarks, _ = self.net.landmarks(_tensor([look.picture for look in looks]) / 255, windows)
+            landmarks, _ = self.net.landmarks(_tensor([view.picture for view in views]) / 255, windows)
             blendshapes = self.net.blendshapes(landmarks)
         return {"landmarker": landmarks[:, list(SUP), :2].numpy(), "blendshapes": blendshapes.numpy()}
 
@@ -245,38 +248,40 @@ class Landmarker(_Loaded):
 class ActionUnits(_Loaded):
     """OpenFace's intensities of 17 action units, before clamping to 0..5.
 
-    Like OpenFace it aligns each picture by that picture's own landmarks, so a picture without a face has none. Its
-    person-calibrated regressors subtract what they say of the clip's median features: the column `action_units` does
-    not subtract yet, `calibration` gives how much.
+    Like OpenFace it aligns each picture by that picture's own landmarks, so a picture without a face has none. OpenFace
+    calibrates to the person: it subtracts the intensities of the clip's median features. The column `action_units` is
+    not calibrated yet; `calibration` gives what to subtract.
     """
 
-    network, metrics, columns = "openface_au", ("expr_au",), {"action_units": (N_AU,)}
+    network = "openface_au"
+    columns: ClassVar[dict[str, tuple[int, ...]]] = {"action_units": (N_ACTION_UNITS,)}
 
-    def __call__(self, looks: Sequence[Look]) -> dict[str, np.ndarray]:
-        features = self._features(looks)
-        return {"action_units": self._raw(features, 0.0), "features": features}
+    def __call__(self, views: Sequence[FaceView]) -> dict[str, np.ndarray]:
+        """`action_units` [N, 17], and `features` [N, 4702], which `calibration` is computed from."""
+        features = self._features(views)
+        return {"action_units": self._intensities(features, 0.0), "features": features}
 
-    def _features(self, looks: Sequence[Look]) -> np.ndarray:
+    def _features(self, views: Sequence[FaceView]) -> np.ndarray:
         import torch
 
-        out = np.full((len(looks), self._zero.shape[-1]), np.nan, np.float32)
-        seen = [n for n, look in enumerate(looks) if look.landmarks is not None]
-        if seen:
-            points = torch.from_numpy(np.stack([looks[n].landmarks for n in seen]))  # type: ignore[misc]
-            pictures = _tensor([looks[n].picture for n in seen])
+        out = np.full((len(views), self._zero.shape[-1]), np.nan, np.float32)
+        rows = [n for n, view in enumerate(views) if view.landmarks is not None]
+        if rows:
+            points = torch.from_numpy(np.stack([views[n].landmarks for n in rows]))  # type: ignore[misc]
+            pictures = _tensor([views[n].picture for n in rows])
             with torch.no_grad():
-                out[seen] = self.net.features(pictures, self.module.mediapipe_to_68(points))[0].numpy()
+                out[rows] = self.net.features(pictures, self.module.mediapipe_to_68(points))[0].numpy()
         return out
 
     def calibration(self, median: np.ndarray) -> np.ndarray:
         """[17], from the median [4702] of the reference's features."""
-        return (self._raw(median[None], 0.0) - self._raw(median[None], median))[0]
+        return (self._intensities(median[None], 0.0) - self._intensities(median[None], median))[0]
 
     @cached_property
     def _zero(self) -> np.ndarray:
         return np.zeros_like(self.net.means_0.numpy().reshape(-1))
 
-    def _raw(self, features: np.ndarray, median: np.ndarray | float) -> np.ndarray:
+    def _intensities(self, features: np.ndarray, median: np.ndarray | float) -> np.ndarray:
         import torch
 
         middle = torch.from_numpy(self._zero + np.float32(median))

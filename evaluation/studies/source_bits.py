@@ -25,25 +25,26 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.cache import Cache
 from fvc.codec.constants import SIDE
+from fvc.codec.dataset import Clip, find_clips, open_clip, spaced
 from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.source_choice import SOURCES
 from fvc.codec.media.pipeline import parallel
 from fvc.codec.motion.sample import DrivingSample, Profile
-from fvc.codec.source_builder import SOURCE_CRF, TrackedClip, stream_header
+from fvc.codec.source_builder import SOURCE_CRF, stream_header
 from fvc.codec.wire.av1_pictures import decode_still, encode_still
 from fvc.codec.wire.source_set import SourceSet, code_pictures
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
+from fvc.models.timing import cores
 from fvc.models.weights import model_hash
 
 LINK = 8000  # bit/s
 _FPS = Fraction(15)
 _MUCH = 40000  # bytes
-_CORES = 2  # pictures that are drawn at a time
 
 
 def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequence[np.ndarray]]:
@@ -60,7 +61,7 @@ def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequen
 
 
 def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) -> dict[str, dict[str, float]]:
-    """Way -> bytes, first_face (s), lpips of each network that is there."""
+    """Way -> "bytes", "first_face" (seconds), LPIPS of each network that is there."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
     chosen, shown = clip.seen.sources(SOURCES), np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
     wanted = {*chosen, *(list(sup)[n] for n in shown)}
@@ -77,14 +78,14 @@ def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) ->
         source_set = SourceSet(
             Profile.SUP, model_hash(DEFAULT), tuple(coded[:count]), tuple(pictures[:count]), samples[:count], None
         )
-        header = stream_header(source_set, TrackedClip(clip.seen, clip.rate, clip.crop), 75)
+        header = stream_header(source_set, clip.tracked, 75)
         first = len(bytes(header)) + len(bytes(source_set)) - sum(map(len, source_set.sections()[1:]))
-        renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, _CORES)
+        renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, cores())
         inputs = {i: renderer.prepare(i, DrivingSample({"sup": points})) for i, points in sup.items()}
-        outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], _CORES))
+        outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], cores()))
         row = {"bytes": float(len(bytes(source_set))), "first_face": 8 * first / LINK}
         for net, network in networks.lpips.items():
-            row[f"lpips_{net}"] = float(np.mean(network([crops[i] for i in drawn], outputs)))
+            row[net] = float(np.mean(network([crops[i] for i in drawn], outputs)))
         result[way] = row
     return result
 
@@ -118,7 +119,7 @@ def main() -> None:
     networks.load()
     for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):
         try:
-            with opened(file, _FPS, cache) as clip:
+            with open_clip(file, _FPS, cache) as clip:
                 rows.append({"clip": clip.name, "ways": measure(clip, args.way, args.frames, networks)})
         except FvcError as error:
             print(f"{file.path.name}: left out ({error})")

@@ -9,7 +9,6 @@ import typer
 
 from fvc.cli.output import Bar, Force, Json, bit_rate, note_line
 from fvc.cli.output import show as show_report
-from fvc.codec.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -71,7 +70,9 @@ def live(
 
 
 def send(
-    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where `fvc receive` listens.")],
+    address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Where `fvc receive` listens; [::1]:5004 for IPv6.")
+    ],
     video: Annotated[Path | None, typer.Argument(metavar="[IN]", help="A video, played at its speed.")] = None,
     camera: Camera = None,
     microphone: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"The camera's sound: {_DEVICE}.")] = None,
@@ -89,7 +90,9 @@ def send(
         int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
     ] = 6,
     enrol: Enrol = 3.0,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 10,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds without a word from the receiver; at least 3 in a call.")
+    ] = 10,
     seconds: Seconds = None,
     as_json: Json = False,
 ) -> None:
@@ -126,7 +129,9 @@ def send(
 
 
 def receive(
-    port: Annotated[str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere.")],
+    port: Annotated[
+        str, typer.Argument(metavar="[HOST:]PORT", help="Where to listen; without HOST: everywhere, IPv6 and IPv4.")
+    ],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The video to write: .mp4, .mov, .mkv or .webm.")
     ] = None,
@@ -136,20 +141,19 @@ def receive(
     ] = False,
     loudspeaker: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"Play the sound: {_DEVICE}.")] = None,
     delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
-    timeout: Annotated[float, typer.Option(help="Seconds of silence after which the call is over.")] = 10,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a call.")] = 600,
+    timeout: Annotated[float, typer.Option(help="Seconds of silence, at least 3, after which the call is over.")] = 10,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for somebody to call.")] = 600,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Take one call over UDP from `fvc send`."""
     from fvc.calls.receive import receive as run
+    from fvc.calls.transport import parse_listen
 
-    host, _, number = port.rpartition(":")
-    if not number.isdecimal() or int(number) >= 1 << 16:
-        raise UsageError(f"{port[:80]}: not a port; say a number such as 5004")
+    host, number = parse_listen(port)
     with Bar() as bar:
         report = run(
-            int(number),
+            number,
             out,
             overwrite=force,
             host=host,
@@ -164,7 +168,8 @@ def receive(
             listening=lambda opened: note_line(f"listening on UDP port {opened}"),
         )
     text = (
-        f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held), on the wire"
+        f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held,"
+        f" {report['frames_skipped']} skipped), on the wire"
         f" {report['wire_kbps']} kbit/s, {report['packets_lost']} packets lost, jitter {report['jitter_ms']} ms"
     )
     show_report(report, as_json, [text])
@@ -180,12 +185,13 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure speed, delay, memory and start-up on this machine, and how far they are from its limits."""
+    from fvc.calls.capture import sample_clip
     from fvc.evaluation.speed.bench import bench as run
     from fvc.evaluation.speed.bench import lines
 
     with Bar() as bar:
         report = run(
-            video,
+            sample_clip() if video is None else video,
             fps=fps,
             profile=profile,
             source_frames=source_frames,

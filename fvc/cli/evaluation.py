@@ -126,14 +126,13 @@ def measure(
     from fvc.codec.media.video import label
 
     with extra("measure"):
+        from fvc.evaluation.compare.measure import MeasureOptions
         from fvc.evaluation.compare.measure import measure as run
 
         for package in ("bjontegaard", "skimage") + ("torch",) * (metric_weights is not None):
             importlib.import_module(package)
     with Bar() as bar:
-        results = run(
-            inputs,
-            out,
+        options = MeasureOptions(
             codecs=_names(codecs),
             fps=fps,
             kbps=_numbers("kbps", kbps),
@@ -148,10 +147,9 @@ def measure(
             jobs=jobs,
             keep=keep,
             cache=cache,
-            command=shlex.join(["fvc", *sys.argv[1:]]),
-            note=note_line,
-            progress=bar,
         )
+        command = shlex.join(["fvc", *sys.argv[1:]])
+        results = run(inputs, out, options, command=command, note=note_line, progress=bar)
     show(results, as_json, [*results["headline"], f"{label(out)}: report.html, report.md, results.json"])
 
 

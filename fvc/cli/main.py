@@ -13,7 +13,7 @@ import typer
 
 from fvc.cli import calls, evaluation, export, files, training
 from fvc.cli.output import say
-from fvc.codec.errors import FvcError, OptionError
+from fvc.codec.errors import FvcError
 from fvc.codec.version import __version__
 
 app = typer.Typer(
@@ -47,9 +47,6 @@ def main() -> None:
     """Runs the command: one line on stderr and the error's exit code for everything that is the input's fault."""
     try:
         app()
-    except OptionError as error:
-        say(f"fvc: {error.on_command_line()}")
-        sys.exit(error.exit_code)
     except FvcError as error:
-        say(f"fvc: {error}")
+        say(f"fvc: {error.on_command_line()}")
         sys.exit(error.exit_code)

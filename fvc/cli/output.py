@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fvc.codec.errors import FvcError, OptionError, OutputError
+from fvc.codec.errors import FvcError, OptionError, OutputError, in_flags
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -52,7 +52,7 @@ class Bar:
 
 def note_line(text: str) -> None:
     """A remark on stderr."""
-    say(f"note: {text}")
+    say(f"note: {in_flags(text)}")
 
 
 def show(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:

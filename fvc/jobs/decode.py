@@ -15,7 +15,7 @@ import numpy as np
 
 from fvc.codec.constants import SIDE
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import StreamError, UsageError
+from fvc.codec.errors import OptionError, StreamError, UsageError
 from fvc.codec.face.crop import paste
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.output import VIDEO, check_output
@@ -32,8 +32,9 @@ from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
 from fvc.jobs.source_files import LoadedSources, load_sources, source_paths
 from fvc.models.installed import InstalledModel
-from fvc.models.runtime import cores
+from fvc.models.timing import cores
 
+AT_A_TIME = min(cores(), 8)  # pictures that are drawn at a time
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 
 
@@ -73,14 +74,14 @@ def decode(
         FvcError: see `fvc.codec.errors`; nothing is left at `out` then.
     """
     if canvas not in ("crop", "full"):
-        raise UsageError(f"--canvas {canvas}: must be crop or full")
+        raise OptionError("canvas", canvas, "must be crop or full")
     target = _default_out(file_path(stream)) if out is None else file_path(out)
     paths = source_paths(_sources_beside(file_path(stream)) if sources is None else sources)
     keep_apart([target], [file_path(stream), *paths])
     check_output(target, VIDEO, overwrite)
     with open_file(stream) as opened:
         reader, header = opened.reader, opened.reader.header
-        model = InstalledModel.of(header.model_hash, label(stream))
+        model = InstalledModel.of(header, label(stream), note)
         loaded = load_sources(paths, header, model.preset, note)
         loaded.check(header, allow_foreign_sources, note)
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
@@ -91,11 +92,11 @@ def decode(
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
             renderer = model.renderer(
-                loaded.source_set, header.profile, header.fps, cores(), relative_motion=relative_motion
+                loaded.source_set, header.profile, header.fps, AT_A_TIME, relative_motion=relative_motion
             )
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
-            with closing(parallel(painter, ahead(play.items(), 32), cores())) as items:
+            with closing(parallel(painter, ahead(play.items(), 32), AT_A_TIME)) as items:
                 frames = write_items(video, items, play.total, progress)
     return {
         "frames": frames,
@@ -119,7 +120,7 @@ def _sources_beside(stream: Path) -> Path:
     """The source set that `encode` writes beside a stream. Raises UsageError where there is none."""
     beside = stream.with_suffix(".fvs")
     if stream.exists() and not beside.exists():
-        raise UsageError(f"{label(stream)}: there is no {label(beside.name)} beside it; name its sources (--sources)")
+        raise UsageError(f"{label(stream)}: there is no {label(beside.name)} beside it; name its `sources`")
     return beside
 
 
@@ -133,7 +134,7 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
     """The whole frame at the input's size. Raises SourcesError, StreamError."""
     crop, (pixels, side) = header.crop, _MAX_CANVAS
     if crop.width * crop.height > pixels or crop.side > side:
-        raise StreamError("E07", f"{name}: frames of {crop.width}x{crop.height} are too large; use --canvas crop")
+        raise StreamError("E07", f"{name}: frames of {crop.width}x{crop.height} are too large; use `canvas` crop")
     return cv2.resize(loaded.canvas(header), (crop.width, crop.height), interpolation=cv2.INTER_CUBIC)
 
 

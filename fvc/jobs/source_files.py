@@ -31,7 +31,7 @@ from fvc.models.weights import model_hash
 
 CANVAS = "canvas.png"  # of a folder: the whole first source frame
 _PICTURES = (".png", ".jpg", ".jpeg")
-_WANTED = f"--sources: name a .fvs file, or 1 to {MAX_SOURCES} pictures, or a folder of them"
+_WANTED = f"`sources`: name a .fvs file, or 1 to {MAX_SOURCES} pictures, or a folder of them"
 
 
 def _is_folder(path: Path) -> bool:
@@ -96,7 +96,7 @@ def write_sources(path: Path, group: OutputGroup, overwrite: bool = False) -> It
         if _is_folder(path):
             path.mkdir(exist_ok=True)
             if not overwrite and (found := _set_in(path)):
-                fault = "exists; choose another folder, or have it replaced (--force, overwrite=True)"
+                fault = "exists; choose another folder, or have it replaced (`overwrite`)"
                 raise OutputError(f"{label(found[0])}: {fault}")
         yield SourcesWriter(path, group, overwrite)
     except BaseException as error:
@@ -130,10 +130,10 @@ class LoadedSources:
             coded = self.source_set.canvas_picture()
         if coded is None:
             size = f"{header.crop.width}x{header.crop.height}"
-            hint = f"use --canvas crop, or add the clip's canvas.png or a photo of {size}"
+            hint = f"use `canvas` crop, or add the clip's canvas.png or a photo of {size}"
             if self.source_set.coded:
-                hint = "use --canvas crop, or encode without --no-canvas"
-            raise SourcesError(f"{self.name}: no whole frame for --canvas full; {hint}")
+                hint = "use `canvas` crop, or encode with one"
+            raise SourcesError(f"{self.name}: no whole frame for `canvas` full; {hint}")
         return coded
 
     def is_own(self, header: Header) -> bool:
@@ -147,7 +147,7 @@ class LoadedSources:
         source_set = self.source_set
         if missing := [part for part in header.profile.parts if part not in source_set.profile.parts]:
             raise SourcesError(f"{self.name}: lacks {'+'.join(missing)}, which the stream's profile needs")
-        if source_set.model_hash != header.model_hash:
+        if header.profile.is_learned and source_set.model_hash != header.model_hash:
             raise SourcesError(
                 f"{self.name}: made for weights {source_set.model_hash.hex()}, the stream for {header.model_hash.hex()}"
             )
@@ -156,7 +156,7 @@ class LoadedSources:
         if not allow_foreign:
             raise SourcesError(
                 f"{self.name}: not the sources that this stream was made for; "
-                "--allow-foreign-sources draws it with them nevertheless"
+                "`allow_foreign_sources` draws it with them nevertheless"
             )
         note(f"{self.name}: foreign sources; the picture shows somebody who never made these movements")
 

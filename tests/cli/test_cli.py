@@ -359,7 +359,7 @@ def test_an_encoder_that_is_stopped_leaves_nothing(
         time.sleep(5)
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started without it
-    monkeypatch.setattr("fvc.jobs.encode.survey", stop)
+    monkeypatch.setattr("fvc.codec.source_builder.survey", stop)
     before = snapshot(box)
     assert run("encode", box / "talk.mp4", box / "out.fvc").code == code
     assert snapshot(box) == before

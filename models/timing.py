@@ -1,0 +1,95 @@
+"""Which way of computing is the fastest on this machine: timed once, kept in the user's cache.
+
+Beliefs about CPUs are often wrong: a Xeon with AVX-512 bfloat16 but no AMX draws a third slower in bfloat16 than in
+float32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+Run = Callable[[], object]  # one call is one unit of work
+_WARM_UP, _ROUNDS = 2, 7
+_FILE = "timing.json"
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def fastest(key: str, candidates: Mapping[str, Callable[[], Run]], gain: float = 0.08) -> tuple[str, dict[str, float]]:
+    """The name of the fastest candidate, and the median milliseconds of each.
+
+    The first candidate is taken unless another is faster by the share `gain`. Candidates are timed in turn, so that a
+    machine whose speed drifts treats them alike.
+
+    Args:
+        key: what was timed; the result of an earlier call with this key on this processor is taken as it is.
+        candidates: name -> what prepares it, which is called only if it must be timed.
+    """
+    key = f"{cpu_name()}, {cores()} cores: {key}"
+    known = _read()
+    if key not in known or set(known[key]) != set(candidates):
+        known[key] = _timed(candidates)
+        _write(known)
+    medians = known[key]
+    first = next(iter(candidates))
+    best = min(medians, key=lambda name: medians[name])
+    return (best if medians[best] < (1 - gain) * medians[first] else first), medians
+
+
+def _timed(candidates: Mapping[str, Callable[[], Run]]) -> dict[str, float]:
+    runs = {name: prepare() for name, prepare in candidates.items()}
+    for run in runs.values():
+        for _ in range(_WARM_UP):
+            run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(_ROUNDS):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1000 * (time.perf_counter() - start))
+    return {name: round(float(np.median(of)), 2) for name, of in times.items()}
+
+
+def _path() -> Path:
+    return platformdirs.user_cache_path("fvc") / _FILE
+
+
+def _read() -> dict[str, dict[str, float]]:
+    """What is kept; nothing where the file is missing or damaged."""
+    try:
+        known = json.loads(_path().read_text())
+        return {str(key): {str(n): float(ms) for n, ms in of.items()} for key, of in known.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _write(known: Mapping[str, Mapping[str, float]]) -> None:
+    """Keeps it where there is a cache folder to write to; else it is timed again next time."""
+    with suppress(OSError):
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=_path().parent, prefix=_FILE)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(known, file, indent=1)
+        os.replace(name, _path())
