@@ -15,6 +15,8 @@ from fvc.codec.wire.bitstream import Crop
 
 _ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)
 _LEAST_ROOM = 1.25  # what is accepted rather than leave the frame
+_FEATHER = 0.06  # width of the seam over the side of the crop
+_BAND = 256  # rows that are blended at a time
 
 
 def choose_crop(boxes: np.ndarray, width: int, height: int) -> Crop:
@@ -59,16 +61,22 @@ def to_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
 
 def paste(canvas: np.ndarray, picture: np.ndarray, crop: Crop) -> np.ndarray:
     """A copy of `canvas` [H, W, 3] with the picture [256, 256, 3] in the crop's place, feathered at the seam."""
-    how = cv2.INTER_AREA if crop.side < SIDE else cv2.INTER_CUBIC
-    square = cv2.resize(picture, (crop.side, crop.side), interpolation=how) if crop.side != SIDE else picture
-    ramp = np.minimum(np.arange(crop.side) + 0.5, np.arange(crop.side)[::-1] + 0.5) / (0.06 * crop.side)
-    weight = np.clip(np.minimum.outer(ramp, ramp), 0, 1)[..., None].astype(np.float32)
+    interpolation = cv2.INTER_AREA if crop.side < SIDE else cv2.INTER_CUBIC
+    square = picture
+    if crop.side != SIDE:
+        square = cv2.resize(picture, (crop.side, crop.side), interpolation=interpolation)
+    distance = np.minimum(np.arange(crop.side) + 0.5, np.arange(crop.side)[::-1] + 0.5)
+    ramp = distance / (_FEATHER * crop.side)
     height, width = canvas.shape[:2]
     x0, y0, x1, y1 = max(crop.x, 0), max(crop.y, 0), min(crop.x + crop.side, width), min(crop.y + crop.side, height)
-    if x0 >= x1 or y0 >= y1:
-        return canvas.copy()
-    here = (slice(y0 - crop.y, y1 - crop.y), slice(x0 - crop.x, x1 - crop.x))
     out = canvas.copy()
-    mixed = square[here] * weight[here] + out[y0:y1, x0:x1] * (1 - weight[here])
-    out[y0:y1, x0:x1] = np.rint(mixed).astype(np.uint8)
+    if x0 >= x1:
+        return out
+    columns = slice(x0 - crop.x, x1 - crop.x)
+    for top in range(y0, y1, _BAND):  # floats of a band at a time: crops may be thousands of pixels wide
+        bottom = min(top + _BAND, y1)
+        rows = slice(top - crop.y, bottom - crop.y)
+        weight = np.clip(np.minimum.outer(ramp[rows], ramp[columns]), 0, 1)[..., None].astype(np.float32)
+        mixed = square[rows, columns] * weight + out[top:bottom, x0:x1] * (1 - weight)
+        out[top:bottom, x0:x1] = np.rint(mixed).astype(np.uint8)
     return out

@@ -19,6 +19,8 @@ from fvc.codec.media.output import VIDEO, OutputGroup
 from fvc.codec.media.video import label
 
 _SMALL_FRAME = 512 * 512  # pixels
+_LARGE_FRAME = 2048 * 1088  # pixels: beyond it, encoders must not keep many frames
+_FEW_FRAMES = {"rc-lookahead": "2", "x264-params": "sync-lookahead=0:sliced-threads=1:bframes=0"}
 _H264 = ("libx264", "aac")
 # Ending: ffmpeg's name of the container, encoders of picture and sound.
 _CONTAINERS = {
@@ -73,6 +75,8 @@ class VideoWriter:
         file = self._output(path, overwrite)
         container, video_codec, audio_codec = _CONTAINERS[Path(path).suffix.lower()]
         options = {"crf": str(crf), "preset": "veryfast"}
+        if video_codec == "libx264" and width * height > _LARGE_FRAME:
+            options |= _FEW_FRAMES
         if video_codec == "libvpx-vp9":
             options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
         with self._dropped_on_error():

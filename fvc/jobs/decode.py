@@ -24,6 +24,7 @@ from fvc.codec.media.provenance import Provenance, open_file_hash
 from fvc.codec.media.video import label
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.options import MIN_FPS
 from fvc.codec.renderer import Renderer
 from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.version import __version__
@@ -35,6 +36,7 @@ from fvc.models.installed import InstalledModel
 from fvc.models.timing import cores
 
 AT_A_TIME = min(cores(), 8)  # pictures that are drawn at a time
+_LARGE_FRAME = 1 << 24  # bytes
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 
 
@@ -84,6 +86,8 @@ def decode(
         model = InstalledModel.of(header, label(stream), note)
         loaded = load_sources(paths, header, model.preset, note)
         loaded.check(header, allow_foreign_sources, note)
+        if header.fps < MIN_FPS:
+            raise StreamError("E07", f"{label(stream)}: {float(header.fps):g} frames per second cannot be written")
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
         size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
         rate = RATE if header.audio else None
@@ -97,7 +101,7 @@ def decode(
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
             with closing(parallel(painter, ahead(play.items(), 32), AT_A_TIME)) as items:
-                frames = write_items(video, items, play.total, progress)
+                frames = write_items(video, items, painter, play.total, progress)
     return {
         "frames": frames,
         "fps": round(float(header.fps), 3),
@@ -139,20 +143,35 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
 
 
 class Painter:
-    """Draws frames; called from several threads. What is no frame to draw passes through."""
+    """Draws frames; called from several threads. What is no frame to draw passes through.
+
+    Large frames are put together by `finish`, one at a time: several of them waiting would take gigabytes.
+    """
 
     def __init__(self, renderer: Renderer, whole: np.ndarray | None, header: Header) -> None:
         self._renderer, self._whole, self._crop = renderer, whole, header.crop
+        self._is_large = whole is not None and whole.nbytes > _LARGE_FRAME
 
     def __call__(self, item: Item) -> np.ndarray | Sound | None:
         if not isinstance(item, DrawInputs):
             return item
         rgb = self._renderer.draw(item)
+        return rgb if self._is_large else self._pasted(rgb)
+
+    def finish(self, rgb: np.ndarray) -> np.ndarray:
+        """The frame to write, of what was drawn."""
+        return self._pasted(rgb) if self._is_large else rgb
+
+    def _pasted(self, rgb: np.ndarray) -> np.ndarray:
         return rgb if self._whole is None else paste(self._whole, rgb, self._crop)
 
 
 def write_items(
-    video: VideoWriter, items: Iterator[np.ndarray | Sound | None], total: int | None, progress: Progress
+    video: VideoWriter,
+    items: Iterator[np.ndarray | Sound | None],
+    painter: Painter,
+    total: int | None,
+    progress: Progress,
 ) -> int:
     """Writes all; returns the number of frames."""
     frames, last = 0, None
@@ -160,7 +179,7 @@ def write_items(
         if isinstance(item, Sound):
             video.write_audio(item.samples)
             continue
-        last = last if item is None else item
+        last = last if item is None else painter.finish(item)
         assert last is not None  # a decoder's first frame is never held
         video.write(last)
         frames += 1

@@ -393,7 +393,7 @@ def play(data: bytes, video: CountingWriter) -> None:
             renderer = Renderer(lambda _: _BLANK, rest.only(header.profile.parts), header.fps)
             player = Player(opened, Decoder(header, renderer), file.name, silent)
             painter = Painter(renderer, None, header)
-            write_items(video, map(painter, player.items()), player.total, silent)  # type: ignore[arg-type]
+            write_items(video, map(painter, player.items()), painter, player.total, silent)  # type: ignore[arg-type]
 
 
 class CountingWriter:
