@@ -1,13 +1,15 @@
-"""Trained weights -> what the runtime loads (needs torch; `python -m fvc.export.openvino_graphs RUN_WEIGHTS PRESET`).
+"""Trained weights -> what the runtime loads: installs a run's weights as those of a preset (needs torch).
 
-Writes into `models/weights/PRESET/`: `weights.safetensors` (fp16, the published form), three OpenVINO graphs and
-`manifest.json` with the SHA-256 of each. The number of sources stays free in the graphs.
+    python -m fvc.export.openvino_graphs RUN/weights.safetensors PRESET [--out FOLDER]
+
+Writes into `models/weights/PRESET/`, or FOLDER: `weights.safetensors` (float16, the published form), three OpenVINO
+graphs and `manifest.json` with the SHA-256 of each. The number of sources stays free in the graphs.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,15 +23,16 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
-from fvc.models.model import Network, load_network
-from fvc.models.weights import GRAPHS, folder_of, write_manifest
+from fvc.models.model import Network, load_network, load_weights
+from fvc.models.presets import PRESETS
+from fvc.models.weights import folder_of, write_manifest
 
-POINTS = ("position", "jacobian", "presence")
+POINTS = ("position", "jacobian", "presence")  # fields of `models.flow.Points`, as inputs of graphs
 DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `models.runtime.driving_inputs`
 
 
 def unit(pictures: Tensor) -> Tensor:
-    """uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
+    """Pictures uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / 255
 
 
@@ -45,7 +48,7 @@ class MotionGraph(nn.Module):
 
 
 class EmbedGraph(nn.Module):
-    """Source pictures uint8 [N, 256, 256, 3] and their points -> the embedding."""
+    """Source pictures uint8 [N, 256, 256, 3] and their keypoints [N, 43, ...] -> the embedding, restorer included."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -56,11 +59,11 @@ class EmbedGraph(nn.Module):
 
 
 class DrawGraph(nn.Module):
-    """The embedding's tensors and those of `models.runtime.driving_inputs` -> uint8 [1, 256, 256, 3]."""
+    """The embedding, then the tensors of `models.runtime.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.generator: Any = network.generator
+        self.generator = network.generator
 
     def picture(self, *tensors: Tensor) -> Tensor:
         """Float32 [1, 3, 256, 256] in [0, 1]."""
@@ -83,7 +86,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
 
 
 def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
-    """The three modules with example inputs for three sources."""
+    """The three modules by name, each with example inputs (three sources)."""
     generator = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
@@ -109,16 +112,21 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
 
 @torch.no_grad()
 def embedding_per_source(embed: nn.Module, source: Sequence[Tensor]) -> list[bool]:
-    """Which tensors of the embedding have one row for each source: those that lose one with one source less."""
+    """Which tensors of the embedding have a row for each source: those that lose one when a source is left out."""
     whole, less = embed(*source), embed(*(tensor[:-1] for tensor in source))
     return [len(a) != len(b) for a, b in zip(whole, less, strict=True)]
 
 
 def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
-    """Installs trained weights as the shipped ones of `preset`, or writes them to `folder`; returns the folder."""
+    """Installs trained weights as the shipped ones of `preset`, or writes them to `folder`; returns the folder.
+
+    Raises:
+        ValueError: the weights do not fit the preset.
+    """
     import openvino
 
     folder = folder or folder_of(preset)
+    load_weights(PRESETS[preset].build(), run_weights)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
@@ -126,26 +134,47 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     converted = graphs(network)
     embed, source = converted["embed"]
     per_source = {
-        "motion": set[int](),
-        "embed": set(range(len(source))),
-        "draw": {index for index, is_one in enumerate(embedding_per_source(embed, source)) if is_one},
+        "motion": [False],
+        "embed": [True] * len(source),
+        "draw": embedding_per_source(embed, source) + [False] * len(DRIVING),
     }
     for name, (module, example) in converted.items():
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing: shapes become constants
-            traced = torch.jit.trace(module.eval(), example, check_trace=False)
-            model = openvino.convert_model(traced, example_input=example)
-        for index, (port, tensor) in enumerate(zip(model.inputs, example, strict=True)):
-            count = -1 if index in per_source[name] else len(tensor)
-            shape = openvino.PartialShape([count, *tensor.shape[1:]])
-            model.inputs[index].get_node().set_partial_shape(shape)
-            port.get_tensor().set_names({f"in{index}"})
-        model.validate_nodes_and_infer_types()
+        model = _to_openvino(module, example, per_source[name])
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
     write_manifest(folder, preset)
-    assert set(GRAPHS) == {"motion", "embed", "draw"}
     return folder
 
 
+def _to_openvino(module: nn.Module, example: tuple[Tensor, ...], per_source: Sequence[bool]) -> Any:
+    """OpenVINO's model of a module; the first axis stays free in inputs that have a row for each source."""
+    import openvino
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing: shapes become constants
+        traced = torch.jit.trace(module.eval(), example, check_trace=False)
+        model = openvino.convert_model(traced, example_input=example)
+    for index, (port, tensor, is_free) in enumerate(zip(model.inputs, example, per_source, strict=True)):
+        shape = openvino.PartialShape([-1 if is_free else len(tensor), *tensor.shape[1:]])
+        port.get_node().set_partial_shape(shape)
+        port.get_tensor().set_names({f"in{index}"})
+    model.validate_nodes_and_infer_types()
+    return model
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, help="weights.safetensors of a run")
+    parser.add_argument("preset", choices=PRESETS, help="; ".join(f"{p.name}: {p.about}" for p in PRESETS.values()))
+    parser.add_argument("--out", type=Path, help="folder to write instead of the preset's installed weights")
+    args = parser.parse_args()
+    if not args.weights.is_file():
+        parser.error(f"{args.weights}: no such file")
+    try:
+        print(convert(args.weights, args.preset, args.out))
+    except ValueError as error:
+        parser.error(str(error))
+
+
 if __name__ == "__main__":
-    print(convert(Path(sys.argv[1]), sys.argv[2]))
+    main()

@@ -1,4 +1,4 @@
-"""What every export starts from: the shipped networks with batch norms folded, example inputs, and who made them."""
+"""What every export starts from: the shipped networks with folded batch norms, example inputs, and metadata."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fvc.codec.version import __version__
 from fvc.codec.constants import SIDE
 from fvc.codec.face.source_choice import PICTURES
 from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import MOMENTS
-from fvc.codec.motion.sample import N_EXPRESSION
+from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
+from fvc.codec.version import __version__
 from fvc.export.openvino_graphs import (
     DRIVING,
     POINTS,
@@ -41,7 +41,7 @@ ABOUT = {
 
 @dataclass(frozen=True)
 class Graph:
-    """One network on its way out.
+    """One network to export.
 
     Attributes:
         module: see `openvino_graphs`; pictures go in as uint8 [N, 256, 256, 3] and come out as floats in [0, 1].
@@ -61,7 +61,7 @@ class Graph:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What an exported file says of itself."""
+        """What an exported file states about itself."""
         return {
             "description": ABOUT[self.name],
             "author": AUTHOR,
@@ -107,24 +107,29 @@ def load_preset(preset: str) -> tuple[Network, str]:
 
 
 def likely_inputs(network: Network, count: int = PICTURES) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Made-up inputs of embed (`count` sources) and, but for the embedding, of draw, as real ones look.
+    """Made-up inputs like real ones: of embed (`count` sources), and of draw without the embedding.
 
-    Pictures are smooth, heads are near the reference position, turned, scaled and moved by what is usual.
+    Pictures are smooth, heads are near the reference position (or random, where the generator has none), turned,
+    scaled and moved by usual amounts.
     """
-    draw = torch.Generator().manual_seed(0)
-    rest = network.generator.reference.position.detach()[None]
+    rng = torch.Generator().manual_seed(0)
+    reference = getattr(network.generator, "reference", None)
+    if reference is None:
+        rest = torch.rand(1, network.n_sup + N_UNSUP, 2, generator=rng) - 0.5
+    else:
+        rest = reference.position.detach()[None]
 
     def points(batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        turn = torch.eye(2) + 0.06 * torch.randn(batch, 2, 2, generator=draw)
-        moved = rest @ turn + 0.05 * torch.randn(batch, 1, 2, generator=draw)
-        jitter = 0.01 * torch.randn(moved.shape, generator=draw)
+        turn = torch.eye(2) + 0.06 * torch.randn(batch, 2, 2, generator=rng)
+        moved = rest @ turn + 0.05 * torch.randn(batch, 1, 2, generator=rng)
+        jitter = 0.01 * torch.randn(moved.shape, generator=rng)
         jacobian = turn[:, None].expand(-1, rest.shape[1], -1, -1).contiguous()
         return moved + jitter, jacobian, torch.ones(moved.shape[:2])
 
-    coarse = torch.rand(count, 3, 12, 12, generator=draw)
+    coarse = torch.rand(count, 3, 12, 12, generator=rng)
     pictures = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic").clamp(0, 1).permute(0, 2, 3, 1)
     source = ((pictures * 255).round().to(torch.uint8).contiguous(), *points(count))
-    return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=draw), points(MOMENTS)[0])
+    return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=rng), points(MOMENTS)[0])
 
 
 def shipped_graphs(preset: str, sources: int = PICTURES) -> list[Graph]:

@@ -1,4 +1,7 @@
-"""A tiny training pack that needs no tracker: dark pictures with a bright dot at each of a few landmarks."""
+"""Made-up training data that needs no tracker.
+
+Packs show dark pictures with a bright dot at each of a few landmarks; batches are noise.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from fvc.codec.face.landmarks import SUP
 from fvc.training.data.pack import ClipData
 from fvc.training.data.pack_writer import PackWriter
+from fvc.training.generator.batches import Batch
 
 DOTS = (0, 1, 2, 7, 8)  # positions in the sup set that have a dot
 STEP = 0.1  # seconds between frames
@@ -45,3 +50,20 @@ def write(path: Path, clips: list[ClipData], **report: int) -> Path:
         for item in clips:
             pack.add(item)
     return path
+
+
+def random_batch(size: int, n_sources: int, n_driving: int = 1) -> Batch:
+    """A batch of noise, by torch's own generator."""
+
+    def keypoints(count: int) -> torch.Tensor:
+        return torch.rand(size, count, len(SUP), 2) - 0.5
+
+    return Batch(
+        sources=torch.rand(size, n_sources, 3, 256, 256),
+        source_keypoints=keypoints(n_sources),
+        driving=torch.rand(size, n_driving, 3, 256, 256),
+        driving_keypoints=keypoints(n_driving),
+        theta=torch.eye(2, 3).repeat(size, 1, 1),
+        coarse=torch.ones(size),
+        neighbours=torch.zeros(size),
+    )

@@ -1,0 +1,97 @@
+"""The registry of generators: with one file and its lines in `models.presets`, a new one is trained and exported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Run
+
+from fvc.codec.face.landmarks import SUP, SUP_MIRROR
+from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.motion.sample import DrivingSample
+from fvc.export import shipped as exports
+from fvc.export.openvino_graphs import convert
+from fvc.models.installed import InstalledModel
+from fvc.models.presets import GENERATORS, PRESETS, GeneratorClass, Preset
+from fvc.models.runtime import DrawRuntime
+from fvc.models.weights import blends_parts, installed_presets, shipped
+from fvc.training.generator.loop import train
+from fvc.training.generator.recipe import Recipe
+from fvc.training.generator.session import RunOptions
+
+FLAT = Preset("flat", "flat", "for this test", {"sup+unsup+expr": 1.0}, size={"hidden": 8})
+
+
+@pytest.fixture(params=[False, True])
+def flat(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> GeneratorClass:
+    """A generator and a preset, registered as in `models.presets`; with and without blending of parts."""
+    generator = GeneratorClass("flat_generator:FlatGenerator", blends_parts=request.param)
+    monkeypatch.setitem(GENERATORS, "flat", generator)
+    monkeypatch.setitem(PRESETS, "flat", FLAT)
+    return generator
+
+
+def test_a_new_generator_is_trained_converted_and_drawn_with(
+    flat: GeneratorClass, pack_path: Path, perceptual: Path, tmp_path: Path
+) -> None:
+    run = RunOptions(pack_path, perceptual, tmp_path / "run", SUP, SUP_MIRROR, device="cpu", calibration=1, stop_at=1)
+    weights = train(Recipe("flat", 1e9, batch=1), run)
+    folder = convert(weights, "flat", tmp_path / "flat")
+    model = InstalledModel(str(folder))
+    assert model.blends_parts == blends_parts(str(folder)) == flat.blends_parts
+
+    rng = np.random.default_rng(0)
+    sup = rng.uniform(-0.5, 0.5, (3, 33, 2)).astype(np.float32)
+    samples = [DrivingSample({"sup": points}) for points in sup]
+    for count in (1, 3):  # the number of sources stays free
+        pictures = rng.integers(0, 255, (count, 256, 256, 3)).astype(np.uint8)
+        drawn = DrawRuntime(str(folder), pictures, samples[:count], exact=True)(DrawInputs.still(samples[-1]))
+        assert drawn.shape == (256, 256, 3)
+        assert drawn.std() > 0
+
+
+def test_a_new_generator_can_be_exported(flat: GeneratorClass) -> None:
+    """It has no `reference`, which exports use where there is one."""
+    torch.manual_seed(0)
+    graphs = {graph.name: graph for graph in exports.graphs_of(FLAT.build().eval(), "0" * 64, sources=3)}
+    assert graphs["embed"].outputs == ("embedding0", "embedding1")
+    assert graphs["draw"].per_source == {"embedding1"}
+    [picture] = exports.run_module(graphs["draw"].module, graphs["draw"].example)
+    assert picture.shape == (1, 256, 256, 3)
+
+
+def test_a_new_preset_is_in_the_help_of_train(flat: GeneratorClass, run: Run) -> None:
+    shown = run("train", "--help")
+    assert "flat: for this test" in " ".join(shown.out.split())
+
+
+def test_capabilities_come_from_the_registry() -> None:
+    assert {preset.name for preset in PRESETS.values() if preset.blends_parts} == {"composed", "tiny"}
+    for name in shipped():
+        assert blends_parts(name) == PRESETS[name].blends_parts
+        assert name in installed_presets()
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_generators_have_the_written_interface(preset: str) -> None:
+    generator: Any = PRESETS[preset].build().generator
+    assert isinstance(generator, torch.nn.Module)
+    for method, names in (
+        ("embed", ["pictures", "kp_source"]),
+        ("draw", ["embedding", "kp_driving", "expression", "recent"]),
+    ):
+        code = getattr(type(generator), method).__code__
+        assert list(code.co_varnames[1 : code.co_argcount]) == names
+
+
+def test_receivers_read_the_registry_without_torch() -> None:
+    script = "import sys; sys.modules['torch'] = None; from fvc.models.weights import shipped; print(shipped())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "composed" in done.stdout
