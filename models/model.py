@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Network(nn.Module):
         self.register_load_state_dict_pre_hook(_fill_in_restorer)
         self.generator = make_generator(mean_sup, N_UNSUP, **size)
 
-    def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: frozenset[str] | set[str]) -> Points:
+    def points(self, sup: Tensor, unsup: Tensor, jacobians: Tensor, parts: Set[str]) -> Points:
         """Joins sup [B, 33, 2], unsup [B, 10, 2] and Jacobians [B, 10, 2, 2] to keypoints [B, 43, ...].
 
         Parts that `parts` does not name get presence 0, Jacobians that it does not name the identity.

@@ -80,8 +80,8 @@ def draw_batch(
     received = {name: as_received(value, PAPER[name], batch.coarse) for name, value in sent.items()}
     pictures = []
     for n in range(many):
-        kp_driving = network.points(*(received[name][:, n] for name in ("sup", "unsup", "jac")), parts)
-        expression = received["expr"][:, n]
+        sup, unsup, jacobians, expression = (received[name][:, n] for name in ("sup", "unsup", "jac", "expr"))
+        kp_driving = network.points(sup, unsup, jacobians, parts)
         if "expr" not in parts:
             expression = torch.full_like(expression, NEUTRAL_EXPRESSION)
         pictures.append(network.generator.draw(embedding, kp_driving, expression))
