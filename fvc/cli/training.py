@@ -54,7 +54,7 @@ def prepare(
         raise UsageError("prepare: say DIR and OUT.pack, or --merge A B ... OUT.pack")
     limit = round(max_mib * 2**20) if max_mib else None
     with extra("ray" if backend == "ray" else "train"):
-        from fvc.training.data.prepare import Settings, merge_packs
+        from fvc.training.data.prepare import PrepareOptions, merge_packs
         from fvc.training.data.prepare import prepare as run
 
         if merge:
@@ -62,11 +62,11 @@ def prepare(
         else:
             if not inputs[0].is_dir():
                 raise InputError(f"{inputs[0]}: no such folder")
-            settings = Settings(per_person, fps, quality, min_frames, min_side)
+            options = PrepareOptions(per_person, fps, quality, min_frames, min_side)
             report = run(
                 inputs[0],
                 out,
-                settings,
+                options,
                 max_bytes=limit,
                 identity=identity,
                 shard=_shard(shard),

@@ -19,7 +19,7 @@ from fvc.codec.face.landmarks import SUP
 from fvc.training.data import prepare as preparing
 from fvc.training.data.pack import Pack
 from fvc.training.data.prepare import find_jobs, merge_packs, prepare
-from fvc.training.data.reading import Clips, Job, Settings, rank_frames, read_video
+from fvc.training.data.reading import Clips, Job, PrepareOptions, rank_frames, read_video
 from fvc.training.data.tubes import follow, overlap
 
 GREY = np.full((32, 32), 0.5, np.float32)
@@ -80,7 +80,7 @@ def test_a_video_with_two_faces_a_cut_and_a_blank_becomes_three_tubes(faces: lis
     pair = [np.hstack([f, one[0][:, ::-1]]) for f in one]
     single = [np.hstack([empty, f]) for f in one]
     video = write_clip(tmp_path / "v.mp4", pair * 6 + [np.hstack([empty, empty])] * 6 + single * 6, fps=10)
-    clips, counts = read_video((video, "v.mp4", "ann", Settings(frames=6, min_frames=8, min_side=64)))
+    clips, counts = read_video((video, "v.mp4", "ann", PrepareOptions(frames=6, min_frames=8, min_side=64)))
     assert [(c.name, c.identity) for c in clips] == [("v.mp4#0", "ann"), ("v.mp4#1", "ann/face1"), ("v.mp4#2", "ann")]
     assert counts["videos with several faces at once"] == 1
     assert counts["tubes"] == 3
@@ -89,14 +89,14 @@ def test_a_video_with_two_faces_a_cut_and_a_blank_becomes_three_tubes(faces: lis
         assert np.abs(c.landmarks).max() < 1
         assert sorted(c.rank) == list(range(6))
         assert (np.diff(c.time) > 0).all()
-    strict = read_video((video, "v.mp4", "", Settings(min_frames=90)))
+    strict = read_video((video, "v.mp4", "", PrepareOptions(min_frames=90)))
     assert strict[0] == []
     assert strict[1]["videos dropped: no tube"] == 1
 
 
 def test_a_damaged_video_is_counted_and_not_fatal(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"no video")
-    clips, counts = read_video((tmp_path / "x.mp4", "x.mp4", "", Settings()))
+    clips, counts = read_video((tmp_path / "x.mp4", "x.mp4", "", PrepareOptions()))
     assert clips == []
     assert counts["videos dropped: unreadable"] == 1
 
@@ -105,14 +105,14 @@ def test_who_is_who(tmp_path: Path) -> None:
     for name in ("id1/a/1.mp4", "id1/b/2.MKV", "id2/3.mp4", "4.mp4", "note.txt"):
         (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "v" / name).touch()
-    found = {job[1]: job[2] for job in find_jobs(tmp_path / "v", Settings())}
+    found = {job[1]: job[2] for job in find_jobs(tmp_path / "v", PrepareOptions())}
     assert found == {"4.mp4": "", "id1/a/1.mp4": "id1", "id1/b/2.MKV": "id1", "id2/3.mp4": "id2"}
-    assert {job[2] for job in find_jobs(tmp_path / "v", Settings(), "tube")} == {""}
+    assert {job[2] for job in find_jobs(tmp_path / "v", PrepareOptions(), "tube")} == {""}
     with (tmp_path / "catalog.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("clip", "identity"), ("3.mp4", "carl"), ("4.mp4", "dora")])
-    found = {job[1]: job[2] for job in find_jobs(tmp_path / "v", Settings())}
+    found = {job[1]: job[2] for job in find_jobs(tmp_path / "v", PrepareOptions())}
     assert found == {"4.mp4": "dora", "id1/a/1.mp4": "id1", "id1/b/2.MKV": "id1", "id2/3.mp4": "carl"}
-    assert {job[2] for job in find_jobs(tmp_path / "v", Settings(), "folder")} == {"", "id1", "id2"}
+    assert {job[2] for job in find_jobs(tmp_path / "v", PrepareOptions(), "folder")} == {"", "id1", "id2"}
 
 
 def _fake_work(job: Job) -> Clips:
@@ -171,7 +171,9 @@ def test_other_settings_do_not_use_old_parts(videos: Path, tmp_path: Path) -> No
         return _fake_work(job)
 
     for quality in (85, 85, 50):
-        prepare(videos, tmp_path / "a.pack", Settings(quality=quality), work=work, keep_parts=True, overwrite=True)
+        prepare(
+            videos, tmp_path / "a.pack", PrepareOptions(quality=quality), work=work, keep_parts=True, overwrite=True
+        )
     assert len(read) == 10
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.training.data.pack import Clip, Pack
+from fvc.codec.face.landmarks import N_LANDMARKS
+from fvc.training.data.pack import MIN_CLIP_FRAMES, Clip, Pack
 from fvc.training.data.pack_writer import PackWriter
 
-_LEAST = 4  # frames that the sampler needs of a clip
-_BLOCK = 8  # frames that a clip should have before one more clip of the same person is taken
-_PER_FRAME = 478 * 4 + 8 + 16  # bytes besides the picture
+FRAMES_PER_CLIP = 8  # that a clip should contribute before one more clip of the same person is taken
+BYTES_PER_FRAME = N_LANDMARKS * 2 * 2 + 8 + 4 * 4  # besides the picture: landmarks, offset, the four other columns
 
 
 def _spread(pack: Pack, clip: Clip) -> float:
@@ -21,30 +21,30 @@ def _spread(pack: Pack, clip: Clip) -> float:
 
 
 def _choose(pack_of: dict[str, list[tuple[Pack, Clip]]], cap: int) -> dict[tuple[int, str], np.ndarray]:
-    """(pack, clip) -> frames to keep, by time: at most `cap` per person, from the clips that turn most."""
+    """(pack, clip) -> frames to keep, by time: at most `cap` per person, from the clips whose heads turn most."""
     kept: dict[tuple[int, str], np.ndarray] = {}
     for clips in pack_of.values():
-        clips = sorted(clips, key=lambda pair: (-_spread(*pair), pair[1].name))[: max(1, cap // _BLOCK)]
+        clips = sorted(clips, key=lambda pair: (-_spread(*pair), pair[1].name))[: max(1, cap // FRAMES_PER_CLIP)]
         owner = np.concatenate([np.full(len(clip.frames), n) for n, (_, clip) in enumerate(clips)])
         frame = np.concatenate([clip.frames for _, clip in clips])
         rank = np.concatenate([pack.rank[clip.frames] for pack, clip in clips])
         taken = np.lexsort((owner, rank))[:cap]
         for n, (pack, clip) in enumerate(clips):
             mine = np.sort(frame[taken[owner[taken] == n]])
-            if len(mine) >= _LEAST:
+            if len(mine) >= MIN_CLIP_FRAMES:
                 kept[id(pack), clip.name] = mine
     return kept
 
 
 def _bytes(packs: Sequence[Pack], kept: dict[tuple[int, str], np.ndarray]) -> int:
     size = {id(pack): np.diff(pack.offset) for pack in packs}
-    return sum(int(size[owner][frames].sum()) + _PER_FRAME * len(frames) for (owner, _), frames in kept.items())
+    return sum(int(size[owner][frames].sum()) + BYTES_PER_FRAME * len(frames) for (owner, _), frames in kept.items())
 
 
 def merge(
     paths: Sequence[Path], out: Path, per_person: int, max_bytes: int | None = None, overwrite: bool = False
 ) -> dict[str, int]:
-    """Writes `out` and returns the joint report: what the packs' own reports count, and what became of it.
+    """Writes `out` and returns the joint report: the sums of the packs' reports, and what was kept.
 
     Args:
         per_person: cap on frames; lowered until the pack has at most `max_bytes`.
@@ -61,7 +61,7 @@ def merge(
         )
         for clip in pack.clips:
             people.setdefault(clip.identity, []).append((pack, clip))
-    low, high = _LEAST, per_person  # the largest cap that fits, by bisection
+    low, high = MIN_CLIP_FRAMES, per_person  # the largest cap that fits, by bisection
     kept = _choose(people, high)
     if max_bytes is not None and _bytes(packs, kept) > max_bytes:
         while high - low > 1:

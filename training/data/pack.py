@@ -28,11 +28,12 @@ from safetensors import safe_open
 from fvc.codec.face.source_choice import choose_sources
 
 LANDMARK_UNITS = 8192  # per half side of the crop, in the stored int16 landmarks
+MIN_CLIP_FRAMES = 4  # that the sampler needs of a clip
 
 
 @dataclass(frozen=True)
 class ClipData:
-    """One clip on its way into a pack: T encoded pictures, landmarks [T, 478, 2] in [-1, 1], yaw, time, rank [T]."""
+    """One clip to be written into a pack: T encoded pictures, landmarks [T, 478, 2] in [-1, 1], yaw, time, rank [T]."""
 
     name: str
     identity: str
@@ -45,7 +46,7 @@ class ClipData:
 
 @dataclass(frozen=True)
 class Clip:
-    """The frames of a pack (indices, by time) that show one person in one take."""
+    """The frames of a pack (indices, by time) that show one person in one shot."""
 
     name: str
     identity: str
@@ -103,7 +104,7 @@ class Pack:
         return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255
 
     def data(self, clip: Clip, frames: np.ndarray) -> ClipData:
-        """`frames` of a clip as they were given to the writer."""
+        """Some frames of a clip, ready for a writer."""
         landmarks = (
             np.concatenate([self._landmarks[int(f) : int(f) + 1] for f in frames]).astype(np.float32) / LANDMARK_UNITS
         )

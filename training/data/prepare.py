@@ -2,11 +2,11 @@
 
     folder of videos --a job each (`reading`)--> parts (small packs) --`merge`--> OUT.pack, OUT.report.json
 
-Each finished video is a file in `OUT.parts/`, written in one move: whatever stops the run, the next one goes on from
-there. Shards (`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that
-nobody dominates, and lowers the cap until the pack fits its size limit.
+Each finished video is a file in `OUT.parts/`, written in one move, so a run that was stopped resumes there. Shards
+(`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that nobody dominates,
+and lowers the cap until the pack fits its size limit.
 
-Who is who: `catalog.csv` (columns `clip`, `identity`) in the folder or above it; else the top folder of a video, as
+Identities: `catalog.csv` (columns `clip`, `identity`) in the folder or above it; else the top folder of a video, as
 in VoxCeleb's tree; else each tube is its own person. Faces that share the screen are different people.
 """
 
@@ -33,13 +33,13 @@ from fvc.codec.errors import FvcError, InputError, OptionError, OutputError, Usa
 from fvc.codec.media.output import FileKind, atomic_write, check_output
 from fvc.training.data.merge import merge
 from fvc.training.data.pack_writer import PACK, PackWriter
-from fvc.training.data.reading import Clips, Job, Settings, read_video
+from fvc.training.data.reading import Clips, Job, PrepareOptions, read_video
 
 ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
 IDENTITY = ("auto", "folder", "tube")
 
 
-def find_jobs(folder: Path, settings: Settings, identity: str = "auto") -> list[Job]:
+def find_jobs(folder: Path, options: PrepareOptions, identity: str = "auto") -> list[Job]:
     """One job per video below `folder`, sorted by name. `identity`: see the module; "tube" ignores folders."""
     if identity not in IDENTITY:
         raise OptionError("identity", identity, f"choose from {', '.join(IDENTITY)}")
@@ -54,7 +54,7 @@ def find_jobs(folder: Path, settings: Settings, identity: str = "auto") -> list[
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()):
         name = path.relative_to(folder)
         top = name.parts[0] if len(name.parts) > 1 and identity != "tube" else ""
-        jobs.append((path, name.as_posix(), who.get(name.as_posix(), who.get(path.name, top)), settings))
+        jobs.append((path, name.as_posix(), who.get(name.as_posix(), who.get(path.name, top)), options))
     return jobs
 
 
@@ -118,7 +118,7 @@ BACKENDS: dict[str, Callable[..., Iterator[tuple[Job, Clips]]]] = {"process": _p
 def prepare(
     folder: Path,
     out: Path,
-    settings: Settings | None = None,
+    options: PrepareOptions | None = None,
     *,
     max_bytes: int | None = None,
     identity: str = "auto",
@@ -131,17 +131,17 @@ def prepare(
 ) -> dict[str, Any]:
     """Packs the videos below `folder` (or the i-th of n shards of them) into `out`; returns the report.
 
-    What is done of the work lies in OUT.parts until all is done, and a run that is started again goes on from it.
-    `overwrite` says whether a pack and a report that are there already are replaced.
+    Finished videos are kept in OUT.parts until all are done, so that a run that is started again resumes.
+    `overwrite`: whether an existing pack and report are replaced.
 
     Raises:
-        InputError: there is no video. OutputError: `out` cannot be written. UsageError: an argument is absurd.
+        InputError: there is no video. OutputError: `out` cannot be written. UsageError: an argument is invalid.
     """
-    settings = settings or Settings()
+    options = options or PrepareOptions()
     if backend not in BACKENDS:
         raise OptionError("backend", backend, f"choose from {', '.join(BACKENDS)}")
     _check_outputs(out, overwrite)
-    jobs = find_jobs(folder, settings, identity)[shard[0] :: shard[1]]
+    jobs = find_jobs(folder, options, identity)[shard[0] :: shard[1]]
     if not jobs:
         raise InputError(f"{folder}: no video in it")
     parts = out.with_name(out.name + ".parts")
@@ -155,7 +155,7 @@ def prepare(
                     for clip in clips:
                         part.add(clip)
                 bar.update()
-        report = _finish([files[job[1]] for job in jobs], out, settings.frames, max_bytes, overwrite)
+        report = _finish([files[job[1]] for job in jobs], out, options.frames, max_bytes, overwrite)
         if not keep_parts:
             shutil.rmtree(parts)
     except OSError as error:
@@ -184,7 +184,7 @@ def _report_of(out: Path) -> Path:
 
 
 def _check_outputs(out: Path, overwrite: bool) -> None:
-    """Raises UsageError, OutputError; hours later is too late for it."""
+    """Raises UsageError, OutputError: before hours of work rather than after."""
     check_output(out, PACK, overwrite)
     check_output(_report_of(out), _REPORT, overwrite)
 

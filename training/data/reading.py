@@ -1,4 +1,4 @@
-"""One video -> its face tubes as clips for a pack: the work of one job of `prepare`, on whatever machine it runs."""
+"""One video -> its face tubes as clips for a pack: one job of `prepare`, which may run on any machine."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ import numpy as np
 
 from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut
+from fvc.codec.face.landmarks import Mesh
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
-from fvc.training.data.pack import ClipData
+from fvc.training.data.pack import MIN_CLIP_FRAMES, ClipData
 from fvc.training.data.tubes import FaceDetector, Tube, find_tubes
 
-_LEAST = 4  # frames that the sampler needs of a clip
-_FAR = np.array([0.2, 0.2, 0.08, 0.08, 0.3])  # yaw, pitch, eyes, mouth, time: steps that count as equally far
+FEATURE_UNITS = np.array([0.2, 0.2, 0.08, 0.08, 0.3])  # differences of equal weight: yaw, pitch, eyes, mouth, time
+MIN_CONTRAST = 0.5  # of the median contrast of a tube's frames: below, a frame is blank or faded
+SUCCESSOR_EVERY = 5  # of the frames that are chosen, one in so many is the successor of the one before
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides a part's content: a part made with other settings is made again.
+class PrepareOptions:
+    """What decides a part's content: a part made with other options is made again.
 
     Attributes:
-        frames: at most so many of a tube.
-        fps: grid on which a video is looked at.
-        quality: of WebP, 1 to 100.
-        min_frames: of the video's own frames, that a tube must have; the paper's 90.
-        min_side: pixels of the box in the video.
+        frames: most frames of a tube.
+        fps: frames per second at which a video is examined.
+        quality: of the WebP pictures, 1 to 100.
+        min_frames: length of a tube at least, in frames of the video; the paper's 90.
+        min_side: side of a tube's box at least, in pixels of the video.
     """
 
     frames: int = 48
@@ -42,14 +44,14 @@ class Settings:
     min_side: int = 96
 
 
-Job = tuple[Path, str, str, Settings]  # video, its name in the pack, its identity or ""
+Job = tuple[Path, str, str, PrepareOptions]  # video, its name in the pack, its identity or ""
 Clips = tuple[list[ClipData], dict[str, int]]
 
 
 def rank_frames(features: np.ndarray, count: int) -> np.ndarray:
-    """Indices of up to `count` rows of [T, F], each the farthest from those before; one in five is a successor.
+    """Farthest-point sampling: up to `count` rows of features [T, F], each the farthest from those chosen before.
 
-    A successor (the next row of one that was chosen) lets training compare neighbours in time.
+    One in SUCCESSOR_EVERY is the next row of the one chosen before it, so that training has neighbours in time.
     """
     chosen = [int(np.argmin(np.abs(features[:, 0])))]
     nearest = np.full(len(features), np.inf)
@@ -58,7 +60,7 @@ def rank_frames(features: np.ndarray, count: int) -> np.ndarray:
             nearest = np.minimum(nearest, np.linalg.norm(features - features[new], axis=1))
         nearest[chosen] = -1
         follower = chosen[-1] + 1
-        if len(chosen) % 5 == 1 and follower < len(features) and follower not in chosen:
+        if len(chosen) % SUCCESSOR_EVERY == 1 and follower < len(features) and follower not in chosen:
             chosen.append(follower)
         else:
             chosen.append(int(np.argmax(nearest)))
@@ -67,7 +69,7 @@ def rank_frames(features: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass
 class _Tracked:
-    """What the tracker says of a tube's frames: ticks [T], landmarks [T, 478, 2] in [-1, 1], features [T, 5]."""
+    """Tracker output for a tube: ticks [T], landmarks [T, 478, 2] in [-1, 1], features [T, 5] as in FEATURE_UNITS."""
 
     ticks: np.ndarray
     landmarks: np.ndarray
@@ -82,7 +84,8 @@ def _track(frames: list[np.ndarray]) -> _Tracked:
             if face is None:
                 continue
             landmarks = face.landmarks[:, :2] / (len(rgb) / 2) - 1
-            mouth = np.linalg.norm(landmarks[13] - landmarks[14]) / np.linalg.norm(landmarks[10] - landmarks[152])
+            opening = np.linalg.norm(landmarks[Mesh.INNER_LIP_TOP] - landmarks[Mesh.INNER_LIP_BOTTOM])
+            mouth = opening / np.linalg.norm(landmarks[Mesh.FOREHEAD] - landmarks[Mesh.CHIN])
             ticks.append(tick)
             points.append(landmarks)
             features.append((*face.pose[:2], face.eye_openness, mouth, tick / max(len(frames) - 1, 1)))
@@ -90,19 +93,19 @@ def _track(frames: list[np.ndarray]) -> _Tracked:
 
 
 def read_video(job: Job) -> Clips:
-    """All tubes of a video as clips, and the counts for the report. Runs in a worker, wherever that is."""
-    path, name, identity, settings = job
+    """All tubes of a video as clips, and the counts for the report. Runs in a worker process."""
+    path, name, identity, options = job
     cv2.setNumThreads(1)
     counts: Counter[str] = Counter({"videos": 1})
     try:
         with VideoReader(path) as video, FaceDetector() as detector:
-            seconds = settings.min_frames / float(video.source_fps or 25)
-            least = max(_LEAST, math.floor(seconds * settings.fps))
-            grid = Fraction(settings.fps)
+            seconds = options.min_frames / float(video.source_fps or 25)
+            least = max(MIN_CLIP_FRAMES, math.floor(seconds * options.fps))
+            grid = Fraction(options.fps)
             size = video.width, video.height
-            tubes, found = find_tubes(video.frames(grid), detector, *size, least, settings.min_side)
+            tubes, found = find_tubes(video.frames(grid), detector, *size, least, options.min_side)
             counts.update(found)
-            clips = list(_clips(video, tubes, name, identity, settings, counts))
+            clips = list(_clips(video, tubes, name, identity, options, counts))
     except InputError:
         return [], {**counts, "videos dropped: unreadable": 1}
     counts["videos dropped: no tube"] += not tubes
@@ -111,41 +114,41 @@ def read_video(job: Job) -> Clips:
 
 
 def _clips(
-    video: VideoReader, tubes: list[Tube], name: str, identity: str, settings: Settings, counts: Counter[str]
+    video: VideoReader, tubes: list[Tube], name: str, identity: str, options: PrepareOptions, counts: Counter[str]
 ) -> Iterator[ClipData]:
-    """Reads the video once more, for the ticks of its tubes, and finishes each tube as soon as it ends."""
+    """Reads the video a second time, only the ticks of its tubes, and yields each tube as soon as it ends."""
     pixels: dict[int, list[np.ndarray]] = {n: [] for n in range(len(tubes))}
     wanted = {tick for tube in tubes for tick in range(tube.first, tube.last)}
-    for frame in video.frames(Fraction(settings.fps), wanted):
+    for frame in video.frames(Fraction(options.fps), wanted):
         for n, tube in enumerate(tubes):
             if tube.first <= frame.index < tube.last:
                 pixels[n].append(cut(frame.rgb, tube.crop))
             if frame.index == tube.last - 1:
                 label = name if len(tubes) == 1 else f"{name}#{n}"
                 person = identity and (identity if not tube.number else f"{identity}/face{tube.number}")
-                clip = _clip(pixels.pop(n), label, person or label, settings, counts)
+                clip = _clip(pixels.pop(n), label, person or label, options, counts)
                 if clip is not None:
                     yield clip
 
 
 def _clip(
-    frames: list[np.ndarray], name: str, identity: str, settings: Settings, counts: Counter[str]
+    frames: list[np.ndarray], name: str, identity: str, options: PrepareOptions, counts: Counter[str]
 ) -> ClipData | None:
-    """The best frames of a tube, uint8 [256, 256, 3] each; None where too few show a face."""
+    """The most varied frames of a tube, uint8 [256, 256, 3] each; None where too few show a face."""
     tracked = _track(frames)
     contrast = np.array([float(frames[tick][::4, ::4].std()) for tick in tracked.ticks])
-    good = np.flatnonzero(contrast > 0.5 * np.median(contrast)) if len(contrast) else np.zeros(0, int)
+    good = np.flatnonzero(contrast > MIN_CONTRAST * np.median(contrast)) if len(contrast) else np.zeros(0, int)
     lost = len(frames) - len(tracked.ticks)
     counts["frames looked at"] += len(frames)
     counts["frames dropped: no landmarks"] += lost
     counts["frames dropped: blank or faded"] += len(tracked.ticks) - len(good)
-    if len(good) < _LEAST or lost > len(frames) / 2:
+    if len(good) < MIN_CLIP_FRAMES or lost > len(frames) / 2:
         counts["tubes dropped: landmarks lost"] += 1
         return None
     counts["tubes"] += 1
-    chosen = rank_frames(tracked.features[good] / _FAR, settings.frames)
-    rank, kept = np.argsort(chosen), good[np.sort(chosen)]  # frames by time, and the place of each in the choice
-    options = [cv2.IMWRITE_WEBP_QUALITY, settings.quality]
-    pictures = [cv2.imencode(".webp", frames[t][..., ::-1], options)[1].tobytes() for t in tracked.ticks[kept]]
-    time = tracked.ticks[kept] / settings.fps
+    chosen = rank_frames(tracked.features[good] / FEATURE_UNITS, options.frames)
+    rank, kept = np.argsort(chosen), good[np.sort(chosen)]  # frames by time, and when each was chosen
+    webp = [cv2.IMWRITE_WEBP_QUALITY, options.quality]
+    pictures = [cv2.imencode(".webp", frames[t][..., ::-1], webp)[1].tobytes() for t in tracked.ticks[kept]]
+    time = tracked.ticks[kept] / options.fps
     return ClipData(name, identity, pictures, tracked.landmarks[kept], tracked.features[kept, 0], time, rank)

@@ -2,8 +2,8 @@
 
     frames --detector--> boxes --overlap in time--> tracks --scene cut, lost face, walk, length--> tubes
 
-Each face of a video becomes tubes of its own. What is left out is counted by reason. Coordinates are pixels of the
-upright frame; time is counted in *ticks* of the grid on which the video is looked at.
+Each face of a video has tubes of its own. What is dropped is counted by reason. Coordinates are pixels of the upright
+frame; a *tick* is one examined frame (`PrepareOptions.fps` per second).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fvc.codec.media.quiet import native_stderr_closed
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
 
-_OVERLAP = 0.3  # intersection over union with a track's last box, to belong to it
-_CUT, _SUDDEN = 0.12, 3.0  # a cut's change of the thumbnail: at least, and as a multiple of the ticks' before
-_PATIENCE = 3  # ticks that a detector may miss a face before it counts as lost
-_WANDER = 2.0  # extent of all boxes of a tube over the median box: beyond, the face would be too small in its box
-_MESH = 1.06  # extent of the 478 landmarks over the detector's box, which ends at the brow
-_LONGEST = 600  # ticks; longer takes are cut, so that memory is bounded
+MIN_OVERLAP = 0.3  # intersection over union with a track's last box that a box needs to belong to it
+MIN_CUT, MIN_CUT_RATIO = 0.12, 3.0  # change of the thumbnail at a scene cut: at least, and over the ticks before
+MAX_MISSED = 3  # ticks that the detector may miss a face before it counts as lost
+MAX_EXTENT = 2.0  # extent of all boxes of a tube over the median box: beyond, the face would be small in the tube
+MESH_SCALE = 1.06  # extent of the 478 landmarks over the detector's box, which ends at the brow
+MAX_TICKS = 600  # of a tube; longer ones are cut, so that memory is bounded
 
 
 class FaceDetector:
@@ -45,8 +45,8 @@ class FaceDetector:
         boxes = []
         for face in found:
             box = face.location_data.relative_bounding_box
-            x, y, half = box.xmin + box.width / 2, box.ymin + box.height / 2, _MESH * box.width / 2
-            height = _MESH * box.height / 2
+            x, y, half = box.xmin + box.width / 2, box.ymin + box.height / 2, MESH_SCALE * box.width / 2
+            height = MESH_SCALE * box.height / 2
             boxes.append((x - half, y - height, x + half, y + height))
         scale = np.tile(rgb.shape[1::-1], 2)
         return np.array(boxes, np.float64).reshape(-1, 4) * scale
@@ -66,7 +66,7 @@ class FaceDetector:
 class Tube:
     """Ticks [first, last) in which `crop` holds the head of one person.
 
-    `number` tells the faces of a video apart: 0 is the largest that is there at that time.
+    `number` distinguishes faces that a video shows at the same time; 0 is the largest.
     """
 
     first: int
@@ -86,10 +86,10 @@ class _Track:
         return self.first + len(self.boxes)
 
     def wanders(self, box: np.ndarray) -> bool:
-        """Whether the face has gone so far that a box around it all would be much larger than the face."""
+        """Whether the face has moved so far that a box around all positions would be much larger than the face."""
         every = np.array([*self.boxes, box])
         extent = max(every[:, 2].max() - every[:, 0].min(), every[:, 3].max() - every[:, 1].min())
-        return bool(extent > _WANDER * np.median(every[:, 3] - every[:, 1]))
+        return bool(extent > MAX_EXTENT * np.median(every[:, 3] - every[:, 1]))
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -100,7 +100,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class CutDetector:
-    """Tells a scene cut from fast motion: it changes much of the picture, and suddenly."""
+    """Distinguishes scene cuts from fast motion: a cut changes much of the picture, and suddenly."""
 
     def __init__(self) -> None:
         self._before: np.ndarray | None = None
@@ -114,7 +114,7 @@ class CutDetector:
         change = float(np.abs(thumbnail - before).mean())
         usual = float(np.mean(self._changes[-5:])) if self._changes else 0.0
         self._changes.append(change)
-        return change > max(_CUT, _SUDDEN * usual)
+        return change > max(MIN_CUT, MIN_CUT_RATIO * usual)
 
 
 def follow(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[list[_Track], Counter[str]]:
@@ -144,14 +144,14 @@ def follow(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[list[_Track
                 end(track, "scene cut")
         for track in sorted(running, key=lambda t: t.first):
             box = max(boxes, key=lambda b: overlap(b, track.boxes[-1]), default=None)
-            if box is None or overlap(box, track.boxes[-1]) < _OVERLAP:
+            if box is None or overlap(box, track.boxes[-1]) < MIN_OVERLAP:
                 track.missed += 1
                 track.boxes.append(track.boxes[-1])
-                if track.missed > _PATIENCE:
+                if track.missed > MAX_MISSED:
                     end(track, "face lost")
                 continue
-            if track.wanders(box) or len(track.boxes) >= _LONGEST:
-                end(track, "face wanders" if len(track.boxes) < _LONGEST else "longer than a minute")
+            if track.wanders(box) or len(track.boxes) >= MAX_TICKS:
+                end(track, "face wanders" if len(track.boxes) < MAX_TICKS else "longer than a minute")
                 continue  # the box is free to begin the next track
             boxes = [b for b in boxes if b is not box]
             track.missed = 0
@@ -167,7 +167,7 @@ def find_tubes(
 ) -> tuple[list[Tube], Counter[str]]:
     """Tubes of a video, and counts of what was found and left out.
 
-    A square video whose face fills it counts as a tube already: its whole frame is the box.
+    In a square video that the face fills, the whole frame is the box.
     """
 
     def looked_at() -> Iterable[tuple[np.ndarray, np.ndarray]]:

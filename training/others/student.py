@@ -2,10 +2,10 @@
 
     python -m fvc.training.others.student TRAIN.pack VAL.pack OUT
 
-The teacher's landmarks stand in the packs. The network's two parts learn side by side from the same frames: the
-locator from whole pictures, turned, scaled and moved; the head from squares about where the locator should look. Both
-are mirrored, tinted, blurred and covered. The losses are mean distances, as is the error that counts: of landmarks in
-units of 1 % of the distance of the outer eye corners. What is evaluated and kept are the weights' running averages.
+The teacher's landmarks are in the packs. The network's two parts learn side by side from the same frames: the locator
+from whole pictures, rotated, scaled and moved; the head from squares near where the locator should look. Augmentation
+of both: mirrored, tinted, blurred, partly covered. Losses are mean distances, like the error that is reported: of
+landmarks, in percent of the distance of the outer eye corners. The weights' running averages are evaluated and kept.
 Resumes from OUT/last.pt; writes OUT/landmarks.safetensors (fp16) and a line of OUT/log.jsonl per evaluation.
 """
 
@@ -26,20 +26,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fvc.codec.constants import SIDE
-from fvc.codec.face.landmarks import SUP, SUP_MIRROR, landmark_error
+from fvc.codec.face.landmarks import OUTER_EYE_CORNERS, SUP, SUP_MIRROR, landmark_error
 from fvc.models.landmark_net import FACE_SIDE, LOOK_SIDE, LandmarkNet
 from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
 
-EYE_CORNERS = SUP.index(33), SUP.index(263)
-_ROOM = 1.3  # half side of the square over the farthest landmark of the mean face from its middle
-_AVERAGE = 0.999  # of the running averages, once they have that many steps behind them
+SQUARE_SCALE = 1.3  # half side of the square over the farthest landmark of the mean face from its middle
+AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
 
 
 def distance(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean distance of landmarks [B, 33, 2], in % of the distance of each face's eye corners."""
-    eyes = (wanted[:, EYE_CORNERS[0]] - wanted[:, EYE_CORNERS[1]]).norm(dim=-1).clamp(min=0.2)
+    eyes = (wanted[:, OUTER_EYE_CORNERS[0]] - wanted[:, OUTER_EYE_CORNERS[1]]).norm(dim=-1).clamp(min=0.2)
     return ((1e4 * (found - wanted).square().sum(-1) / eyes[:, None].square()) + 0.01).sqrt().mean()
 
 
@@ -51,16 +50,16 @@ def mean_face(pack: Pack) -> np.ndarray:
 
 
 def place_of(points: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """[4], what the locator shall find: the square about the mean face, moved, turned and scaled to points [33, 2]."""
+    """The locator's target [4]: the square around the mean face, moved, rotated and scaled to points [33, 2]."""
     middle = points.mean(0)
     found, mean = (points - middle) @ [1, 1j], face @ [1, 1j]
-    turn = np.vdot(mean, found) / np.vdot(mean, mean) * _ROOM * np.abs(face).max()
+    turn = np.vdot(mean, found) / np.vdot(mean, mean) * SQUARE_SCALE * np.abs(face).max()
     return np.array([*middle, turn.real, turn.imag], np.float32)
 
 
 @dataclass(frozen=True)
 class View:
-    """A square of a picture: q in [-1, 1] of the square -> turn q + shift in [-1, 1] of the picture."""
+    """A square of a picture: q in [-1, 1] of the square is at `turn` q + `shift` in [-1, 1] of the picture."""
 
     turn: np.ndarray
     shift: np.ndarray
@@ -72,7 +71,7 @@ class View:
         return cls(np.array([[right, -down], [down, right]]) @ np.diag([-1.0 if mirrored else 1.0, 1.0]), place[:2])
 
     def picture(self, image: np.ndarray, side: int, border: int) -> np.ndarray:
-        """uint8 [256, 256, 3] -> [side, side, 3]; half as many pixels as the square is sampled at."""
+        """uint8 [256, 256, 3] -> [side, side, 3], sampled at twice that and halved, as the network does."""
         turn = SIDE / 2 * self.turn
         start = SIDE / 2 * (self.shift + 1) - 0.5 + turn.sum(1) * (1 / (2 * side) - 1)
         matrix = np.concatenate([turn / side, start[:, None]], 1)
@@ -85,25 +84,25 @@ class View:
         return (points - self.shift) @ np.linalg.inv(self.turn).T
 
 
-def blurred(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def blurred(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A picture uint8 [256, 256, 3], perhaps blurred, coarser or partly covered."""
-    kind = draw.random()
+    kind = rng.random()
     if kind < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), draw.uniform(0.5, 2.0))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2.0))
     elif kind < 0.3:
-        side = int(draw.integers(64, 160))
+        side = int(rng.integers(64, 160))
         image = cv2.resize(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), (SIDE, SIDE))
     elif kind < 0.45:
-        image, (x, y), (width, height) = image.copy(), draw.integers(0, 200, 2), draw.integers(20, 80, 2)
-        image[y : y + height, x : x + width] = draw.integers(0, 256, 3)
+        image, (x, y), (width, height) = image.copy(), rng.integers(0, 200, 2), rng.integers(20, 80, 2)
+        image[y : y + height, x : x + width] = rng.integers(0, 256, 3)
     return image
 
 
-def tinted(image: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+def tinted(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A picture uint8 [H, W, 3], lighter or darker, of another colour, perhaps grey."""
-    gain, bias = draw.uniform(0.65, 1.35) * draw.uniform(0.9, 1.1, 3), draw.normal(0, 14)
+    gain, bias = rng.uniform(0.65, 1.35) * rng.uniform(0.9, 1.1, 3), rng.normal(0, 14)
     table = np.clip(np.arange(256)[:, None] * gain + bias, 0, 255).astype(np.uint8)
-    if draw.random() < 0.1:
+    if rng.random() < 0.1:
         image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
     return cv2.LUT(image, table[:, None, :])
 
@@ -112,7 +111,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # whole pictures, their places, s
 
 
 class Samples:
-    """Altered frames of a pack, people evenly; decoded pictures stay in memory."""
+    """Augmented frames of a pack, people evenly; decoded pictures stay in memory."""
 
     def __init__(self, pack: Pack, batch: int) -> None:
         self._pack, self._batch, self._face = pack, batch, mean_face(pack)
@@ -121,36 +120,36 @@ class Samples:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
-        draw = np.random.default_rng([0, step])
+        rng = np.random.default_rng([0, step])
         weight = np.array([math.sqrt(len(frames)) for frames in self._by_person])
-        people = draw.choice(len(weight), self._batch, p=weight / weight.sum())
-        rows = [self._one(int(draw.choice(self._by_person[person])), draw) for person in people]
+        people = rng.choice(len(weight), self._batch, p=weight / weight.sum())
+        rows = [self._one(int(rng.choice(self._by_person[person])), rng) for person in people]
         looks, places, faces, points = (np.stack(column) for column in zip(*rows, strict=True))
         return _tensor(looks), torch.from_numpy(places), _tensor(faces), torch.from_numpy(points)
 
-    def _one(self, frame: int, draw: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _one(self, frame: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         if frame not in self._decoded:
             self._decoded[frame] = np.ascontiguousarray(self._pack.image(frame))
-        image, points = blurred(self._decoded[frame], draw), self._pack.keypoints[frame]
-        mirrored = bool(draw.random() < 0.5)
-        border = cv2.BORDER_REPLICATE if draw.random() < 0.8 else cv2.BORDER_CONSTANT
+        image, points = blurred(self._decoded[frame], rng), self._pack.keypoints[frame]
+        mirrored = bool(rng.random() < 0.5)
+        border = cv2.BORDER_REPLICATE if rng.random() < 0.8 else cv2.BORDER_CONSTANT
         named = points[list(SUP_MIRROR)] if mirrored else points
-        whole = _moved(np.array([0, 0, 1, 0]), draw, 0.12, 10)
-        look = View(View.of(whole, mirrored).turn, whole[:2] + draw.normal(0, 0.08, 2))
-        square = View.of(_moved(place_of(points, self._face), draw, 0.07 * draw.uniform(0, 1.5), 5), mirrored)
+        whole = _moved(np.array([0, 0, 1, 0]), rng, 0.12, 10)
+        look = View(View.of(whole, mirrored).turn, whole[:2] + rng.normal(0, 0.08, 2))
+        square = View.of(_moved(place_of(points, self._face), rng, 0.07 * rng.uniform(0, 1.5), 5), mirrored)
         return (
-            tinted(look.picture(image, LOOK_SIDE, border), draw),
+            tinted(look.picture(image, LOOK_SIDE, border), rng),
             place_of(look.points(named), self._face),
-            tinted(square.picture(image, FACE_SIDE, border), draw),
+            tinted(square.picture(image, FACE_SIDE, border), rng),
             square.points(named).astype(np.float32),
         )
 
 
-def _moved(place: np.ndarray, draw: np.random.Generator, spread: float, degrees: float) -> np.ndarray:
-    """A place [4] beside, larger or smaller by standard deviation `spread`, turned by up to `degrees` or so."""
+def _moved(place: np.ndarray, rng: np.random.Generator, spread: float, degrees: float) -> np.ndarray:
+    """A place [4], moved and scaled by standard deviation `spread` (relative), rotated by `degrees`."""
     x, y, right, down = place
-    turn = (right + 1j * down) * np.exp(draw.normal(0, spread) + 1j * np.radians(draw.normal(0, degrees)))
-    shift = draw.normal(0, spread, 2) * abs(turn)
+    turn = (right + 1j * down) * np.exp(rng.normal(0, spread) + 1j * np.radians(rng.normal(0, degrees)))
+    shift = rng.normal(0, spread, 2) * abs(turn)
     return np.array([x + shift[0], y + shift[1], turn.real, turn.imag])
 
 
@@ -161,7 +160,7 @@ def _tensor(pictures: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def evaluate(network: LandmarkNet, pack: Pack) -> float:
-    """Mean NME over the clips of a pack, percent; up to 12 frames or so of each."""
+    """Mean NME over the clips of a pack, percent; about 12 frames of each."""
     network.eval()
     per_clip = []
     for clip in pack.clips:
@@ -221,7 +220,7 @@ class Student:
         self.optimizer.zero_grad()
         sum(losses, torch.zeros(())).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        keep = min(_AVERAGE, (1 + self.step) / (10 + self.step))
+        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(new, 1 - keep)
