@@ -16,19 +16,22 @@ from fvc.codec.version import __version__
 __all__ = ["Decoder", "Encoder", "FvcError", "__version__", "decode", "encode", "info", "repair"]
 
 if TYPE_CHECKING:
-    from fvc.api import decode, encode, info, repair
     from fvc.codec.decoder import Decoder
     from fvc.codec.encoder import Encoder
     from fvc.codec.errors import FvcError
+    from fvc.jobs.decode import decode
+    from fvc.jobs.encode import encode
+    from fvc.jobs.inspect import info
+    from fvc.jobs.repair import repair
 
 _HOMES = {
     "Decoder": "fvc.codec.decoder",
     "Encoder": "fvc.codec.encoder",
     "FvcError": "fvc.codec.errors",
-    "decode": "fvc.api",
-    "encode": "fvc.api",
-    "info": "fvc.api",
-    "repair": "fvc.api",
+    "decode": "fvc.jobs.decode",
+    "encode": "fvc.jobs.encode",
+    "info": "fvc.jobs.inspect",
+    "repair": "fvc.jobs.repair",
 }
 
 

@@ -67,11 +67,11 @@ def encode(
 
     Files that exist are not replaced unless --force is given, and then only a .fvc and a .fvs.
     """
-    from fvc import api
     from fvc.codec.media.video import label
+    from fvc.jobs.encode import encode as run
 
     with Bar() as bar:
-        report = api.encode(
+        report = run(
             video,
             out,
             sources_out=sources_out,
@@ -135,14 +135,14 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Decode a .fvc stream into a video. One that exists is not replaced unless --force is given."""
-    from fvc import api
     from fvc.codec.media.video import label
+    from fvc.jobs.decode import decode as run
 
     if more and not sources:
         raise UsageError(f"{label(more[0])}: what is it? Say -o OUT.mp4 for the output, --sources FILE for sources")
 
     with Bar() as bar:
-        report = api.decode(
+        report = run(
             stream,
             [*sources, *(more or [])] if sources else None,
             out,
@@ -164,9 +164,9 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what a .fvc or .fvs file holds, or what a decoded video was made from."""
-    from fvc import api
+    from fvc.jobs.inspect import info as run
 
-    report = api.info(file)
+    report = run(file)
     show(report, as_json, [f"{name.replace('_', ' '):>22}  {value}" for name, value in report.items()])
 
 
@@ -180,8 +180,8 @@ def repair(
     as_json: Json = False,
 ) -> None:
     """Give a stream that was cut off its end and index."""
-    from fvc import api
     from fvc.codec.media.video import label
+    from fvc.jobs.repair import repair as run
 
-    report = api.repair(stream, out, overwrite=force)
+    report = run(stream, out, overwrite=force)
     show(report, as_json, [f"{label(out)}: {report['frames']} frames, {report['bytes_dropped']} bytes dropped"])

@@ -14,7 +14,6 @@ import pytest
 from conftest import FPS, SECONDS, Encoded, frames_of, sound_of, write_clip, write_stream
 
 import fvc
-import fvc.api
 from fvc.codec.constants import SIDE
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
@@ -297,9 +296,9 @@ def test_streaming_without_files(encoded: Encoded) -> None:
 
 
 def test_public_names() -> None:
-    assert fvc.encode is fvc.api.encode
-    assert fvc.decode is fvc.api.decode
-    assert fvc.info is fvc.api.info
+    for name in fvc.__all__:
+        assert getattr(fvc, name) is not None
+    assert fvc.encode.__module__ == "fvc.jobs.encode"
     assert fvc.Encoder is Encoder
     assert issubclass(UsageError, fvc.FvcError)
     with pytest.raises(AttributeError):
@@ -342,7 +341,7 @@ HEAVY = ("torch", "mediapipe", "coremltools", "jax", "tensorflow", "matplotlib")
 def test_a_receiver_needs_no_tracker_and_no_torch(encoded: Encoded, tmp_path: Path) -> None:
     """Also: a whole decode in a process of its own prints its report and nothing else."""
     script = (
-        "import sys, fvc.api, fvc.codec.decoder\n"
+        "import sys, fvc, fvc.codec.decoder\nfvc.decode, fvc.encode\n"
         "from fvc.cli import main as cli\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"

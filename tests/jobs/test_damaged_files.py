@@ -13,7 +13,6 @@ import pytest
 from conftest import FPS, SECONDS, Encoded, frames_of, sound_of, write_clip, write_stream
 
 import fvc
-import fvc.api
 from fvc.codec.constants import SIDE
 from fvc.codec.errors import SourcesError, StreamError
 from fvc.codec.reassembly import MotionDecoder
