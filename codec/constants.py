@@ -35,6 +35,7 @@ MAX_FILLED_ITEMS = 900  # frames, and AUDIO packets; to this the bytes of the fi
 
 # Calls
 MAX_DATAGRAM = 1200  # every link of the internet takes them in one piece (10.1)
+MIN_CALL_FPS = 1  # frames per second; so that no frame owns minutes of sound (11.2)
 MAX_SETUP_PIECE = 1024  # (11.2)
 MAX_SETUP_PIECES = 1024  # pieces (11.2)
 RTP_CLOCK = 90_000  # time stamps per second (11.1)

@@ -18,7 +18,8 @@ class SoundSource(Protocol):
         audio: the track's parameters; None: there is no sound.
     """
 
-    audio: Audio | None
+    @property
+    def audio(self) -> Audio | None: ...
 
     def due(self, seconds: Fraction | None) -> Iterator[Packet]:
         """The AUDIO packets whose sound starts at `seconds` or before (None: all that are left)."""

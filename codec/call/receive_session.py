@@ -1,53 +1,83 @@
 """The receiver's end of a call, without socket and clock (bitstream_spec.md, section 11).
 
-    pieces -> Setup;  RTP -> Depacketizer -> Decoder;  PlayoutClock says when frames fall due;  says Ack, Pli, Bye
+    waiting: pieces -> Sender -> `offer` -- accept --> a call: RTP -> Playing -> Shots;  says Challenge, Ack, Pli,
+    Report, Bye
 
-Whatever comes from the network can be anything: what is none of this call or cannot be understood is counted and
-dropped, and all buffers are bounded. Pictures and sounds lie on one line of time, so they cannot drift apart.
+See `codec.call.session` for how a session is driven. Whatever comes from the network can be anything: what is none of
+this call or cannot be understood is counted and dropped, and all buffers are bounded. A sender is answered only with
+its own SSRC in the packet, and never more than it has sent before it has proved its address (`codec.call.joining`).
 """
 
 from __future__ import annotations
 
-import random
+from collections import deque
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
-import numpy as np
-
-from fvc.codec.call.datagram import Depacketizer, audio_begun
-from fvc.codec.call.playout import PlayoutClock
-from fvc.codec.call.rtp import App, Bye, Pli, Rtp, is_control, parse_control
-from fvc.codec.call.send_session import Traffic
-from fvc.codec.call.setup import ACK, PIECE, Piece, Setup, SetupReceiver
+from fvc.codec.call.joining import Challenges, Offer, Sender, Senders, same_call
+from fvc.codec.call.playing import Playback, Playing, Shot
+from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, is_control, parse_control
+from fvc.codec.call.rtp_stream import RtpStatistics
+from fvc.codec.call.session import MIN_TIMEOUT, REPORT_INTERVAL, SILENCE, Address
+from fvc.codec.call.setup import ACK, CHALLENGE, PIECE, Ack, Challenge, Piece
+from fvc.codec.call.traffic import Traffic
 from fvc.codec.constants import RTP_CLOCK
-from fvc.codec.decoder import Decoder
+from fvc.codec.decoder import Tally
 from fvc.codec.errors import StreamError
-from fvc.codec.motion.concealment import Shown
-from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.renderer import Renderer
-from fvc.codec.wire.bitstream import Header, Kind
+from fvc.codec.wire.bitstream import Header
 
-SILENCE = 2.0  # seconds without a packet after which playout stands still
-_PLI_EVERY, _PLI_AFTER = 0.5, 0.2  # seconds between requests, and without a decoded frame before one
-_CATCH_UP = 2.0  # seconds of frames that are shown late rather than left out
-_SOUND_ROOM = 256  # sound packets that may wait
+_MOVE_AFTER = 1.0  # seconds without a packet from where the sender was, before it is believed to be elsewhere
+_BUSY_AFTER = SILENCE + 1.0  # seconds that another sender's set-up waits for the call to fall silent
+BUSY = "in another call"
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One frame that fell due.
+class Joined:
+    """A set-up was accepted: frames may come.
 
     Attributes:
-        rgb: uint8 [256, 256, 3], the array of the frame before where the picture is that one's.
-        sound: the Opus packets that begin with it, None for lost ones; first_sound: number of the first.
-        due: when it fell due.
+        is_new: whether this is the first; otherwise the sender of the call has begun anew.
     """
 
-    index: int
-    rgb: np.ndarray
-    sound: list[bytes | None]
-    first_sound: int
-    due: float
+    header: Header
+    address: Address
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class SourcesReplaced:
+    """Other source pictures are in use from now on."""
+
+    header: Header
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A sender's set-up was refused; the session goes on."""
+
+    address: Address
+    reason: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The sender of the call has another address now."""
+
+    address: Address
+
+
+@dataclass(frozen=True)
+class CallEnded:
+    """The call is over.
+
+    Attributes:
+        is_timeout: nothing came any more; otherwise the sender has left, and all that came was shown.
+    """
+
+    is_timeout: bool
+
+
+Event = Joined | SourcesReplaced | Declined | Moved | CallEnded
 
 
 @dataclass
@@ -56,216 +86,283 @@ class Reception:
 
     all: Traffic = field(default_factory=Traffic)  # every packet that came
     media: Traffic = field(default_factory=Traffic)  # RTP and the end
+    answers: Traffic = field(default_factory=Traffic)  # everything that was sent back
     refused: int = 0  # packets that are none of this call, or damaged
-    sound_lost: int = 0
-    undrawn: int = 0  # pictures that were left out because drawing took too long
-    keyframe_requests: int = 0
-    longest_outage: int = 0  # frames in a row for which nothing new was known
+    playback: Playback = field(default_factory=Playback)
+    rtp: RtpStatistics = field(default_factory=RtpStatistics)
 
 
-class RtpStatistics:
-    """Loss and jitter as RFC 3550 defines them (A.3, A.8)."""
+class _Call:
+    """The call that goes on."""
 
-    def __init__(self) -> None:
-        self._first: int | None = None
-        self._highest = self._received = 0
-        self._transit: float | None = None
-        self.jitter = 0.0  # seconds
+    def __init__(self, sender: Sender, playing: Playing, now: float) -> None:
+        self.sender, self.playing = sender, playing
+        self.heard = self.reported = now
+        self.has_ended = False
 
-    @property
-    def lost(self) -> int:
-        """Packets that were expected and did not come; doubled ones make up for lost ones."""
-        return 0 if self._first is None else max(self._highest - self._first + 1 - self._received, 0)
-
-    def add(self, packet: Rtp, now: float) -> None:
-        """One more packet."""
-        if self._first is None:
-            self._first = self._highest = packet.sequence
-        step = (packet.sequence - self._highest + 0x8000 & 0xFFFF) - 0x8000
-        self._highest = max(self._highest, self._highest + step)
-        self._received += 1
-        transit = now - packet.timestamp / RTP_CLOCK
-        if self._transit is not None and abs(transit - self._transit) < 60:  # else the time stamp wrapped
-            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
-        self._transit = transit
+    def has_left(self, now: float) -> bool:
+        """Whether the sender has said that it leaves, and all that came was shown."""
+        return self.playing.is_complete and (self.playing.is_shown() or now > self.heard + SILENCE)
 
 
-class ReceivingSession:
+class ReceiveSession:
     """See the module.
 
     Args:
         delay: seconds from the earliest arrival to playout.
+        timeout: seconds of silence after which a call is over, at least 3.
+        secret: what challenges are made from; None: random bytes.
 
     Attributes:
-        offer: a whole set-up that waits for `accept` or `refuse`; meanwhile no other is collected.
-        header, decoder: of the call, None before the first set-up was accepted.
-        media: the sender's SSRC; None before it is known.
-        ended: the sender said that the call is over.
-        heard: when something of this call came; None before.
-        started: when its first RTP packet came.
+        header: of the call, with the newest source pictures; None before there is one.
     """
 
-    def __init__(self, delay: float, seed: int | None = None) -> None:
-        self._delay, self._ssrc, self._pieces = delay, random.Random(seed).getrandbits(32), SetupReceiver()
-        self.offer: Setup | None = None
+    def __init__(self, delay: float, timeout: float, secret: bytes | None = None) -> None:
+        self._delay, self._timeout, self._challenges = delay, max(timeout, MIN_TIMEOUT), Challenges(secret)
+        self._senders = Senders()
+        self._call: _Call | None = None
+        self._played: list[Playing] = []  # one for each time that the sender began anew
+        self._to_send = deque[tuple[bytes, Address]]()
+        self._events = deque[Event]()
+        self._media_began: float | None = None
+        self._media_ended = 0.0
         self.header: Header | None = None
-        self.decoder: Decoder | None = None
-        self.media: int | None = None
-        self.ended = False
-        self.heard: float | None = None
-        self.started: float | None = None
-        self.count, self.rtp = Reception(), RtpStatistics()
-        self._sound: dict[int, bytes] = {}
-        self._position = self._next_sound = self._outage = 0
-        self._asked, self._owed = float("-inf"), Fraction(0)
-        self._pending: DrawInputs | None = None
-        self._picture: np.ndarray | None = None
+        self.count = Reception()
 
-    def handle(self, data: bytes, now: float) -> list[bytes]:
-        """Takes a packet; returns what to answer."""
+    @property
+    def peer(self) -> Address | None:
+        """The address of the call's sender; None where there is no call."""
+        return None if self._call is None else self._call.sender.address
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has called: there is no call, and no set-up is on the way."""
+        return self._call is None and not len(self._senders)
+
+    @property
+    def playing(self) -> Playing | None:
+        """What is played; None before there is a call."""
+        return None if self._call is None else self._call.playing
+
+    @property
+    def media_seconds(self) -> float:
+        """From the first RTP packet to the last one."""
+        return 0.0 if self._media_began is None else self._media_ended - self._media_began
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the call's sender has been silent for some time, so that it may come from elsewhere or anew."""
+        return self._call is not None and now > self._call.heard + SILENCE
+
+    # What comes from the network
+
+    def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
+        """Takes whatever came from the network: never raises for what is in it."""
         self.count.all.count(data)
         try:
-            answer = self._take_control(data) if is_control(data) else self._take_rtp(data, now)
+            is_ours = (self._take_control if is_control(data) else self._take_rtp)(data, address, now)
         except StreamError:
-            answer = None
-        if answer is None:
-            self.count.refused += 1
-            return []
-        self.heard = now
-        return answer
+            is_ours = False
+        self.count.refused += not is_ours
 
-    def _take_control(self, data: bytes) -> list[bytes] | None:
-        packet = parse_control(data)
-        if isinstance(packet, Bye) and packet.ssrc == self.media:
-            self.ended = True
-            self.count.media.count(data)
-            return []
-        if not isinstance(packet, App) or packet.subtype != PIECE or self.media not in (None, packet.ssrc):
-            return None
-        piece = Piece.parse(packet.data)
-        self.media = packet.ssrc
-        if self.offer is None and (whole := self._pieces.add(piece)) is not None:
-            self._take_setup(whole)
-        ack = self._pieces.ack(piece.number)
-        return [] if ack is None else [bytes(App(ACK, self._ssrc, bytes(ack)))]
-
-    def _take_setup(self, whole: bytes) -> None:
-        try:
-            setup = Setup.parse(whole)
-            if self.header is not None:
-                now = setup.header
-                if replace(self.header, sources_hash=now.sources_hash, pixels_hash=now.pixels_hash) != now:
-                    raise StreamError("E25", "a set-up changes more than the source pictures")
-        except StreamError:
-            self._pieces.forget()
-            raise
-        self.offer = setup
-
-    def accept(self, renderer: Renderer) -> list[bytes]:
-        """The offer is in use from now on; `renderer` has its source pictures. Returns what to tell the sender."""
-        assert self.offer is not None
-        setup, self.offer = self.offer, None
-        self._pieces.accept()
-        if self.header is None:
-            self.header = setup.header
-            self.decoder = Decoder(setup.header, renderer)
-            self._depacketizer = Depacketizer(setup.header)
-            self._clock = PlayoutClock(setup.header.fps, self._delay)
-        elif self.decoder is not None:
-            self.decoder.renderer.draw = renderer.draw  # the poses shown so far stay known
-        assert self._pieces.accepted is not None
-        ack = self._pieces.ack(self._pieces.accepted)
-        return [] if ack is None else [bytes(App(ACK, self._ssrc, bytes(ack)))]
-
-    def bye(self, reason: str = "") -> bytes:
-        """Tells the sender to stop, and why."""
-        return bytes(Bye(self._ssrc, reason))
-
-    def _take_rtp(self, data: bytes, now: float) -> list[bytes] | None:
-        packet = Rtp.parse(data)
-        if self.decoder is None or packet.ssrc != self.media:
-            return None
+    def _take_rtp(self, data: bytes, address: Address, now: float) -> bool:
+        packet, call = Rtp.parse(data), self._call
+        if call is None or packet.ssrc != call.sender.media:
+            return False
+        if address != call.sender.address:
+            if now < call.heard + _MOVE_AFTER:
+                return False
+            call.sender.address = address
+            self._events.append(Moved(address))
+        call.heard = self._media_ended = now
+        self._media_began = now if self._media_began is None else self._media_began
         self.count.media.count(data)
-        self.rtp.add(packet, now)
-        self.started = now if self.started is None else self.started
-        before = self._depacketizer.newest
-        for item in self._depacketizer.add(packet.payload):
-            if item.kind != Kind.AUDIO:
-                self.decoder.put(item)
-            elif 0 <= item.number - self._next_sound < _SOUND_ROOM:
-                self._sound[item.number] = item.payload
-        if self._depacketizer.newest > before:
-            self._clock.arrived(self._depacketizer.newest, now)
-        return []
+        self.count.rtp.add(packet, now)
+        call.playing.take(packet.payload, now)
+        return True
 
-    def next_due(self) -> float | None:
-        """When the next frame falls due; None where nothing is known of it."""
-        return None if self.decoder is None else self._clock.time_of(self._position)
+    def _take_control(self, data: bytes, address: Address, now: float) -> bool:
+        packet = parse_control(data)
+        if isinstance(packet, Bye):
+            return self._take_bye(data, packet, address)
+        if not isinstance(packet, App) or packet.subtype != PIECE:
+            return False
+        piece, call = Piece.parse(packet.data), self._call
+        if call is not None and (address, packet.ssrc) == (call.sender.address, call.sender.media):
+            if piece.peer != call.sender.ssrc:
+                return False
+            call.heard = now
+            self._answer(call.sender, call.sender.take(piece, now, call.playing.header))
+            return True
+        return self._take_stranger(packet.ssrc, piece, address, now)
+
+    def _take_stranger(self, media: int, piece: Piece, address: Address, now: float) -> bool:
+        """A piece of a set-up that would begin a call."""
+        ssrc = self._challenges.ssrc(address, media)
+        if piece.peer != ssrc:  # its address may be forged: nothing is kept, and the answer is smaller than the piece
+            self._send(bytes(App(CHALLENGE, ssrc, bytes(Challenge(media)))), address)
+            return True
+        sender = self._senders.admit(address, media, ssrc, now)
+        if sender is None:
+            return False
+        try:
+            self._answer(sender, sender.take(piece, now))
+        except StreamError as error:
+            self._dismiss(sender, str(error))
+            raise
+        return True
+
+    def _take_bye(self, data: bytes, packet: Bye, address: Address) -> bool:
+        call = self._call
+        if call is not None and (address, packet.ssrc) == (call.sender.address, call.sender.media):
+            call.playing.is_complete = True
+            self.count.media.count(data)
+            return True
+        if self._senders.at(address, packet.ssrc) is None:
+            return False
+        self._senders.drop(address)
+        return True
+
+    # Set-ups
+
+    def offer(self, now: float) -> Offer | None:
+        """The set-up whose source pictures are wanted now: hand it to `accept` or `refuse`. None: there is none."""
+        if self._call is not None and self._call.sender.offer is not None:
+            return self._call.sender.offer
+        offers = [sender.offer for sender in self._senders if sender.offer is not None and self._may_join(sender, now)]
+        return min(offers, key=lambda offer: offer.since, default=None)
+
+    def accept(self, offer: Offer, renderer: Renderer, now: float) -> bool:
+        """The offer is in use from now on; `renderer` was made from its source pictures.
+
+        Returns whether it still stands: its sender may have left while the renderer was made, and another may have
+        come. The renderer is of no use then.
+        """
+        call = self._call
+        if call is not None and call.sender.offer is offer:
+            call.playing.replace_sources(renderer)
+            self._answer(call.sender, call.sender.accept())
+            self.header = offer.setup.header
+            self._events.append(SourcesReplaced(self.header))
+            return True
+        sender = self._sender_of(offer)
+        if sender is None or not self._may_join(sender, now):
+            return False
+        self._senders.drop(sender.address)
+        self._begin(sender, offer, renderer, now)
+        return True
+
+    def refuse(self, offer: Offer, reason: str) -> None:
+        """The offer cannot be used. A sender that wanted to begin a call is told why, the receiver goes on."""
+        sender = self._sender_of(offer)
+        if sender is not None:
+            self._dismiss(sender, reason)
+        elif self._call is not None and self._call.sender.offer is offer:
+            self._call.sender.decline()
+            self._events.append(Declined(offer.address, reason))
+
+    def _begin(self, sender: Sender, offer: Offer, renderer: Renderer, now: float) -> None:
+        header, is_new = offer.setup.header, self._call is None
+        self.count.rtp.restart()
+        self._call = _Call(sender, Playing(header, renderer, self._delay, self.count.playback), now)
+        self._played.append(self._call.playing)
+        self.header = header
+        self._answer(sender, sender.accept())
+        self._events.append(Joined(header, sender.address, is_new))
+
+    def _sender_of(self, offer: Offer) -> Sender | None:
+        return next((sender for sender in self._senders if sender.offer is offer), None)
+
+    def _may_join(self, sender: Sender, now: float) -> bool:
+        """Whether a set-up may begin a call: there is none, or its silent sender has begun anew on the same host."""
+        if self._call is None:
+            return True
+        old, offer = self._call.playing.header, sender.offer
+        if offer is None or not self.is_silent(now) or self._call.playing.is_complete:
+            return False
+        is_same_host = sender.address[0] == self._call.sender.address[0]
+        return is_same_host and same_call(replace(old, crop=offer.setup.header.crop), offer.setup.header)
+
+    def _dismiss(self, sender: Sender, reason: str) -> None:
+        self._send(bytes(Bye(sender.ssrc, reason)), sender.address)
+        self._senders.drop(sender.address)
+        self._events.append(Declined(sender.address, reason))
+
+    def _answer(self, sender: Sender, ack: Ack | None) -> None:
+        if ack is not None:
+            self._send(bytes(App(ACK, sender.ssrc, bytes(ack))), sender.address)
+
+    # Time
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do; None: not before something arrives."""
+        moments = [sender.lapses() for sender in self._senders]
+        moments += [sender.offer.since + _BUSY_AFTER for sender in self._senders if sender.offer and self._call]
+        if self._call is not None and not self._call.has_ended:
+            moments += [self._call.reported + REPORT_INTERVAL, self._call.heard + self._timeout]
+        return min(moments, default=None)
+
+    def handle_timer(self, now: float) -> None:
+        """Does what is due. Hand over first what has arrived: only then is silence the sender's."""
+        self._senders.drop_lapsed(now)
+        call = self._call
+        if call is None or call.has_ended:
+            return
+        for sender in self._senders:
+            if sender.offer is not None and now >= sender.offer.since + _BUSY_AFTER and not self._may_join(sender, now):
+                self._dismiss(sender, BUSY)
+        is_timeout = now >= call.heard + self._timeout
+        if call.has_left(now) or is_timeout:
+            call.has_ended = True
+            self._events.append(CallEnded(is_timeout and not call.playing.is_complete))
+            return
+        if now >= call.reported + REPORT_INTERVAL:
+            call.reported = now
+            self._send(bytes(self._report(call.sender)), call.sender.address)
 
     def play(self, now: float) -> list[Shot]:
-        """The frames that fell due since the last call. Only the newest is drawn: the others are late already."""
-        if self.decoder is None or self.heard is None or now > self.heard + SILENCE:
+        """The frames that fell due since the last call; where frames are missing, a keyframe is asked for."""
+        call = self._call
+        if call is None:
             return []
-        newest = self._clock.newest_due(now)
-        if newest is None:
-            return []
-        if self.ended:
-            newest = min(newest, self._depacketizer.newest)
-        assert self.header is not None
-        if newest - self._position > _CATCH_UP * self.header.fps:  # the sender's clock jumped, or all was silent
-            self._skip(newest)
-        shots = [self._shot(index, index == newest) for index in range(self._position, newest + 1)]
-        self._position = max(self._position, newest + 1)
+        shots = call.playing.play(now)
+        if call.playing.takes_keyframe_request(now):
+            self._send(bytes(Pli(call.sender.ssrc, call.sender.media)), call.sender.address)
         return shots
 
-    def _skip(self, frame: int) -> None:
-        """Goes on with `frame`; sound skips as much time, up to half a packet that the next skip makes up for."""
-        assert self.header is not None
-        if self.header.audio is not None:
-            packet = Fraction(self.header.audio.frame_ms, 1000)
-            self._owed += (frame - self._position) / self.header.fps
-            packets = round(self._owed / packet)
-            self._owed -= packets * packet
-            self._next_sound += packets
-            self._sound = {n: payload for n, payload in self._sound.items() if n >= self._next_sound}
-        self._position = frame
+    def close(self, reason: str = "") -> None:
+        """Tells everybody who has called that the receiver leaves, and why."""
+        senders = [*self._senders]
+        if self._call is not None:
+            senders.append(self._call.sender)
+        for sender in senders:
+            self._send(bytes(Bye(sender.ssrc, reason)), sender.address)
 
-    def _shot(self, index: int, is_newest: bool) -> Shot:
-        assert self.decoder is not None
-        inputs = self.decoder.next(index)
-        self._outage = self._outage + 1 if self.decoder.shown == Shown.HELD else 0
-        self.count.longest_outage = max(self.count.longest_outage, self._outage)
-        self._pending = self._pending if inputs is None else inputs
-        if self._pending is not None and (is_newest or self._picture is None):
-            self._picture, self._pending = self.decoder.renderer.draw(self._pending), None
-        self.count.undrawn += not is_newest and inputs is not None
-        due = self._clock.time_of(index)
-        assert self._picture is not None
-        assert due is not None
-        first_sound = self._next_sound
-        return Shot(index, self._picture, self._sounds(index), first_sound, due)
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """What is to be sent now, and where to."""
+        out = [*self._to_send]
+        self._to_send.clear()
+        return out
 
-    def _sounds(self, index: int) -> list[bytes | None]:
-        """The sound packets that begin before the frame after `index`."""
-        assert self.header is not None
-        due = [self._sound.pop(n, None) for n in range(self._next_sound, audio_begun(index + 1, self.header))]
-        self._next_sound += len(due)
-        self.count.sound_lost += due.count(None)
-        return due
+    def next_event(self) -> Event | None:
+        """What has happened, oldest first; None: nothing more."""
+        return self._events.popleft() if self._events else None
 
-    def requests(self, now: float) -> list[bytes]:
-        """A request for a keyframe, where frames are missing that no copy will bring any more."""
-        if self.header is None or self.media is None or self._outage < max(_PLI_AFTER * self.header.fps, 1):
-            return []
-        if now < self._asked + _PLI_EVERY:
-            return []
-        self._asked = now
-        self.count.keyframe_requests += 1
-        return [bytes(Pli(self._ssrc, self.media))]
+    def tally(self) -> Tally:
+        """What became of the frames of the call, also of those before its sender began anew."""
+        total = Tally()
+        for playing in self._played:
+            for name, value in vars(playing.decoder.tally).items():
+                setattr(total, name, getattr(total, name) + value)
+        return total
 
-    def is_over(self, now: float, timeout: float) -> bool:
-        """Whether all that came was shown after the sender left, or nothing has come for `timeout` seconds."""
-        if self.heard is None:
-            return False
-        is_shown = self.decoder is None or self._position > self._depacketizer.newest
-        return (self.ended and (is_shown or now > self.heard + SILENCE)) or now > self.heard + timeout
+    def datagrams(self) -> tuple[int, int]:
+        """How many datagrams of the call were damaged, and how many came too late to be of use."""
+        seen = [playing.depacketizer for playing in self._played]
+        return sum(one.damaged for one in seen), sum(one.late for one in seen)
+
+    def _report(self, sender: Sender) -> Report:
+        rtp = self.count.rtp
+        return Report(sender.ssrc, sender.media, rtp.lost, rtp.highest, int(rtp.jitter * RTP_CLOCK))
+
+    def _send(self, data: bytes, address: Address) -> None:
+        self._to_send.append((self.count.answers.count(data), address))

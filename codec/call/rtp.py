@@ -1,9 +1,10 @@
 """RTP and RTCP packets of a call (bitstream_spec.md, section 11). Bytes only; knows nothing about sockets or clocks.
 
-    Rtp    one datagram of `codec.call.datagram`                    RFC 3550, 5.1
-    App    a piece of the set-up, or which pieces came              RFC 3550, 6.7, name "FVC1"
-    Bye    the call is over, or refused, and why                    RFC 3550, 6.6
-    Pli    a keyframe, please                                       RFC 4585, 6.3.1
+    Rtp      one datagram of `codec.call.datagram`                    RFC 3550, 5.1
+    App      a piece of the set-up, and what is answered to it        RFC 3550, 6.7, name "FVC2"
+    Bye      the call is over, or refused, and why                    RFC 3550, 6.6
+    Report   the receiver is there, and this is what it has received  RFC 3550, 6.4.2
+    Pli      a keyframe, please                                       RFC 4585, 6.3.1
 
 Both kinds share one port (RFC 5761); control packets come alone (RFC 5506). Every `parse` raises StreamError (E24).
 """
@@ -17,9 +18,10 @@ from fvc.codec.constants import RTP_PAYLOAD_TYPE
 from fvc.codec.errors import StreamError
 
 MAX_PACKET = 1400  # bytes: room for the largest datagram or set-up piece, and RTP or RTCP headers
-_NAME = b"FVC1"
-_BYE, _APP, _FEEDBACK = 203, 204, 206
+_NAME = b"FVC2"  # its digit is the version of section 11
+_REPORT, _BYE, _APP, _FEEDBACK = 201, 203, 204, 206  # RTCP packet types
 _PLI = 1
+_BLOCK_BYTES = 24  # of one reception report
 _MAX_REASON = 200  # bytes
 
 
@@ -59,7 +61,7 @@ class Rtp:
             at += 4 + 4 * struct.unpack_from(">H", data, at + 2)[0]
         padding = data[-1] if first & 0x20 else 0
         if at + padding > len(data) or (first & 0x20 and not padding):
-            raise StreamError("E24", "an RTP packet is damaged: heads or padding")
+            raise StreamError("E24", "an RTP packet is damaged: headers or padding")
         return cls(sequence, timestamp, ssrc, data[at : len(data) - padding])
 
 
@@ -89,6 +91,28 @@ class Bye:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Receiver report with one block: what `ssrc` has received of `media`.
+
+    Attributes:
+        lost: packets that did not come, in all; -2^23 to 2^23 - 1.
+        highest: extended sequence number of the newest packet, 32 bits.
+        jitter: in RTP time stamps, 32 bits.
+    """
+
+    ssrc: int
+    media: int
+    lost: int = 0
+    highest: int = 0
+    jitter: int = 0
+
+    def __bytes__(self) -> bytes:
+        lost = min(max(self.lost, -1 << 23), (1 << 23) - 1) & 0xFFFFFF  # above it: the fraction lost, not measured here
+        block = struct.pack(">IIIIII", self.media, lost, self.highest, self.jitter, 0, 0)
+        return _control(_REPORT, 1, struct.pack(">I", self.ssrc) + block)
+
+
+@dataclass(frozen=True)
 class Pli:
     """Picture loss indication: `ssrc` asks `media` for a keyframe."""
 
@@ -105,7 +129,10 @@ def _control(kind: int, count: int, body: bytes, padded: bool = True) -> bytes:
     return struct.pack(">BBH", 0x80 | (0x20 if padding else 0) | count, kind, len(body) // 4) + body
 
 
-def parse_control(data: bytes) -> App | Bye | Pli | None:
+Control = App | Bye | Report | Pli
+
+
+def parse_control(data: bytes) -> Control | None:
     """One RTCP packet; None for a kind that means nothing here. What follows it in a compound is not looked at."""
     if not 8 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
         raise StreamError("E24", "a control packet is damaged: size or version")
@@ -123,6 +150,9 @@ def parse_control(data: bytes) -> App | Bye | Pli | None:
     if kind == _BYE:
         size = body[4] if len(body) > 4 else 0
         return Bye(ssrc, body[5 : 5 + size].decode(errors="replace"))
+    if kind == _REPORT and first & 31 and len(body) >= 4 + _BLOCK_BYTES:
+        media, lost, highest, jitter = struct.unpack_from(">IIII", body, 4)
+        return Report(ssrc, media, (lost & 0xFFFFFF ^ 0x800000) - 0x800000, highest, jitter)
     if kind == _FEEDBACK and first & 31 == _PLI and len(body) >= 8:
         return Pli(ssrc, struct.unpack_from(">I", body, 4)[0])
     return None

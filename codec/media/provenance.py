@@ -1,7 +1,8 @@
 """What a decoded video says of itself: that a generator drew it, from which stream, sources and weights.
 
 It is the container's "comment" tag, one line for people and programs. It helps honest people; whoever wants to
-deceive can remove it (SECURITY.md).
+deceive can remove it (SECURITY.md). What was drawn live, in a call for instance, has no stream file: the hash of its
+header is there instead, and the sources are those that it began with.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from fvc.codec.media.video import LIMITS
 
 _FORM = re.compile(
     r"Synthesised by fvc (?P<version>\S+): drawn by a generator, not filmed\. "
-    r"stream sha256:(?P<stream>[0-9a-f]{64}) sources (?P<sources>[0-9a-f]{32})(?P<foreign>, foreign,)? "
-    r"weights (?P<weights>[0-9a-f]{16})"
+    r"(stream sha256:(?P<stream>[0-9a-f]{64})|live, header sha256:(?P<header>[0-9a-f]{64}) first) "
+    r"sources (?P<sources>[0-9a-f]{32})(?P<foreign>, foreign,)? weights (?P<weights>[0-9a-f]{16})"
 )
 
 
@@ -29,23 +30,28 @@ class Provenance:
 
     Attributes:
         version: of fvc.
-        stream: SHA-256 of the .fvc file, in hexadecimal.
-        sources: sources_hash of the .fvs (pixels_hash, where pictures were given) that it was drawn with.
+        stream: SHA-256 of the .fvc file, in hexadecimal; None: there was none.
+        sources: sources_hash of the .fvs (pixels_hash, where pictures were given) that it was drawn with; of what was
+            drawn live: that of the first source set.
         foreign: whether these are not the sources that the stream was made for.
         weights: model_hash of the networks.
+        header: SHA-256 of the header of what was drawn live; None: there is a stream file.
     """
 
     version: str
-    stream: str
+    stream: str | None
     sources: str
     foreign: bool
     weights: str
+    header: str | None = None
 
     def __str__(self) -> str:
         foreign = ", foreign," if self.foreign else ""
+        live = f"live, header sha256:{self.header} first sources"
+        origin = live if self.stream is None else f"stream sha256:{self.stream} sources"
         return (
             f"Synthesised by fvc {self.version}: drawn by a generator, not filmed. "
-            f"stream sha256:{self.stream} sources {self.sources}{foreign} weights {self.weights}"
+            f"{origin} {self.sources}{foreign} weights {self.weights}"
         )
 
     @classmethod
@@ -54,7 +60,8 @@ class Provenance:
         found = _FORM.fullmatch(text)
         if not found:
             return None
-        return cls(found["version"], found["stream"], found["sources"], bool(found["foreign"]), found["weights"])
+        is_foreign = found["foreign"] is not None
+        return cls(found["version"], found["stream"], found["sources"], is_foreign, found["weights"], found["header"])
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -54,6 +54,7 @@ class VideoWriter:
     """
 
     _container_options: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by ffmpeg's name of the container
+    _codec_options: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # by ffmpeg's name of the encoder
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class VideoWriter:
             options |= _FEW_FRAMES
         if video_codec == "libvpx-vp9":
             options = {"crf": str(round(crf * 63 / 51)), "b": "0", "deadline": "good", "cpu-used": "4"}
+        options |= self._codec_options.get(video_codec, {})
         with self._dropped_on_error():
             more = dict(self._container_options.get(container, {}))
             self._container = av.open(file, "w", format=container, container_options=more)

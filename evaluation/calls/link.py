@@ -27,7 +27,8 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc.calls.udp import Address, UdpPort
+from fvc.calls.transport import UdpTransport
+from fvc.codec.call.session import Address
 from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import FvcError
 from fvc.codec.face.tracker import FaceTracker
@@ -49,7 +50,7 @@ class Relay(threading.Thread):
 
     def __init__(self, to: Address, link: Link, seed: int) -> None:
         super().__init__(daemon=True)
-        self._udp, self._to = UdpPort("127.0.0.1"), to
+        self._udp, self._to = UdpTransport(host="127.0.0.1"), to
         self.there, self.back = Channel(link, seed), Channel(link, seed + 1)
         self.port, self.bytes, self._done = self._udp.port, 0, threading.Event()
 
@@ -65,9 +66,11 @@ class Relay(threading.Thread):
                     sender = address
                     self.bytes += len(data) + UDP_IPV4_HEADER_BYTES
                     self.there.send(time.monotonic(), data)
-                self._udp.send(self.there.arrived(time.monotonic()), self._to)
+                for data in self.there.arrived(time.monotonic()):
+                    self._udp.send(data, self._to)
                 if sender is not None:
-                    self._udp.send(self.back.arrived(time.monotonic()), sender)
+                    for data in self.back.arrived(time.monotonic()):
+                        self._udp.send(data, sender)
 
     def stop(self) -> None:
         """Ends the thread."""

@@ -6,7 +6,7 @@ All give `Frame`s whose index says when they were due, so a gap in the indices i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -19,14 +19,8 @@ from fvc.codec.media.quiet import native_stderr_closed
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.reporting import PathLike
 
-Wait = Callable[[float], None]  # returns at this time (time.monotonic) or later
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "astronaut.mp4"
 _WARM_UP = 5  # pictures of a camera that are dropped while it finds its exposure
-
-
-def sleep_until(moment: float) -> None:
-    """The plainest `Wait`."""
-    time.sleep(max(moment - time.monotonic(), 0))
 
 
 def sample_clip() -> Path:
@@ -50,18 +44,25 @@ def file_frames(path: PathLike, fps: Fraction, loop: bool = False) -> Generator[
         first = last + 1
 
 
-def paced(frames: Iterable[Frame], fps: Fraction, wait: Wait = sleep_until) -> Iterator[Frame]:
-    """Each frame when it is due; those that are late by more than a frame are left out."""
-    start: float | None = None
-    for frame in frames:
-        start = time.monotonic() - float(frame.index / fps) if start is None else start
-        due = start + float(frame.index / fps)
-        if time.monotonic() <= due + float(1 / fps):
-            wait(due)
-            yield frame
+class Pace:
+    """When the frames of a file are due (time.monotonic): the first one now, the others by their index."""
+
+    def __init__(self, fps: Fraction) -> None:
+        self._fps = fps
+        self._start: float | None = None
+
+    def due(self, index: int) -> float:
+        """When this frame is due."""
+        if self._start is None:
+            self._start = time.monotonic() - float(index / self._fps)
+        return self._start + float(index / self._fps)
+
+    def is_late(self, index: int) -> bool:
+        """Whether it is due since longer than a frame lasts: it is better left out."""
+        return time.monotonic() > self.due(index) + float(1 / self._fps)
 
 
-def camera_frames(index: int, fps: Fraction, wait: Wait = sleep_until) -> Generator[Frame, None, None]:
+def camera_frames(index: int, fps: Fraction) -> Generator[Frame, None, None]:
     """What a camera sees. Raises InputError if there is none."""
     with native_stderr_closed():
         camera = cv2.VideoCapture(index)
@@ -79,7 +80,6 @@ def camera_frames(index: int, fps: Fraction, wait: Wait = sleep_until) -> Genera
             if number > last:
                 last, failures = number, 0
                 yield Frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), number)
-                wait(time.monotonic())
         raise InputError(f"camera {index}: gives no pictures any more")
     finally:
         camera.release()

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fvc.codec.call.receive_session import Shot
+from fvc.codec.call.playing import Shot
 from fvc.codec.constants import SIDE
 from fvc.codec.errors import FvcError, OutputError
 

@@ -9,29 +9,27 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fvc.calls.capture import camera_frames, file_frames, paced, renumbered, sample_clip
+from fvc.calls.capture import renumbered, sample_clip
 from fvc.calls.display import Window
-from fvc.calls.enrolment import enrol
-from fvc.codec.constants import SIDE
+from fvc.calls.hangup import Hangup
+from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input, paced
+from fvc.calls.sinks import begin_recording
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import UsageError
 from fvc.codec.face.tracker import FaceTracker
-from fvc.codec.media.output import VIDEO, check_output
 from fvc.codec.media.pipeline import ahead
-from fvc.codec.media.provenance import Provenance
-from fvc.codec.media.video import Frame, label
-from fvc.codec.media.video_writer import VideoWriter
+from fvc.codec.media.recorder import Recorder
+from fvc.codec.media.video import Frame
 from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.options import EncoderOptions
 from fvc.codec.reporting import Note, PathLike, Progress, silent
-from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.jobs.paths import file_path, keep_apart
 from fvc.models.installed import InstalledModel
@@ -86,53 +84,53 @@ def live(
         raise UsageError("live: say --out FILE, --show or both")
     if not 0 < enrol_seconds <= 60 or (seconds is not None and seconds <= 0):
         raise UsageError("live: times must be above 0, and the enrolment at most a minute")
-    told, model = EncoderOptions(fps=fps, profile=profile), InstalledModel.named(preset)
-    rate, kind, interval = told.rate, told.kind, told.interval
+    options, model = EncoderOptions(fps=fps, profile=profile, audio_bitrate=None), InstalledModel.named(preset)
     path = sample_clip() if synthetic else video
     target = None if out is None else file_path(out)
     if target is not None:
         keep_apart([target], [] if path is None else [file_path(path)])
-        check_output(target, VIDEO, overwrite)
-    with ExitStack() as stack:
+    with Hangup() as hangup, ExitStack() as stack:
         window = stack.enter_context(Window("fvc live")) if show else None  # first: there may be no screen
-        builder = model.source_builder(kind)
-        if path is not None:
-            with closing(file_frames(path, rate)) as first:
-                enrolled = enrol(label(path), first, rate, enrol_seconds, builder, interval, None, note)
-            frames: Iterator[Frame] = paced(stack.enter_context(closing(file_frames(path, rate, synthetic))), rate)
-        else:
-            assert camera is not None
-            frames = stack.enter_context(closing(camera_frames(camera, rate)))
-            note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
-            name = f"camera {camera}"
-            enrolled = enrol(name, frames, rate, enrol_seconds, builder, interval, None, note)
+        recorder = None if target is None else stack.enter_context(Recorder(target, overwrite))
+        source = stack.enter_context(_open(path, camera, synthetic, options, note))
+        builder = model.source_builder(options.kind)
+        enrolled = enrol_input(source, hangup, options, enrol_seconds, builder, note)
         setup, header = enrolled.setup, enrolled.setup.header
-        decoder = Decoder(header, model.renderer(setup.source_set, kind, rate))
-        writer = None
-        if target is not None:
-            origin = Provenance(__version__, "0" * 64, header.sources_hash.hex(), False, header.model_hash.hex())
-            tags = {"comment": str(origin)}
-            writer = VideoWriter(target, SIDE, SIDE, rate, metadata=tags, overwrite=overwrite)
-            writer = stack.enter_context(writer)
+        decoder = Decoder(header, model.renderer(setup.source_set, header.profile, header.fps))
+        video_out = None if recorder is None else begin_recording(recorder, header, model.hash)
         encoder = Encoder(header, builder.network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
-        meter = _Meter(float(rate), status)
-        with closing(ahead(_packets(frames, encoder), _LOOK_AHEAD)) as packets, suppress(KeyboardInterrupt):
+        meter, limit = _Meter(float(header.fps), status), None if seconds is None else seconds * header.fps
+        frames = paced(source.frames(), source)
+        with closing(ahead(_packets(hangup.until(frames), encoder), _LOOK_AHEAD)) as packets:
             for sent in packets:
                 picture = decoder.decode(sent.packet).rgb
-                if window is not None:
-                    window.draw(picture)
-                meter.add(sent)
-                if writer is not None:
-                    writer.write(picture)
-                progress("live", meter.frames, None)
-                if seconds is not None and meter.frames >= seconds * rate:
+                if not _show(window, picture) or hangup.is_wanted:
                     break
-    return {
-        **meter.report(),
-        "profile": kind.label,
-        "frames_held": decoder.held,
-        "out": None if target is None else str(target),
-    }
+                meter.add(sent)
+                if video_out is not None:
+                    video_out.write(picture)
+                progress("live", meter.frames, None)
+                if limit is not None and meter.frames >= limit:
+                    break
+    figures = {"profile": options.kind.label, "frames_held": decoder.held, "out": None if out is None else str(target)}
+    return {**meter.report(), **figures}
+
+
+def _open(path: PathLike | None, camera: int | None, loop: bool, options: EncoderOptions, note: Note) -> CallInput:
+    """The input that was named. Raises FvcError."""
+    if path is not None:
+        return FileInput(path, options.rate, None, loop)
+    return CameraInput(camera or 0, options.rate, None, 0, note)
+
+
+def _show(window: Window | None, picture: np.ndarray) -> bool:
+    """Shows a picture, where there is a window; whether the user wants to see more."""
+    try:
+        if window is not None:
+            window.draw(picture)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:

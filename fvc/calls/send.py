@@ -3,62 +3,76 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
-from fvc.calls.capture import camera_frames, file_frames, paced, renumbered
-from fvc.calls.enrolment import MOST_SOURCES, Lookout, enrol
-from fvc.calls.soundcard import Microphone
-from fvc.calls.udp import Address, UdpPort, parse_address
+from fvc.calls.enrolment import MOST_SOURCES, Enrolment, Lookout
+from fvc.calls.hangup import Hangup
+from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input
+from fvc.calls.link import Link
+from fvc.calls.transport import Transport, UdpTransport, label, resolve
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.call.send_session import SendingSession
-from fvc.codec.call.setup import Setup
-from fvc.codec.constants import MAX_SOURCES
+from fvc.codec.call.send_session import KeyframeWanted, Ready, SendEnded, SendSession, SetupGivenUp
+from fvc.codec.call.session import MIN_TIMEOUT, Address
+from fvc.codec.constants import MAX_SOURCES, MIN_CALL_FPS
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import LinkError, UsageError
-from fvc.codec.face.tracker import Face, FaceTracker
-from fvc.codec.media.video import Frame, label
-from fvc.codec.motion.sample import Profile
-from fvc.codec.options import EncoderOptions
+from fvc.codec.errors import LinkError, OptionError, UsageError
+from fvc.codec.face.detection import Face
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.video import Frame
+from fvc.codec.options import AUDIO_BITRATE, KEYFRAME_INTERVAL, EncoderOptions
 from fvc.codec.reporting import Note, PathLike, Progress, silent
-from fvc.codec.sound_track import SoundTrack
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 _TICK = 0.02  # seconds between looks at what came, while the set-up is under way
-_GOODBYES = 3
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How a call is sent.
+class CallOptions:
+    """How a call is sent. Raises OptionError, UsageError.
 
     Attributes:
-        enrol: seconds at the start from which the source pictures are taken.
+        encoder: how frames are coded.
+        enrol_seconds: seconds of a face from which the first source pictures are taken.
         redundancy, frames_per_packet: see `codec.call.datagram.Packetizer`.
-        setup_bitrate: bits per second for the source pictures.
+        setup_kbps: kbit/s at which source pictures are sent.
         most_sources: how many source pictures the receiver may have in the end; see `fvc.calls.enrolment.Lookout`.
-        timeout: seconds without a word from the receiver before it is given up.
+        timeout: seconds without a word from the receiver before it is given up; at least 3 once it has answered.
         seconds: length of the call; None: until the input ends.
     """
 
-    fps: Fraction
-    profile: Profile
-    keyframe_interval: int
-    refresh: int = 0
-    audio_bitrate: int | None = 6000
-    enrol: float = 3.0
+    encoder: EncoderOptions
+    enrol_seconds: float = 3.0
     redundancy: int = 2
     frames_per_packet: int = 1
-    setup_bitrate: float = 128_000
+    setup_kbps: float = 128
     most_sources: int = MOST_SOURCES
     timeout: float = 10.0
     seconds: float | None = None
-    preset: str = DEFAULT
+
+    def __post_init__(self) -> None:
+        if self.encoder.rate < MIN_CALL_FPS:
+            raise OptionError("fps", self.encoder.fps, f"a call needs {MIN_CALL_FPS} frame per second or more")
+        if not 0 < self.enrol_seconds <= 60:
+            raise UsageError("send: the enrolment must be above 0 s, and at most a minute")
+        if not self.setup_kbps > 0 or not self.timeout > 0 or (self.seconds is not None and self.seconds <= 0):
+            raise UsageError("send: times and rates must be above 0")
+        if not 1 <= self.most_sources <= MAX_SOURCES:
+            raise OptionError("most_sources", self.most_sources, f"must be 1 to {MAX_SOURCES}")
+        self.packetizer()
+
+    def packetizer(self) -> Packetizer:
+        """How packets become datagrams; a new one for each call."""
+        return Packetizer(self.redundancy, self.frames_per_packet)
+
+    @property
+    def frames(self) -> int | None:
+        """Length of the call in frames; None: until the input ends."""
+        return None if self.seconds is None else max(round(self.seconds * self.encoder.rate), 1)
 
 
 def send(
@@ -69,10 +83,10 @@ def send(
     microphone: str | None = None,
     fps: str = "15",
     profile: str = "sup",
-    keyframe_interval: float = 5.0,
+    keyframe_interval: float = KEYFRAME_INTERVAL,
     refresh: int = 0,
     kbps: float | None = None,
-    audio_bitrate: int | None = 6000,
+    audio_bitrate: int | None = AUDIO_BITRATE,
     enrol_seconds: float = 3.0,
     redundancy: int = 2,
     frames_per_packet: int = 1,
@@ -86,177 +100,171 @@ def send(
 ) -> dict[str, Any]:
     """Sends a video of a talking face at its speed, or what a camera sees, to `fvc receive` at "host:port".
 
+    Waits until a face is seen. Ctrl-C, TERM and HUP end the call as its end does.
+
     Args:
+        address: name or address; "[...]:port" for IPv6. Where a name has several addresses, the first that answers.
         microphone: the sound for a camera: a device as in `fvc.calls.soundcard` (needs sounddevice); None: no sound.
+
+        The others: see `CallOptions` and `codec.options.EncoderOptions`.
 
     Returns:
         the report that `fvc send --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; LinkError where nobody answers or the receiver refuses.
+        FvcError: see `fvc.codec.errors`; LinkError where nobody answers, the receiver refuses, or it is gone.
     """
     if (video is None) == (camera is None):
         raise UsageError("send: name a video or a camera")
     if microphone is not None and (camera is None or audio_bitrate is None):
         raise UsageError("send: --microphone goes with --camera, and not with --no-audio")
-    if not 0 < enrol_seconds <= 60 or not setup_kbps > 0 or not timeout > 0 or (seconds is not None and seconds <= 0):
-        raise UsageError("send: times and rates must be above 0, and the enrolment at most a minute")
-    if not 1 <= most_sources <= MAX_SOURCES:
-        raise UsageError(f"send: --most-sources must be 1 to {MAX_SOURCES}")
-    told = EncoderOptions(
-        fps=fps,
-        profile=profile,
-        kbps=kbps,
-        keyframe_interval=keyframe_interval,
-        refresh=refresh,
-        audio_bitrate=audio_bitrate,
+    encoder = EncoderOptions(fps, profile, kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh)
+    encoder = replace(encoder, audio_bitrate=audio_bitrate)
+    options = CallOptions(
+        encoder, enrol_seconds, redundancy, frames_per_packet, setup_kbps, most_sources, timeout, seconds
     )
-    rate, kind, interval = told.rate, told.kind, told.interval
-    packetizer = Packetizer(redundancy, frames_per_packet)
-    model = InstalledModel.named(preset)
-    terms = Terms(
-        rate,
-        kind,
-        interval,
-        refresh,
-        audio_bitrate,
-        enrol_seconds,
-        redundancy,
-        frames_per_packet,
-        1000 * setup_kbps,
-        most_sources,
-        timeout,
-        seconds,
-        preset,
-    )
-    peer = parse_address(address)
-    with UdpPort() as port, ExitStack() as stack:
-        call = _Call(port, peer, terms, note)
-        builder = model.source_builder(kind)
-        if video is not None:
-            sound: SoundTrack | Microphone = SoundTrack(video, audio_bitrate)
-            with closing(file_frames(video, rate)) as first:
-                enrolled = enrol(label(video), first, rate, terms.enrol, builder, interval, sound.audio, note)
-            call.begin(enrolled.setup, packetizer)
-            frames = paced(stack.enter_context(closing(file_frames(video, rate))), rate, call.serve)
-        else:
-            assert camera is not None
-            sound = SoundTrack()
-            if microphone is not None:
-                assert audio_bitrate is not None
-                sound = stack.enter_context(Microphone(microphone, audio_bitrate, rate))
-            note(f"camera {camera}: enrolment for {enrol_seconds:g} s; look into it, then left and right")
-            live, name = stack.enter_context(closing(camera_frames(camera, rate, call.serve))), f"camera {camera}"
-            enrolled = enrol(name, live, rate, terms.enrol, builder, interval, sound.audio, note)
-            call.begin(enrolled.setup, packetizer)
-            frames = renumbered(live)
-            if isinstance(sound, Microphone):
-                frames = sound.beside(frames)
-        encoder = Encoder(enrolled.setup.header, builder.network, None, refresh, told.plan())
-        with FaceTracker() as tracker, Lookout(enrolled, rate, most_sources) as lookout:
-            return call.talk(frames, tracker, encoder, lookout, sound, progress)
+    model, addresses = InstalledModel.named(preset), resolve(address)
+    builder = model.source_builder(encoder.kind)
+    with Hangup() as hangup, _open(video, camera, microphone, encoder, note) as source:
+        enrolled = enrol_input(source, hangup, encoder, enrol_seconds, builder, note)
+        with (
+            UdpTransport() as transport,
+            closing(_Call(transport, enrolled, addresses, address, options, note)) as call,
+        ):
+            call.connect(hangup)
+            call.talk(hangup, source, progress)
+    return call.report()
 
 
-def _until_interrupted(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """All frames; an interrupt between two is the end of the call."""
-    with suppress(KeyboardInterrupt):
-        yield from frames
+def _open(
+    video: PathLike | None, camera: int | None, microphone: str | None, options: EncoderOptions, note: Note
+) -> CallInput:
+    """The input that was named. Raises FvcError."""
+    if video is not None:
+        return FileInput(video, options.rate, options.audio_bitrate)
+    return CameraInput(camera or 0, options.rate, microphone, options.audio_bitrate or AUDIO_BITRATE, note)
 
 
 class _Call:
-    """The socket's side of one call."""
+    """One call: a session, driven over a transport. `close` ends it, whatever has happened."""
 
-    def __init__(self, port: UdpPort, peer: Address, terms: Terms, note: Note) -> None:
-        self._port, self._peer, self._terms, self._note = port, peer, terms, note
-        self._session: SendingSession | None = None
-
-    def begin(self, setup: Setup, packetizer: Packetizer) -> None:
-        """Sends the set-up and waits until the receiver can draw. Raises LinkError."""
-        self._session = session = SendingSession(setup, packetizer, self._terms.setup_bitrate)
-        self._note(f"sending {len(bytes(setup))} bytes of set-up to {self._peer[0]}:{self._peer[1]}")
-        start = time.monotonic()
-        while not session.ready:
-            self.serve(time.monotonic() + _TICK)
-            if time.monotonic() > (session.heard or start) + self._terms.timeout:
-                raise LinkError(f"{self._peer[0]}:{self._peer[1]}: no answer within {self._terms.timeout:g} s")
-        self._note(f"the receiver is ready after {time.monotonic() - start:.1f} s")
-
-    def serve(self, until: float) -> None:
-        """Hears the receiver and sends what is due of the set-up, until that moment. Raises LinkError."""
-        session = self._session
-        while session is not None:
-            self._port.send(session.due(time.monotonic()), self._peer)
-            for data, address in self._port.receive(min(until, time.monotonic() + _TICK)):
-                if address == self._peer:
-                    session.handle(data, time.monotonic())
-            if session.ended is not None:
-                raise LinkError(f"the receiver left: {_harmless(session.ended)}")
-            if time.monotonic() >= until:
-                return
-        time.sleep(max(until - time.monotonic(), 0))
-
-    def talk(
+    def __init__(
         self,
-        frames: Iterator[Frame],
-        tracker: FaceTracker,
-        encoder: Encoder,
-        lookout: Lookout,
-        sound: SoundTrack | Microphone,
-        progress: Progress,
-    ) -> dict[str, Any]:
-        """Sends all frames with their sound; returns the report."""
-        assert self._session is not None
-        terms, session = self._terms, self._session
-        limit = None if terms.seconds is None else max(round(terms.seconds * terms.fps), 1)
-        start, next_index, left_out, coded, sounds = time.monotonic(), 0, 0, 0, 0
-        for frame in _until_interrupted(frames):
-            for missed in range(next_index, frame.index):  # the receiver holds its picture there
-                self._send(Packet(Kind.MOTION, missed, b""))
-            left_out += frame.index - next_index
-            next_index = frame.index + 1
-            for packet in sound.due((frame.index + 1) / terms.fps):
-                self._send(packet)
-                sounds = packet.number + 1
-            face = tracker.track(frame.rgb)
-            sup = None if face is None else face.sup
-            is_asked = session.take_keyframe_request()
-            packet = encoder.encode_tracked(frame, sup, audio_packets=sounds, force_keyframe=is_asked)
-            coded += len(packet.payload)
-            self._send(packet)
-            self._extend(lookout, frame, face)
-            progress("sending", next_index, None)
-            if limit is not None and next_index >= limit:
-                break
-        for _ in range(_GOODBYES):
-            self._port.send(session.bye(), self._peer)
-            time.sleep(_TICK)
-        elapsed = max(time.monotonic() - start, 1e-3)
+        transport: Transport,
+        enrolled: Enrolment,
+        addresses: Sequence[Address],
+        name: str,
+        options: CallOptions,
+        note: Note,
+    ) -> None:
+        self._enrolled, self._name, self._options, self._note = enrolled, name, options, note
+        packetizer, bit_rate, now = options.packetizer(), 1000 * options.setup_kbps, time.monotonic()
+        self._session = SendSession(enrolled.setup, packetizer, bit_rate, addresses, options.timeout, now)
+        self._transport, self._link = transport, Link(self._session, transport)
+        self._is_ready = self._wants_keyframe = False
+        self._began = self._ended = now
+        self._frames = self._left_out = self._coded = 0  # the last one: bytes of motion payloads
+        self._sources = len(enrolled.crops)
+
+    def connect(self, hangup: Hangup) -> None:
+        """Sends the set-up and waits until the receiver can draw. Raises LinkError."""
+        self._note(f"sending {len(bytes(self._enrolled.setup))} bytes of set-up to {self._name}")
+        while not self._is_ready:
+            hangup.raise_if_wanted()
+            self._serve(time.monotonic() + _TICK)
+        peer = self._session.peer
+        where = "" if peer is None or label(peer) == self._name else f" at {label(peer)}"
+        self._note(f"the receiver{where} is ready after {time.monotonic() - self._began:.1f} s")
+        self._transport.listen_to(peer)
+
+    def talk(self, hangup: Hangup, source: CallInput, progress: Progress) -> None:
+        """Sends all frames with their sound, until the input ends. Raises LinkError."""
+        options, enrolled, sounds = self._options.encoder, self._enrolled, 0
+        encoder = Encoder(enrolled.setup.header, enrolled.builder.network, None, options.refresh, options.plan())
+        self._began = time.monotonic()
+        with FaceTracker() as tracker, Lookout(enrolled, options.rate, self._options.most_sources) as lookout:
+            for frame in hangup.until(source.frames()):
+                if source.is_late(frame.index):
+                    continue
+                self._serve(source.due(frame.index))
+                self._hold_until(frame.index)
+                for packet in source.sound.due(self._frames / options.rate):
+                    self._session.send(packet)
+                    sounds = packet.number + 1
+                face = tracker.track(frame.rgb)
+                self._send(encoder, frame, face, sounds)
+                self._extend(lookout, frame, face)
+                progress("sending", self._frames, None)
+                if self._frames == self._options.frames:
+                    break
+
+    def close(self) -> None:
+        """Tells the receiver that this is the end."""
+        self._link.close()
+        self._ended = time.monotonic()
+
+    def _serve(self, until: float) -> None:
+        """Hears the receiver and sends what is due, until that moment. Raises LinkError."""
+        self._link.serve(until)
+        while (event := self._session.next_event()) is not None:
+            match event:
+                case Ready():
+                    self._is_ready = True
+                case KeyframeWanted():
+                    self._wants_keyframe = True
+                case SetupGivenUp() if self._is_ready:
+                    self._note("the receiver does not take the new source pictures; it goes on with those it has")
+                case SetupGivenUp():
+                    raise LinkError(f"{self._name}: the receiver does not take the set-up")
+                case SendEnded(reason=None, was_there=False):
+                    raise LinkError(f"{self._name}: no answer within {self._options.timeout:g} s")
+                case SendEnded(reason=None):
+                    seconds = max(self._options.timeout, MIN_TIMEOUT)
+                    raise LinkError(f"{self._name}: the receiver is gone: not a word from it for {seconds:g} s")
+                case SendEnded(reason=str(reason)):
+                    raise LinkError(f"the receiver left: {_printable(reason)}")
+
+    def _hold_until(self, index: int) -> None:
+        """Frames before this one were left out: the receiver holds its picture there."""
+        for missed in range(self._frames, index):
+            self._session.send(Packet(Kind.MOTION, missed, b""))
+        self._left_out += index - self._frames
+        self._frames = index + 1
+
+    def _send(self, encoder: Encoder, frame: Frame, face: Face | None, sounds: int) -> None:
+        sup = None if face is None else face.sup
+        packet = encoder.encode_tracked(frame, sup, audio_packets=sounds, force_keyframe=self._wants_keyframe)
+        self._wants_keyframe = False
+        self._coded += len(packet.payload)
+        self._session.send(packet)
+        self._link.flush()
+
+    def _extend(self, lookout: Lookout, frame: Frame, face: Face | None) -> None:
+        """Better source pictures, when they have been found and the receiver has those before."""
+        lookout.see(frame, face)
+        if self._session.is_ready and (setup := lookout.found()) is not None:
+            self._sources = lookout.sources
+            self._note(f"sending {lookout.sources} source pictures, {len(bytes(setup))} bytes")
+            self._session.extend(setup)
+
+    def report(self) -> dict[str, Any]:
+        """What `fvc send --json` prints, once the call is over."""
+        session, options, seconds = self._session, self._options.encoder, max(self._ended - self._began, 1e-3)
         return {
-            "frames": next_index,
-            "frames_left_out": left_out,
-            "duration_s": round(elapsed, 3),
-            "profile": terms.profile.label,
-            "sources": lookout.sources,
-            "motion_kbps": round(coded * 8 * float(terms.fps) / max(next_index, 1) / 1000, 3),
-            "wire_kbps": round(session.media.size * 8 / elapsed / 1000, 3),
+            "frames": self._frames,
+            "frames_left_out": self._left_out,
+            "duration_s": round(seconds, 3),
+            "profile": options.kind.label,
+            "sources": self._sources,
+            "motion_kbps": round(self._coded * 8 * float(options.rate) / max(self._frames, 1) / 1000, 3),
+            "wire_kbps": round(session.media.size * 8 / seconds / 1000, 3),
             "packets": session.media.packets,
             "wire_bytes": session.media.size,
+            "packets_lost": None if session.report is None else session.report.lost,
             "setup_packets": session.setups.packets,
             "setup_bytes": session.setups.size,
         }
 
-    def _extend(self, lookout: Lookout, frame: Frame, face: Face | None) -> None:
-        """Better source pictures, when they have been found and the receiver has those before."""
-        assert self._session is not None
-        lookout.see(frame, face)
-        if self._session.ready and (setup := lookout.found()) is not None:
-            self._note(f"sending {lookout.sources} source pictures, {len(bytes(setup))} bytes")
-            self._session.extend(setup)
 
-    def _send(self, packet: Packet) -> None:
-        assert self._session is not None
-        self._port.send(self._session.send(packet), self._peer)
-
-
-def _harmless(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:200]

@@ -87,6 +87,10 @@ class Microphone:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the device."""
         self._stream.close()
 
     def _heard(self, pcm: np.ndarray, age: float) -> None:
@@ -107,11 +111,11 @@ class Microphone:
                     self._start = round(float(np.median(starts)) * RATE)
                 yield held.popleft()
 
-    def due(self, seconds: Fraction) -> Iterator[Packet]:
+    def due(self, seconds: Fraction | None) -> Iterator[Packet]:
         """The packets whose sound starts at `seconds` of the call or before. Too old ones are left out: silence."""
         size = self._opus.params.frame_size
         self._number = max(self._number, (self._line.start - self._start) // size)
-        while self._number * self.audio.frame_ms <= 1000 * seconds:
+        while seconds is None or self._number * self.audio.frame_ms <= 1000 * seconds:
             at = self._start + self._number * size
             if at + size > self._line.end:
                 return

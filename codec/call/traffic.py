@@ -1,0 +1,20 @@
+"""How much went over the link one way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
+
+
+@dataclass
+class Traffic:
+    """Counts packets; `size` is in bytes, with the IPv4 and UDP headers of each."""
+
+    packets: int = 0
+    size: int = 0
+
+    def count(self, data: bytes) -> bytes:
+        """Counts one more packet and returns it."""
+        self.packets, self.size = self.packets + 1, self.size + len(data) + UDP_IPV4_HEADER_BYTES
+        return data

@@ -1,0 +1,186 @@
+"""What carries the packets of a call: a `Transport`, and UDP as the first one. Knows nothing about calls.
+
+A transport is for one thread. Addresses are those of the system: (host, port) for IPv4, (host, port, flow, scope) for
+IPv6, the host in numbers.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from fvc.codec.call.rtp import MAX_PACKET
+from fvc.codec.call.session import Address
+from fvc.codec.errors import LinkError, UsageError
+from fvc.codec.media.video import reason
+
+_MAX_AT_ONCE = 256  # packets that are taken before the caller can act again
+_RECEIVE_BUFFER = 1 << 20  # bytes that may wait while a picture is drawn; the system may give less
+_MAX_ADDRESSES = 4  # of a host that are tried
+# What systems say that have no IPv6, or no address of a family.
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+_ANY = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+
+
+class Transport(Protocol):
+    """Carries packets of up to `MAX_PACKET` bytes. They may get lost, overtake each other and come twice."""
+
+    def send(self, data: bytes, to: Address) -> None:
+        """Sends a packet; never raises for the network's sake."""
+
+    def receive(self, until: float) -> Iterator[tuple[bytes, Address]]:
+        """Waits until something comes, at most until `until` (time.monotonic); yields what is there by then."""
+
+    def listen_to(self, peer: Address | None) -> None:
+        """Takes packets of this address alone, so that no others can crowd them out; None: of all."""
+
+
+class UdpTransport:
+    """Packets over UDP, IPv4 and IPv6. See `Transport`.
+
+    Args:
+        port: to listen on; 0: any.
+        host: local address or name; empty: all addresses of this machine.
+
+    Attributes:
+        port: the one that it listens on.
+
+    Raises:
+        LinkError: the port is taken or not allowed, or there is no such local address.
+    """
+
+    def __init__(self, port: int = 0, host: str = "") -> None:
+        self._binds = _ANY if not host else tuple((f, a[0]) for f, a in _find(host, port, passive=True))
+        self._peer: Address | None = None
+        self._sockets: dict[socket.AddressFamily, socket.socket] = {}
+        self.port = port
+        self._open()
+
+    def __enter__(self) -> UdpTransport:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def send(self, data: bytes, to: Address) -> None:
+        """Sends a packet; what the system does not take is lost, as anything may be on the way."""
+        opened = self._sockets.get(_family(to))
+        if opened is not None:
+            with suppress(OSError):
+                opened.send(data) if to == self._peer else opened.sendto(data, to)
+
+    def receive(self, until: float) -> Iterator[tuple[bytes, Address]]:
+        """Waits until something comes, at most until `until` (time.monotonic); yields what is there by then."""
+        sockets = [*self._sockets.values()] if self._peer is None else [self._sockets[_family(self._peer)]]
+        ready, _, _ = select.select(sockets, [], [], max(until - time.monotonic(), 0))
+        for opened in ready:
+            for _ in range(_MAX_AT_ONCE):
+                try:
+                    yield opened.recvfrom(MAX_PACKET + 1)
+                except BlockingIOError:
+                    break
+                except OSError:  # an ICMP message: a packet that was sent has not arrived
+                    continue
+
+    def listen_to(self, peer: Address | None) -> None:
+        """Takes packets of this address alone: the system drops all others. None: of all.
+
+        Raises LinkError where the port has been taken by another program just then.
+        """
+        if peer == self._peer:
+            return
+        if self._peer is not None:  # the only way back that all systems have
+            self._close()
+            self._peer = None
+            self._open()
+        if peer is not None and _family(peer) in self._sockets:
+            with suppress(OSError):
+                self._sockets[_family(peer)].connect(peer)
+                self._peer = peer
+
+    def _open(self) -> None:
+        fault: OSError | None = None
+        for family, host in self._binds:
+            try:
+                opened = _bound(family, host, self.port)
+            except OSError as error:
+                fault = error if fault is None else fault
+                continue
+            self._sockets[family] = opened
+            self.port = opened.getsockname()[1]  # the second family gets the number that the first one was given
+        if not self._sockets:
+            raise LinkError(f"port {self.port}: cannot be listened on ({reason(fault or OSError())})")
+        if fault is not None and fault.errno not in _NO_SUCH_FAMILY:
+            self._close()
+            raise LinkError(f"port {self.port}: cannot be listened on ({reason(fault)})")
+
+    def _close(self) -> None:
+        for opened in self._sockets.values():
+            opened.close()
+        self._sockets.clear()
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        opened.setblocking(False)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
+        with suppress(OSError):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        opened.bind((host, port))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+
+
+def resolve(text: str) -> list[Address]:
+    """ "host:port" or "[IPv6]:port" -> the addresses to try, IPv6 and IPv4 in turn. Raises UsageError, LinkError."""
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if not host or host == "[]" or (":" in host and not is_bracketed) or not _is_port(port) or int(port) == 0:
+        raise UsageError(f"{text[:80]}: say HOST:PORT, such as 192.0.2.7:5004 or [2001:db8::7]:5004")
+    found = [address for _, address in _find(host.removeprefix("[").removesuffix("]"), int(port))]
+    six, four = ([a for a in found if len(a) == size] for size in (4, 2))
+    turns = max(len(six), len(four))
+    return [pair[n] for n in range(turns) for pair in (six, four) if n < len(pair)][:_MAX_ADDRESSES]
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """ "port", "host:port" or "[IPv6]:port" -> (host, port); the host may be empty. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    if (":" in host and not is_bracketed) or not _is_port(port):
+        raise UsageError(f"{text[:80]}: not a port; say a number such as 5004, or [::1]:5004")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def label(address: Address) -> str:
+    """An address for people: 192.0.2.7:5004, [2001:db8::7]:5004."""
+    return f"[{address[0]}]:{address[1]}" if len(address) == 4 else f"{address[0]}:{address[1]}"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) < 1 << 16
+
+
+def _find(host: str, port: int, passive: bool = False) -> Sequence[tuple[socket.AddressFamily, Address]]:
+    flags = socket.AI_PASSIVE if passive else 0
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_DGRAM, flags=flags)
+    except (OSError, UnicodeError):
+        raise LinkError(f"{host[:80]}: unknown host") from None
+    out: dict[Address, socket.AddressFamily] = {}
+    for family, _, _, _, address in found:
+        out.setdefault(address, family)
+    return [(family, address) for address, family in out.items()]
