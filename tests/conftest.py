@@ -20,7 +20,7 @@ from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.wire.bitstream import Header, Packet
 from fvc.codec.wire.container import StreamReader, StreamWriter
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["training_fixtures", "report_fixtures"]
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"
 SECONDS, FPS = 3, 10
 

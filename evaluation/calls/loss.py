@@ -30,6 +30,7 @@ import numpy as np
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import FvcError
+from fvc.codec.face.landmarks import landmark_error
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.concealment import Shown
 from fvc.codec.motion.pose_history import DrawInputs
@@ -38,7 +39,6 @@ from fvc.codec.wire.bitstream import Packet
 from fvc.codec.wire.container import has_face
 from fvc.evaluation.calls.call import Talk, call, coded, load_talk, with_interval
 from fvc.evaluation.calls.channel import Channel, Link
-from fvc.evaluation.metrics.metrics import eye_distance, nme
 
 
 class Eye:
@@ -121,7 +121,7 @@ def watch_call(
             truth = talk.landmarks[talk.place(played.frame.index)]
             found = eye.landmarks() if truth is not None else None
             if truth is not None and found is not None:
-                watch.errors.append(float(nme(truth, found, eye_distance(truth))))
+                watch.errors.append(float(landmark_error(found, truth)))
     watch.end()
     return watch, channel
 

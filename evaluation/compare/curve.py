@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,22 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.evaluation.clips import Cache
+from fvc.codec.cache import Cache
+from fvc.codec.reporting import Progress
 from fvc.evaluation.compare import rates
-from fvc.evaluation.compare.anchors import LIBRARIES, Anchor, Encoded, encode, encode_clip
-from fvc.evaluation.compare.isolated import apart
+from fvc.evaluation.compare.anchor import Anchor, Encoded
+from fvc.evaluation.compare.own_process import in_own_process
 from fvc.evaluation.compare.pictures import Originals
-from fvc.jobs.paths import Progress
 
-_PATIENCE, _SLOWEST = 60, 4  # seconds, and frames per second: what takes longer than both hangs
-_APART = 0.1  # relative difference of rate from which a point that the search tried is shown too
+_PATIENCE = 60  # seconds that any encode may take
+_MIN_SPEED = 4  # frames per second; an encode that is slower than that and takes longer than `_PATIENCE` hangs
+_MIN_DISTANCE = 0.1  # relative difference of rate from which a point that the search tried is shown too
 
 
 @dataclass
 class Curve:
     """One anchor on one clip: all encodes that were tried, by value of the knob (None: its floor).
 
-    Their sizes are in memory, the files in `work`.
+    Attributes:
+        work: folder of the coded files.
+        frame_bytes: value -> bytes of each packet.
+        found: target rate, kbit/s -> the value whose rate is nearest.
     """
 
     anchor: Anchor
@@ -49,7 +52,7 @@ class Curve:
         self.found.update(rates.search(self.kbps, knob, sorted(targets), tried=tried))
 
     def _miss(self, target: float) -> float:
-        """Relative difference of the rate that was found from the one that was asked for."""
+        """Relative difference of the rate that was found from the target."""
         return abs(self.kbps(self.found[target]) / target - 1)
 
     def kbps(self, value: float | None) -> float:
@@ -62,16 +65,18 @@ class Curve:
 
     def _coded(self, value: float | None) -> Encoded:
         if self.anchor.may_hang:
-            seconds = _PATIENCE + self.clip.frames / _SLOWEST
-            return apart(encode_clip, self.anchor, value, self.clip, self.work, seconds=seconds, each=self._tell)
-        return encode(self.anchor, value, self._pictures(), self.clip.fps, self.work)
+            seconds = _PATIENCE + self.clip.frames / _MIN_SPEED
+            return in_own_process(
+                encode_clip, self.anchor, value, self.clip, self.work, seconds=seconds, each=self._tick
+            )
+        return self.anchor.encode(value, self._pictures(), self.clip.fps, self.work)
 
-    def _tell(self) -> None:
+    def _tick(self) -> None:
         self.progress(self.anchor.label, len(self.frame_bytes), None)
 
     def _pictures(self) -> Iterator[np.ndarray]:
         for picture in self.clip.pictures():
-            self._tell()
+            self._tick()
             yield picture
 
     def bits(self, value: float | None) -> int:
@@ -79,21 +84,25 @@ class Curve:
         return 8 * int(self.frame_bytes[value].sum())
 
     def file(self, value: float | None) -> Path:
-        """Where it is."""
+        """The coded file of a value."""
         return self.work / f"{self.anchor.system} {self.anchor.setting(value)} kept.mkv"
 
     def name(self, value: float | None) -> tuple[str, ...]:
         """Everything that an encode depends on."""
-        options = json.dumps(self.anchor.at(value), sort_keys=True)
-        return ("anchor", self.clip.digest, str(self.clip.fps), self.anchor.encoder, options, LIBRARIES)
+        return ("anchor", self.clip.digest, str(self.clip.fps), *self.anchor.identity(value))
 
     def shown(self) -> dict[float | None, list[float]]:
-        """Values to show -> the targets that each serves: all found ones, and tried ones that lie apart from them."""
+        """Values to show -> the targets that each serves: all found ones, and tried ones whose rates differ clearly."""
         shown: dict[float | None, list[float]] = {}
         for target, value in sorted(self.found.items()):
             shown.setdefault(value, []).append(target)
         for value in self.frame_bytes:
-            near = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
-            if value not in shown and min(near) > _APART:
+            distances = (abs(self.kbps(value) / self.kbps(other) - 1) for other in shown)
+            if value not in shown and min(distances) > _MIN_DISTANCE:
                 shown[value] = []
         return shown
+
+
+def encode_clip(anchor: Anchor, value: float | None, clip: Originals, folder: Path) -> Encoded:
+    """Codes a clip's pictures; a function of its own for `in_own_process`."""
+    return anchor.encode(value, clip.pictures(), clip.fps, folder)

@@ -1,4 +1,4 @@
-"""What results.json says of rates, as tables: ours, the anchors' at our quality and at our rate, and clip by clip."""
+"""Tables of rates from results.json: ours, the anchors' at our quality and at our rate, and clip by clip."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fvc.evaluation.compare import wording as w
 from fvc.evaluation.compare.report_tables import Table, mean_and_error, measured, metrics_present, our_points, over
-from fvc.evaluation.metrics import wording as w
+from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
-_COMPARED = ("lpips", "nme")
+_NO_ANCHOR = {"system": None, "codec": "anchor"}
 _ON_WIRE = {"wire": "", "wire_amortised": " with sources"}
 _OUR_RATES = ("motion", "file", "wire", "wire_amortised")
 
 
-def first_anchor(results: dict[str, Any]) -> str | None:
-    """The system that headline, clips and pictures compare with."""
-    return results["anchors"][0]["system"] if results["anchors"] else None
+def first_anchor(results: dict[str, Any]) -> dict[str, Any]:
+    """The anchor that headline, clips and pictures compare with: "system" (None: there is none), "codec" ..."""
+    return next(iter(results["anchors"]), _NO_ANCHOR)
 
 
 def _compared(results: dict[str, Any]) -> list[str]:
-    """Of LPIPS and NME those that were measured; the first one is what equal quality means."""
-    return [name for name in _COMPARED if name in metrics_present(results)]
+    """The metrics of comparison that were measured; the first one is what equal quality means."""
+    return [name for name in compared_metrics() if name in metrics_present(results)]
 
 
 def rates_table(results: dict[str, Any]) -> Table:
@@ -53,9 +54,9 @@ def rates_table(results: dict[str, Any]) -> Table:
 
 
 def against_table(results: dict[str, Any], clip: dict[str, Any]) -> Table:
-    """What each anchor needs for our quality, and what it gives at our rate; of one clip."""
+    """The rate of each anchor at our quality, and its quality at our rate; of one clip."""
     compared = _compared(results)
-    names = [w.metric_name(name) for name in compared]
+    names = [CATALOG[name].label for name in compared]
     rows = []
     for system, label in {p["system"]: p["label"] for p in clip["points"] if p["system"] != "fvc"}.items():
         needed = [_needed(_entry(clip["equal_quality"], system, metric=name)) for name in compared]
@@ -82,11 +83,15 @@ def against_table(results: dict[str, Any], clip: dict[str, Any]) -> Table:
 def clips_table(results: dict[str, Any]) -> Table:
     """A row for each clip, failed ones with their reason, and the means."""
     compared = _compared(results)
-    names = [w.metric_name(name) for name in compared]
-    rival = w.CODECS.get(first_anchor(results) or "", "anchor")
+    names = [CATALOG[name].label for name in compared]
+    anchor = first_anchor(results)
     columns = ["clip", "length, s", "ours: motion", "file", "wire", "wire with sources", *(f"our {n}" for n in names)]
-    columns += [f"{rival} for our {name} (times ours)" for name in names[:1]]
-    columns += [f"{rival} nearest to our rate", *(f"its {name}" for name in names), "sources paid off after, s"]
+    columns += [f"{anchor['codec']} for our {name} (times ours)" for name in names[:1]]
+    columns += [
+        f"{anchor['codec']} nearest to our rate",
+        *(f"its {name}" for name in names),
+        "sources paid off after, s",
+    ]
     rows: list[list[str]] = []
     numbers: list[dict[str, float | None]] = []
     for clip in results["clips"]:
@@ -94,8 +99,8 @@ def clips_table(results: dict[str, Any]) -> Table:
         if clip.get("error"):
             rows.append([name, f"failed: {w.one_line(clip['error'])}"])
             continue
-        numbers.append(_clip_numbers(clip, first_anchor(results), compared))
-        quality, rate = (_entry(clip[key], first_anchor(results)) for key in ("equal_quality", "equal_rate"))
+        numbers.append(_clip_numbers(clip, anchor["system"], compared))
+        quality, rate = (_entry(clip[key], anchor["system"]) for key in ("equal_quality", "equal_rate"))
         rows.append([name, *_clip_cells(numbers[-1], compared, quality, rate)])
     several = len(numbers) > 1
     if several:
@@ -108,17 +113,18 @@ def clips_table(results: dict[str, Any]) -> Table:
 def wire_table(results: dict[str, Any]) -> Table | None:
     """Our quality and the first anchor's at our rate on the wire, clip by clip; None: nothing to compare."""
     clips, anchor = measured(results), first_anchor(results)
+    system, codec = anchor["system"], anchor["codec"]
     metric = next(iter(_compared(results)), None)
-    if anchor is None or metric is None or not clips:
+    if system is None or metric is None or not clips:
         return None
-    name, rival = w.metric_name(metric), w.CODECS.get(anchor, "anchor")
+    name = CATALOG[metric].label
     columns = ["clip", f"our {name}"]
     formats: list[Callable[..., str]] = [partial(w.metric_value, metric)]
     notes = ["Headers of packets count on both sides; the picture that an anchor begins with is always in its rate."]
-    near = {kind: [_entry(clip["equal_rate"], anchor, kind=kind) or {} for clip in clips] for kind in _ON_WIRE}
+    near = {kind: [_entry(clip["equal_rate"], system, kind=kind) or {} for clip in clips] for kind in _ON_WIRE}
     numbers = [[our_points(clip)[0]["metrics"].get(metric)] for clip in clips]
     for kind, words in _ON_WIRE.items():
-        columns += [f"our wire{words}", f"nearest of {rival}", f"its {name}", "ours over its"]
+        columns += [f"our wire{words}", f"nearest of {codec}", f"its {name}", "ours over its"]
         formats += [w.rate, w.rate, partial(w.metric_value, metric), w.share]
         for row, entry in zip(numbers, near[kind], strict=True):
             row += [entry.get("kbps_ours"), entry.get("kbps"), entry.get(metric), _share(entry, metric)]
@@ -194,7 +200,7 @@ def _mean_cells(numbers: list[dict[str, float | None]], compared: list[str]) -> 
 
 
 def _entry(entries: list[dict[str, Any]], system: str | None, **wanted: str | None) -> dict[str, Any] | None:
-    """The first entry of the system that says what is `wanted`."""
+    """The first entry of the system with the `wanted` values."""
     return next((e for e in entries if e["system"] == system and all(e[k] == v for k, v in wanted.items())), None)
 
 

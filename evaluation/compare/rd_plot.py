@@ -1,4 +1,4 @@
-"""Rate against quality, one small plot for each metric: every anchor's curve, and ours as a marker.
+"""Rate-distortion plots, one for each metric: every anchor's curve, and ours as a marker.
 
 Curves come from one clip, or from the means over all clips. `to_svg` is for a page that may be light or dark: its
 colours are the CSS variables `--ink`, `--soft`, `--ours` and `--a0` ... `--a4`.
@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fvc.evaluation.metrics.wording import metric_name
+from fvc.evaluation.metrics.catalog import CATALOG
 
 _INK, _SOFT, _OURS = "#1b1f24", "#6e7781", "#b42318"
 _ANCHORS = ("#0a5ca8", "#0f7b55", "#8a5a00", "#7a3fb0", "#4b5563")
@@ -62,7 +62,7 @@ class Curve:
 
 
 def to_svg(curves: Sequence[Curve], metric: str, name: str) -> str:
-    """An `<svg>` element to put into HTML; `name` (letters, digits, dash) keeps its ids apart from other plots'."""
+    """An `<svg>` element to put into HTML; `name` (letters, digits, dash) makes its ids unique in the page."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(4.2, 3.9), layout="constrained")
         axes = figure.add_subplot()
@@ -95,11 +95,12 @@ def write_png(file: BinaryIO, curves: Mapping[str, Sequence[Curve]]) -> None:
 
 
 def describe(curves: Sequence[Curve], metric: str) -> str:
-    """The plot in words, for those who do not see it."""
+    """The plot in words, for readers who cannot see it."""
     parts = [
         f"{curve.label}: " + ", ".join(f"{d.value:.3g} at {d.kbps:.3g} kbps" for d in curve.dots) for curve in curves
     ]
-    return f"{metric_name(metric)} against kbps, lower left is better. " + "; ".join(parts) + "."
+    corner = "upper" if CATALOG[metric].higher_is_better else "lower"
+    return f"{CATALOG[metric].label} against kbps, {corner} left is better. " + "; ".join(parts) + "."
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
@@ -122,11 +123,12 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=_SOFT, alpha=0.25, linewidth=0.6)
     axes.set_xlabel("kbps")
-    axes.set_title(f"{metric_name(metric)}, lower is better", loc="left", fontsize=11)
+    better = "higher" if CATALOG[metric].higher_is_better else "lower"
+    axes.set_title(f"{CATALOG[metric].label}, {better} is better", loc="left", fontsize=11)
 
 
 def _draw_ours(axes: Axes, curve: Curve, number: int) -> None:
-    """Filled markers without, hollow ones with the source pictures; dotted: the quality that others have to reach."""
+    """Filled markers: without source pictures; hollow: with them; dotted line: the quality that anchors must reach."""
     marker = _OUR_MARKERS[number % len(_OUR_MARKERS)]
     size = 14 if marker == "*" else 9
     style: dict[str, Any] = {"linestyle": "none", "color": _OURS, "marker": marker, "markersize": size, "zorder": 5}

@@ -1,12 +1,12 @@
-"""results.json of `fvc measure` -> report.html, report.md, results.csv, rd.png, strips and comparison videos.
+"""Writes the report of `fvc measure`: report.html, report.md, results.csv, rd.png, strips and comparison videos.
 
     report.html       one file that opens offline: tables, plots, strips; no script, nothing fetched
     report.md         the same in Markdown, its pictures beside it
     results.csv       a row for each clip and point, all metrics
-    rd.png            rate against LPIPS and NME
+    rd.png            rate against the metrics that codecs are compared by
     strip.png, compare.mp4      for one clip; for many: strip-CLIP.png, compare-CLIP.mp4
 
-The numbers are those of results.json; nothing is measured here but what is drawn from the frames that it names.
+All numbers are those of results.json; nothing is measured here. Pictures are read from the frames that it names.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,24 +29,25 @@ from PIL import Image
 
 from fvc.codec.errors import InputError
 from fvc.codec.media.output import atomic_write, write_image
+from fvc.codec.reporting import Note, silent
 from fvc.evaluation.compare import rate_tables, rd_plot, side_by_side
 from fvc.evaluation.compare import report_tables as tables
-from fvc.evaluation.metrics import wording as w
-from fvc.jobs.paths import Note, silent
+from fvc.evaluation.compare import wording as w
+from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
-PLOTTED = ("lpips", "nme")
 _JPEG_QUALITY = 88  # of strips inside report.html; the PNG beside it is lossless
+_MAX_DENOMINATOR = 1001  # of frame rates: 30000/1001
 
 
 @dataclass(frozen=True)
 class ClipSection:
-    """What the report shows of one clip.
+    """One clip in the report.
 
     Attributes:
-        name: the clip's; facts: its length and crop.
+        name: of the clip; facts: its length and crop.
         strip, video: file names beside the report, or None where no frames were kept.
-        strip_jpeg: the strip as a data URI; strip_text: it in words.
-        plots: an SVG for each plotted metric.
+        strip_jpeg: the strip as a data URI; strip_text: the strip in words.
+        plots: an SVG of rate against quality for each metric that codecs are compared by.
     """
 
     name: str
@@ -60,57 +60,42 @@ class ClipSection:
     tables: list[tables.Table]
 
 
-def write_report(folder: Path, note: Note = silent) -> None:
-    """Writes the report into `folder`, which holds results.json and the frames that it names.
+def write_report(results: dict[str, Any], folder: Path, note: Note = silent) -> None:
+    """Writes the report into `folder`, which holds the frames that the results name.
 
-    Each file is complete or absent. Frames that cannot be read cost their clip its strip and video; `note` is told.
+    Each file is complete or absent. A clip whose frames cannot be read has no strip and no video; `note` is told.
+
+    Args:
+        results: as `measure.measure` makes them.
 
     Raises:
-        InputError: no results.json, or not one of `fvc measure`. OutputError: a file cannot be written.
+        OutputError: a file cannot be written.
     """
-    results = _load(folder / "results.json")
-    try:
-        _write_csv(folder / "results.csv", results)
-        several = len(tables.measured(results)) > 1
-        lines = {metric: tables.curves(results, _only(results), metric) for metric in PLOTTED}
-        lines = {metric: curves for metric, curves in lines.items() if curves}
-        if lines:
-            with atomic_write(folder / "rd.png", overwrite=True) as file:
-                rd_plot.write_png(file, lines)
-        stems = w.file_stems([clip["clip"] for clip in tables.measured(results)])
-        sections = [
-            _section(results, clip, folder, f"-{stem}" if several else "", note)
-            for clip, stem in zip(tables.measured(results), stems, strict=True)
-        ]
-        page = _page(results, sections)
-        for name, escape in (("report.html", None), ("report.md", w.markdown)):
-            text = _render(f"{name}.j2", page, escape)
-            with atomic_write(folder / name, overwrite=True) as file:
-                file.write(text.encode())
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder / 'results.json'}: not results of fvc measure ({error!r})") from error
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(results, dict) or not isinstance(results.get("clips"), list):
-        raise InputError(f"{path}: not results of fvc measure")
-    return results
+    _write_csv(folder / "results.csv", results)
+    clips = tables.measured(results)
+    lines = {metric: tables.curves(results, _only(results), metric) for metric in compared_metrics()}
+    lines = {metric: curves for metric, curves in lines.items() if curves}
+    if lines:
+        with atomic_write(folder / "rd.png", overwrite=True) as file:
+            rd_plot.write_png(file, lines)
+    stems = w.file_stems([clip["clip"] for clip in clips])
+    suffixes = [f"-{stem}" for stem in stems] if len(clips) > 1 else [""] * len(clips)
+    sections = [_section(results, clip, folder, suffix, note) for clip, suffix in zip(clips, suffixes, strict=True)]
+    page = _page(results, sections)
+    for name, escape in (("report.html", None), ("report.md", w.markdown)):
+        text = _render(f"{name}.j2", page, escape)
+        with atomic_write(folder / name, overwrite=True) as file:
+            file.write(text.encode())
 
 
 def _only(results: dict[str, Any]) -> dict[str, Any] | None:
-    """The clip, if just one was measured."""
+    """The clip, if only one was measured."""
     clips = tables.measured(results)
     return clips[0] if len(clips) == 1 else None
 
 
 def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix: str, note: Note) -> ClipSection:
-    fps = Fraction(results["fps"]).limit_denominator(1001)
+    fps = Fraction(results["fps"]).limit_denominator(_MAX_DENOMINATOR)
     strip = video = jpeg = None
     panels = side_by_side.choose_panels(clip, rate_tables.first_anchor(results), folder)
     if len(panels) > 1:
@@ -122,7 +107,7 @@ def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix
             strip, jpeg, video = f"strip{suffix}.png", _jpeg(picture), path.name
         except (InputError, av.FFmpegError) as error:
             note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without them")
-    names = [n for n in PLOTTED if tables.curves(results, clip, n)]
+    names = [n for n in compared_metrics() if tables.curves(results, clip, n)]
     plots = [
         Markup(rd_plot.to_svg(tables.curves(results, clip, n), n, f"plot{suffix}-{n}".replace(".", "_"))) for n in names
     ]
@@ -139,13 +124,13 @@ def _jpeg(picture: np.ndarray) -> str:
 
 
 def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any]:
-    """What the templates draw on."""
+    """The variables of the templates."""
     overall = [rate_tables.rates_table(results)] if sections else []
     overall += filter(None, [rate_tables.wire_table(results)])
     plots: list[Markup] = []
     if len(sections) > 1:
         overall += tables.metrics_tables(results, None)
-        lines = ((name, tables.curves(results, None, name)) for name in PLOTTED)
+        lines = ((name, tables.curves(results, None, name)) for name in compared_metrics())
         plots = [Markup(rd_plot.to_svg(curves, name, f"means-{name}")) for name, curves in lines if curves]
     return {
         "headline": [w.one_line(line) for line in results["headline"]],
@@ -155,6 +140,7 @@ def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any
         "overall": overall,
         "plots": plots,
         "has_plot": any(section.plots for section in sections),
+        "compared": " and ".join(CATALOG[name].label for name in compared_metrics()),
         "sections": sections,
         "settings": tables.settings_table(results),
         "missing": tables.missing_table(results),
@@ -175,7 +161,7 @@ def _sampling(results: dict[str, Any]) -> dict[str, str]:
 
 
 def _render(name: str, page: dict[str, Any], escape: Callable[[Any], str] | None) -> str:
-    """The template `name` over `page`. Everything that is put in is escaped: for HTML, or by `escape`."""
+    """The template `name` filled with `page`. All values are escaped: for HTML, or by `escape`."""
 
     def finalize(value: Any) -> Any:
         return value if isinstance(value, Markup) or escape is None else Markup(escape(value))

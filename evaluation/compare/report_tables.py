@@ -1,4 +1,4 @@
-"""What results.json says, as tables of text: the same ones for HTML and Markdown. Knows nothing about markup."""
+"""Tables of text from results.json: of metrics, settings, and what is missing. Knows nothing about markup."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fvc.evaluation.compare import wording as w
 from fvc.evaluation.compare.rd_plot import Curve, Dot
-from fvc.evaluation.metrics import wording as w
-from fvc.evaluation.metrics.metrics import METRICS
+from fvc.evaluation.metrics.catalog import CATALOG
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,11 @@ class Table:
     """Text cells; the first of each row is its heading.
 
     Attributes:
-        rows: one that is shorter than `columns` is a heading and a reason why the rest is not there.
-        caption: what the table shows; notes: sentences below it.
-        strong: indices of the rows that are ours; is_text: whether the cells are words rather than numbers.
+        caption: what the table shows.
+        rows: a row that is shorter than `columns` is a heading and the reason why there are no values.
+        notes: sentences below the table.
+        strong: indices of the rows to emphasize.
+        is_text: whether the cells are words rather than numbers.
     """
 
     caption: str
@@ -36,19 +38,18 @@ def measured(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def our_points(clip: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ours, the first one is the one that others are compared with."""
+    """The points of fvc; anchors are compared with the first one."""
     return [p for p in clip["points"] if p["system"] == "fvc"]
 
 
 def metrics_present(results: dict[str, Any]) -> list[str]:
-    """Names of metrics with a value anywhere, the known ones first and in their order."""
+    """Names of the metrics with a value anywhere, in the catalog's order."""
     points = [p for clip in measured(results) for p in clip["points"]]
-    names = {name for p in points for name, value in p["metrics"].items() if value is not None and name != "frames"}
-    return [name for name in METRICS if name in names] + sorted(names - set(METRICS))
+    return [name for name in CATALOG if any(p["metrics"].get(name) is not None for p in points)]
 
 
 def mean_and_error(values: Iterable[float | None]) -> tuple[float | None, float | None, int]:
-    """(mean, its standard error or None for less than two, how many) of what is not None."""
+    """(mean, its standard error or None for less than two, how many) of the values that are not None."""
     known = [v for v in values if v is not None]
     if not known:
         return None, None, 0
@@ -59,14 +60,10 @@ def mean_and_error(values: Iterable[float | None]) -> tuple[float | None, float 
 def metrics_tables(results: dict[str, Any], clip: dict[str, Any] | None) -> list[Table]:
     """Quality of each system at each rate: the main metrics, then the further ones. `clip` None: means over clips."""
     names = metrics_present(results)
-    main = [name for name in w.MAIN_METRICS if name in names]
+    main = [name for name in names if CATALOG[name].is_main]
     groups = (("Quality", main), ("Further metrics", [name for name in names if name not in main]))
     points = results["means"] if clip is None else [p for p in clip["points"] if _is_listed(p)]
-    tables = []
-    for title, chosen in groups:
-        if chosen:
-            tables.append(_metrics_table(title, chosen, points, results, clip))
-    return tables
+    return [_metrics_table(title, chosen, points, results, clip) for title, chosen in groups if chosen]
 
 
 def _metrics_table(
@@ -84,7 +81,7 @@ def _metrics_table(
     strong = frozenset(n for n, point in enumerate(points) if point["label"] in ours)
     last = "setting" if clip else "asked for, kbps"
     columns = ["system", "kbps", *(w.metric_heading(n) for n in names), last]
-    notes = [f"{w.metric_name(n)}: {w.metric_meaning(n)}." for n in names if w.metric_meaning(n)]
+    notes = [f"{CATALOG[n].label}: {CATALOG[n].text}." for n in names]
     caption = f"{title} of each system at each rate"
     if clip is None:
         caption = over(caption, measured(results)) + ", mean ± standard error"
@@ -92,7 +89,7 @@ def _metrics_table(
 
 
 def _setting(point: dict[str, Any]) -> str:
-    """How a clip's point came about; of a mean, the rate that was asked for."""
+    """The setting that gave a clip's point; for a mean, the rate that was asked for."""
     if "setting" not in point:
         floors = f" (floor in {point['floors']})" if point["floors"] else ""
         return w.NONE if point["target_kbps"] is None else f"{point['target_kbps']:g}{floors}"
@@ -109,11 +106,11 @@ def settings_table(results: dict[str, Any]) -> Table:
 
 
 def missing_table(results: dict[str, Any]) -> Table | None:
-    """Metrics that could not be had, and why."""
+    """Metrics that could not be computed, and why; None: there are none."""
     missing = dict(results["missing"])
     for clip in measured(results):
         missing = {**clip.get("missing", {}), **missing}
-    rows = [[w.metric_name(name), w.one_line(why)] for name, why in missing.items()]
+    rows = [[CATALOG[name].label, w.one_line(why)] for name, why in missing.items()]
     return Table("What was not measured", ["metric", "why"], rows, is_text=True) if rows else None
 
 
@@ -150,10 +147,10 @@ def _mean_points(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_listed(point: dict[str, Any]) -> bool:
-    """Points that were only tried on the way to a rate are in the plots and in results.csv."""
+    """Whether tables show the point. Those that the search only tried are in the plots and in results.csv."""
     return point["system"] == "fvc" or point["target_kbps"] is not None or point["is_floor"]
 
 
 def over(caption: str, clips: list[dict[str, Any]]) -> str:
-    """The caption, and over how many clips where it is not just one."""
+    """The caption, with the number of clips where it is more than one."""
     return caption if len(clips) == 1 else f"{caption}, {len(clips)} clips"

@@ -1,6 +1,6 @@
 """The same moments of a clip by several systems: a strip of pictures, and a video with captions and the input's sound.
 
-Panels: the input, ours, and an anchor (HEVC, unless it was left out) at our rate and at our quality.
+Panels: the input, ours, and the first anchor at our rate and at our quality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from fvc.codec.media.opus import RATE, OpusDecoder, encode_opus
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.evaluation.compare.pictures import read_pictures
-from fvc.evaluation.metrics.wording import CODECS, metric_name, metric_value, rate
+from fvc.evaluation.compare.wording import metric_value, rate
+from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
 _BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)
 _MOMENTS = 6
@@ -43,10 +44,11 @@ class Panel:
     frames: Path
 
 
-def choose_panels(clip: dict[str, Any], anchor: str | None, folder: Path) -> list[Panel]:
-    """What is worth seeing side by side, of one clip of results.json; `anchor`: the system to compare with.
+def choose_panels(clip: dict[str, Any], anchor: dict[str, Any], folder: Path) -> list[Panel]:
+    """The panels that are worth seeing side by side. Systems without frames in `folder` are left out.
 
-    What has no frames in `folder` is left out.
+    Args:
+        clip: an entry of results.json; anchor: the one to compare with (`rate_tables.first_anchor`).
     """
     points = [p for p in clip["points"] if _exists(folder, p.get("frames"))]
     panels = []
@@ -56,12 +58,12 @@ def choose_panels(clip: dict[str, Any], anchor: str | None, folder: Path) -> lis
     if ours is None:
         return panels
     panels.append(Panel("fvc", _facts(ours), folder / ours["frames"]))
-    theirs = [p for p in points if p["system"] == anchor]
+    theirs = [p for p in points if p["system"] == anchor["system"]]
     if not theirs:
         return panels
-    name = CODECS.get(str(anchor), str(anchor))
+    name = anchor["codec"]
     near = _nearest(theirs, ours["kbps"]["video"])
-    equal = _equal_quality(clip, anchor)
+    equal = _equal_quality(clip, anchor["system"])
     at_quality, title = near, ""
     if equal and equal["kbps"] is not None:
         at_quality, title = _nearest(theirs, equal["kbps"]), f"{name} at our quality"
@@ -82,15 +84,15 @@ def _nearest(points: list[dict[str, Any]], kbps: float) -> dict[str, Any]:
     return min(points, key=lambda p: abs(np.log(p["kbps"]["video"] / kbps)))
 
 
-def _equal_quality(clip: dict[str, Any], anchor: str | None) -> dict[str, Any] | None:
-    """The anchor's entry for LPIPS; for NME where LPIPS was not measured."""
-    entries = {e["metric"]: e for e in clip["equal_quality"] if e["system"] == anchor}
-    return entries.get("lpips", entries.get("nme"))
+def _equal_quality(clip: dict[str, Any], system: str) -> dict[str, Any] | None:
+    """The anchor's entry for the leading metric that was measured."""
+    entries = {e["metric"]: e for e in clip["equal_quality"] if e["system"] == system}
+    return next((entries[name] for name in compared_metrics() if name in entries), None)
 
 
 def _facts(point: dict[str, Any]) -> str:
-    known = [name for name in ("lpips", "nme") if point["metrics"].get(name) is not None]
-    quality = f", {metric_name(known[0])} {metric_value(known[0], point['metrics'][known[0]])}" if known else ""
+    known = [name for name in compared_metrics() if point["metrics"].get(name) is not None]
+    quality = f", {CATALOG[known[0]].label} {metric_value(known[0], point['metrics'][known[0]])}" if known else ""
     return f"{rate(point['kbps']['video'])} kbps{quality}"
 
 

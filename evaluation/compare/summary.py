@@ -1,4 +1,4 @@
-"""Numbers out of measured points: fvc against each anchor, means over clips, the plain answer. Measures nothing.
+"""Numbers out of measured points: fvc against each anchor, means over clips, the headline. Measures nothing.
 
 Points are those of results.json: dictionaries with "system", "kbps", "metrics" ...
 """
@@ -7,34 +7,39 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fvc.evaluation.compare import rates
-from fvc.evaluation.metrics.metrics import METRICS
-from fvc.evaluation.metrics.wording import CODECS
+from fvc.evaluation.compare.wording import metric_value
+from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
-COMPARED = ("lpips", "nme")  # what "the same quality" means; the first one that there is leads
 EQUAL_RATES = ("video", "wire", "wire_amortised")  # what "the same rate" means; the first one leads
 
+_Entries = Sequence[dict[str, Any]]
 
-def curve_of(points: list[dict[str, Any]], metric: str) -> list[rates.Point]:
+
+def curve_of(points: _Entries, metric: str) -> list[rates.Point]:
     """Rate against one metric, of the points that have it."""
     known = (p for p in points if p["metrics"].get(metric) is not None)
     return [rates.Point(p["kbps"]["video"], p["metrics"][metric], p["is_floor"]) for p in known]
 
 
-def against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], source_bytes: int) -> dict[str, Any]:
-    """Rates at our quality, quality at our rate, break-even and Bjontegaard deltas: the first profile's."""
+def comparisons(ours: _Entries, anchors: Mapping[str, _Entries], source_bytes: int) -> dict[str, Any]:
+    """Our first profile against each anchor: rates at our quality, quality at our rate, break-even, BD-rates.
+
+    Args:
+        ours: our points, one for each profile; anchors: system -> its points.
+    """
     first, kbps = ours[0], ours[0]["kbps"]["video"]
     equal_quality, equal_rate, bd = [], [], []
-    even: dict[str, float | None] = {}
-    for system, points in of.items():
-        for metric in COMPARED:
-            curve, better = curve_of(points, metric), METRICS[metric][1]
+    break_even: dict[str, float | None] = {}
+    for system, points in anchors.items():
+        for metric in compared_metrics():
             wanted = first["metrics"].get(metric)
             if wanted is None:
                 continue
+            curve, better = curve_of(points, metric), CATALOG[metric].higher_is_better
             rate, note = rates.rate_for(curve, wanted, better)
             equal_quality.append(
                 {
@@ -47,15 +52,15 @@ def against(ours: list[dict[str, Any]], of: dict[str, list[dict[str, Any]]], sou
                     "note": note,
                 }
             )
-            even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
+            break_even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
             delta, note = rates.bd_rate(curve_of(ours, metric), curve, better)
             bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
         equal_rate += [_at_our_rate(system, kind, first, points) for kind in EQUAL_RATES]
-    return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": even, "bd": bd}
+    return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": break_even, "bd": bd}
 
 
-def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:
-    """The point of `points` whose rate is nearest to ours."""
+def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: _Entries) -> dict[str, Any]:
+    """The point whose rate is nearest to ours, and ours beside it."""
     kbps = ours["kbps"][kind]
     near = min(points, key=lambda p: abs(math.log(p["kbps"][kind] / kbps)))
     return {
@@ -66,18 +71,19 @@ def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: list[dict
         "is_floor": near["is_floor"],
         **{
             f"{metric}{suffix}": point["metrics"].get(metric)
-            for metric in COMPARED
+            for metric in compared_metrics()
             for suffix, point in (("_ours", ours), ("", near))
         },
     }
 
 
-def means(entries: Sequence[dict[str, Any]], asked: Sequence[float]) -> list[dict[str, Any]]:
-    """Over clips: fvc's profiles, and each anchor at each rate that was asked for."""
+def means(entries: _Entries, target_kbps: Sequence[float]) -> list[dict[str, Any]]:
+    """Over clips: fvc's profiles, and each anchor at each target rate."""
     groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
     for entry in entries:
         for point in entry.get("points", []):
-            targets = [None] if point["system"] == "fvc" else [target for target in asked if target in point["targets"]]
+            ours = point["system"] == "fvc"
+            targets = [None] if ours else [target for target in target_kbps if target in point["targets"]]
             for target in targets:
                 groups.setdefault((point["label"], target), []).append(point)
     return [
@@ -102,34 +108,41 @@ def _mean(values: Iterable[float | None]) -> dict[str, Any]:
     }
 
 
-_DIGITS = {"lpips": ("LPIPS", 3), "nme": ("NME", 4)}
+def headline(entries: _Entries, codecs: Mapping[str, str]) -> list[str]:
+    """The result in plain words, one or two lines for each anchor: means over the clips that were measured.
 
-
-def headline(entries: Sequence[dict[str, Any]]) -> list[str]:
-    """The plain answer, one or two lines for each anchor: means over the clips that were measured."""
+    Args:
+        codecs: system -> the name of its format, e.g. "HEVC".
+    """
     good = [entry for entry in entries if not entry["error"]]
-    has_lpips = any(p["metrics"].get("lpips") is not None for e in good for p in e["points"])
-    metric = "lpips" if has_lpips else "nme"
-    name, digits = _DIGITS[metric]
+    metric = _leading_metric(good)
     ours = [entry["points"][0] for entry in good]
     rate, amortised = (statistics.fmean(p["kbps"][kind] for p in ours) for kind in ("video", "video_amortised"))
     value = _mean(point["metrics"].get(metric) for point in ours)["mean"]
     lines: list[str] = []
     for system in dict.fromkeys(row["system"] for entry in good for row in entry["equal_rate"]):
-        needs = _equal_quality(good, system, metric, name)
-        lines.append(f"{'' if lines else f'ours {rate:.2f} kbps; '}{CODECS[system]} {needs}")
-        lines += _equal_rate(
-            good, system, metric, "at our rate" if len(lines) == 1 else f"{CODECS[system]} at our rate"
-        )
+        needs = _equal_quality(good, system, metric)
+        lines.append(f"{'' if lines else f'ours {rate:.2f} kbps; '}{codecs[system]} {needs}")
+        start = "at our rate" if len(lines) == 1 else f"{codecs[system]} at our rate"
+        lines += _equal_rate(good, system, metric, start)
     if not lines:
-        lines.append(f"ours {rate:.2f} kbps" + ("" if value is None else f", {name} {value:.{digits}f}"))
+        quality = "" if value is None else f", {CATALOG[metric].label} {metric_value(metric, value)}"
+        lines.append(f"ours {rate:.2f} kbps{quality}")
     seconds = statistics.fmean(entry["seconds"] for entry in good)
     clips = f" ({len(good)} clips)" if len(good) > 1 else ""
     lines.append(f"ours with its source pictures: {amortised:.1f} kbps over {seconds:.1f} s{clips}")
     return lines
 
 
-def _equal_quality(good: Sequence[dict[str, Any]], system: str, metric: str, name: str) -> str:
+def _leading_metric(good: _Entries) -> str:
+    """The first metric of comparison that was measured; the last one where none was."""
+    *others, last = compared_metrics()
+    points = [point for entry in good for point in entry["points"]]
+    return next((name for name in others if any(p["metrics"].get(name) is not None for p in points)), last)
+
+
+def _equal_quality(good: _Entries, system: str, metric: str) -> str:
+    name = CATALOG[metric].label
     rows = [r for e in good for r in e["equal_quality"] if r["system"] == system and r["metric"] == metric]
     known = [row for row in rows if row["kbps"] is not None]
     if not known:
@@ -139,13 +152,13 @@ def _equal_quality(good: Sequence[dict[str, Any]], system: str, metric: str, nam
     return f"needs {rate:.1f} kbps for the same {name} ({times:.1f} times more{part})"
 
 
-def _equal_rate(good: Sequence[dict[str, Any]], system: str, metric: str, start: str) -> list[str]:
-    name, digits = _DIGITS[metric]
+def _equal_rate(good: _Entries, system: str, metric: str, start: str) -> list[str]:
     rows = [r for e in good for r in e["equal_rate"] if (r["system"], r["kind"]) == (system, EQUAL_RATES[0])]
     rows = [row for row in rows if row[metric] is not None and row[f"{metric}_ours"] is not None]
     if not rows:
         return []
-    mine, theirs, rate = (statistics.fmean(row[key] for row in rows) for key in (f"{metric}_ours", metric, "kbps"))
+    ours, its, rate = (statistics.fmean(row[key] for row in rows) for key in (f"{metric}_ours", metric, "kbps"))
     floors = sum(row["is_floor"] for row in rows)
     floor = "" if not floors else ", its floor" if floors == len(rows) else f", its floor in {floors} of {len(rows)}"
-    return [f"{start}: {name} {mine:.{digits}f} vs {theirs:.{digits}f} (at {rate:.1f} kbps{floor})"]
+    values = f"{metric_value(metric, ours)} vs {metric_value(metric, its)}"
+    return [f"{start}: {CATALOG[metric].label} {values} (at {rate:.1f} kbps{floor})"]

@@ -1,4 +1,4 @@
-"""What trackers and networks say of one video: the half of the metrics that is done once for the originals.
+"""What a tracker and networks find in one video: the half of the metrics that is computed once for the originals.
 
 Holds a few kB for each frame and no pictures, so that many systems can be compared with one clip.
 """
@@ -10,23 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.codec.face.landmarks import SUP
 from fvc.codec.face.tracker import FaceTracker
-from fvc.evaluation.metrics.instruments import ActionUnits, Look, Networks, Window
+from fvc.evaluation.metrics.instruments import ActionUnits, FaceView, Networks, Window
 
-BATCH = 8  # pictures that networks see at once
-_MAX_FEATURES = 200  # frames that a clip's median features are taken of
-NOWHERE = Window(np.full((5, 2), np.nan, np.float32), np.full(4, np.nan, np.float32))
+BATCH = 8  # pictures that networks get at once
+NO_FACE = Window(np.full((5, 2), np.nan, np.float32), np.full(4, np.nan, np.float32))
+_MAX_FEATURES = 200  # frames that a clip's median features are computed from
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What trackers and networks say of one video.
+    """What a tracker and networks found in one video.
 
     Attributes:
-        frames: how many it has.
+        frames: number of frames.
         every: networks looked at frames 0, every, 2 every ...
         columns: name -> array with a row for each frame ("sup" [T, 33, 2] pixels, "pose" [T, 3] radians, "five"
-            [T, 5, 2], "roi" [T, 4]: see `networks.Window`) or for each frame that networks looked at. Rows without a
+            [T, 5, 2], "roi" [T, 4]: see `instruments.Window`) or for each frame that networks looked at. Rows without a
             face are NaN. "calibration" [17] belongs to the action units.
     """
 
@@ -35,7 +36,7 @@ class Reference:
     columns: dict[str, np.ndarray]
 
     def window(self, index: int) -> Window | None:
-        """Where the face of a frame is; None: nowhere."""
+        """Where the face of a frame is; None: it has none."""
         five = self.columns["five"][index]
         return None if np.isnan(five).any() else Window(five, self.columns["roi"][index])
 
@@ -52,22 +53,24 @@ class Reference:
             return cls(int(stored["frames"]), int(stored["every"]), columns)
 
 
-class Side:
+class Observer:
     """Looks at one of the two videos: tracks every frame, shows every n-th to the networks, in batches.
 
     Args:
-        calibrate: whether this is the original, whose median features the action units want.
+        is_original: whether this is the input, whose median features calibrate the action units.
     """
 
-    def __init__(self, networks: Networks, every: int, calibrate: bool) -> None:
-        self._networks, self._every, self._calibrate = networks, every, calibrate
+    def __init__(self, networks: Networks, every: int, is_original: bool) -> None:
+        self._networks = networks
+        self._every = every
+        self._is_original = is_original
         self._tracker: FaceTracker | None = None
-        self._rows: dict[str, list[np.ndarray]] = {"sup": [], "pose": [], "five": [], "roi": []}
-        self._seen: dict[str, dict[int, np.ndarray]] = {n: {} for i in networks.instruments for n in i.columns}
-        self._waiting: list[tuple[int, Look]] = []
+        self._tracked: dict[str, list[np.ndarray]] = {"sup": [], "pose": [], "five": [], "roi": []}
+        self._found: dict[str, dict[int, np.ndarray]] = {n: {} for i in networks.instruments for n in i.columns}
+        self._batch: list[tuple[int, FaceView]] = []
         self._features = _Thinned(_MAX_FEATURES)
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> Observer:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -80,47 +83,47 @@ class Side:
             self._tracker = FaceTracker()
         face = self._tracker.track(picture)
         own = None if face is None else Window.around(face.landmarks)
-        shown = own or NOWHERE
-        self._rows["sup"].append(np.full((33, 2), np.nan, np.float32) if face is None else face.sup)
-        self._rows["pose"].append(np.array((np.nan,) * 3 if face is None else face.pose, np.float32))
-        self._rows["five"].append(shown.five)
-        self._rows["roi"].append(shown.roi)
+        row = own or NO_FACE
+        self._tracked["sup"].append(np.full((len(SUP), 2), np.nan, np.float32) if face is None else face.sup)
+        self._tracked["pose"].append(np.array((np.nan,) * 3 if face is None else face.pose, np.float32))
+        self._tracked["five"].append(row.five)
+        self._tracked["roi"].append(row.roi)
         window = window or own
-        if index % self._every == 0 and window is not None and window is not NOWHERE:
-            self._waiting.append((index, Look(picture, window, None if face is None else face.landmarks)))
-            if len(self._waiting) == BATCH:
+        if index % self._every == 0 and window is not None and window is not NO_FACE:
+            self._batch.append((index, FaceView(picture, window, None if face is None else face.landmarks)))
+            if len(self._batch) == BATCH:
                 self._ask()
         return own
 
     def _ask(self) -> None:
-        looks = [look for _, look in self._waiting]
-        for instrument in self._networks.instruments if looks else ():
-            said = instrument(looks)
+        """Shows the batch to all instruments and keeps what they find."""
+        views = [view for _, view in self._batch]
+        for instrument in self._networks.instruments if views else ():
+            answer = instrument(views)
             for name in instrument.columns:
-                rows = zip((index for index, _ in self._waiting), said[name], strict=True)
-                self._seen[name].update(rows)
-            if self._calibrate and "features" in said:
-                self._features.extend(said["features"])
-        self._waiting = []
+                self._found[name].update(zip((index for index, _ in self._batch), answer[name], strict=True))
+            if self._is_original and "features" in answer:
+                self._features.extend(answer["features"])
+        self._batch = []
 
     def finish(self) -> Reference:
-        """Everything that was seen."""
+        """The columns of all frames that were added."""
         self._ask()
-        frames = len(self._rows["sup"])
-        columns = {name: np.array(rows, np.float32) for name, rows in self._rows.items()}
+        frames = len(self._tracked["sup"])
+        columns = {name: np.array(rows, np.float32) for name, rows in self._tracked.items()}
         for instrument in self._networks.instruments:
             for name, shape in instrument.columns.items():
                 column = np.full((-(-frames // self._every), *shape), np.nan, np.float32)
-                for index, row in self._seen[name].items():
+                for index, row in self._found[name].items():
                     column[index // self._every] = row
                 columns[name] = column
-            if isinstance(instrument, ActionUnits) and self._calibrate and self._features.rows:
+            if isinstance(instrument, ActionUnits) and self._is_original and self._features.rows:
                 columns["calibration"] = instrument.calibration(np.median(self._features.rows, axis=0))
         return Reference(frames, self._every, columns)
 
 
 class _Thinned:
-    """At most `limit` rows, evenly spaced over all that were given; rows with NaN are passed over."""
+    """At most `limit` rows, evenly spaced over all that were given; rows with NaN are skipped."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._stride, self._count = limit, 1, 0

@@ -1,4 +1,4 @@
-"""Runs systems over the clips of a split and says how good their pictures are: `fvc evaluate`.
+"""`fvc evaluate`: runs systems over the clips of a split and measures how good their pictures are.
 
 Per clip and system: sources as `fvc encode` chooses them, every frame through sender, packets and receiver, metrics
 of the drawn crops against the originals. Tables give the mean over clips with its standard error, separately for
@@ -8,81 +8,27 @@ clips that turn ("rotations"), those that do not ("frontal") and all.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-
-from fvc.codec.version import __version__
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.cache import Cache, code_digest
+from fvc.codec.dataset import Clip, ClipFile, find_clips, open_clip, yaw_range
+from fvc.codec.errors import FvcError, InputError, OptionError, OutputError
 from fvc.codec.media.output import check_folder
 from fvc.codec.options import EncoderOptions
 from fvc.codec.reporting import Note, Progress, silent
-from fvc.evaluation.clips import Cache, Clip, code_digest, find_clips, opened, yaw_range
+from fvc.codec.version import __version__
 from fvc.evaluation.metrics import instruments as instruments_module
 from fvc.evaluation.metrics import reference as reference_module
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
+from fvc.evaluation.presets.result import Result
 from fvc.evaluation.presets.strips import Strip
-from fvc.evaluation.presets.systems import RATES, Call, System, default_of, parse_systems
-from fvc.jobs.paths import file_path
+from fvc.evaluation.presets.systems import RATES, ClipRun, System, default_of, parse_systems
 
-GROUPS = ("rotations", "frontal", "all")
-NO_CLIP = "no clip of this kind was evaluated"
-NO_FACE = "no frame with a face in it on both sides"
-
-
-@dataclass
-class Result:
-    """What a run gave.
-
-    Attributes:
-        systems: their names, in order; values: the names of metrics and rates.
-        rows: one per clip and system: "clip", "system", "rotation", "yaw_range", "frames" and the values.
-        failed: system -> clip -> why; missing: metric -> why; settings: what the run was told.
-    """
-
-    systems: list[str]
-    values: tuple[str, ...]
-    default: str | None
-    missing: dict[str, str]
-    settings: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    failed: dict[str, dict[str, str]] = field(default_factory=dict)
-
-    def group(self, system: str, name: str) -> dict[str, Any]:
-        """Means over the clips of a group, "standard_error" of each, "clips" counted, "missing" with reasons."""
-        rows = [row for row in self.rows if row["system"] == system and _belongs(row, name)]
-        means: dict[str, Any] = {}
-        errors: dict[str, float | None] = {}
-        missing: dict[str, str] = {}
-        for value in self.values:
-            known = [row[value] for row in rows if row[value] is not None]
-            means[value] = _round(float(np.mean(known))) if known else None
-            errors[value] = _round(float(np.std(known, ddof=1)) / math.sqrt(len(known))) if len(known) > 1 else None
-            if not known:
-                missing[value] = self.missing.get(value) or (NO_FACE if rows else NO_CLIP)
-        return {**means, "clips": len(rows), "standard_error": errors, "missing": missing}
-
-    def report(self) -> dict[str, Any]:
-        """The object that `fvc evaluate --json` prints."""
-        systems: dict[str, Any] = {}
-        for system in self.systems:
-            systems[system] = {name: self.group(system, name) for name in GROUPS}
-            systems[system]["all"]["failed"] = self.failed.get(system, {})
-        return {"systems": systems, "default": self.default}
-
-
-def _belongs(row: dict[str, Any], group: str) -> bool:
-    return group == "all" or row["rotation"] == (group == "rotations")
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
+_T = TypeVar("_T")
 
 
 def evaluate(
@@ -105,58 +51,43 @@ def evaluate(
     """Evaluates systems on the clips of `data/split`.
 
     Args:
-        presets: `preset`, `preset:profile` or a folder with exported weights; none: all that are installed.
+        presets: `preset`, `preset:profile` or a folder with exported weights; empty: all that are installed.
         metric_weights: folder of the metrics' networks (see `instruments`); None: their metrics are missing.
         out: folder for report.md, results.json, plots and strips of pictures; None: nothing is written.
-        cache: folder where tracking and everything else about the originals is kept; None: the platform's.
+        cache: folder where tracking and everything else about the originals is kept; None: the user's cache folder.
         profiles: for presets that name none.
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
-        quantizer: "default", or "paper" (see `systems.Call`).
-        limit: only so many clips, by name.
+        quantizer: "default", or "paper" (see `systems.ClipRun`).
+        limit: at most so many clips, the first by name.
         note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
 
     Raises:
         FvcError: see `fvc.codec.errors`; also when every clip fails.
     """
-    if every < 1 or (limit is not None and limit < 1):
-        raise UsageError("--every and --limit must be 1 or more")
-    options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # refuses before minutes of tracking
-    rate, systems, files = options.rate, parse_systems(presets, profiles), find_clips(data, split, limit)
+    for option, value in (("every", every), ("limit", limit)):
+        if value is not None and value < 1:
+            raise OptionError(option, value, "must be 1 or more")
+    options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # refuses before long work
+    systems, files = parse_systems(presets, profiles), find_clips(data, split, limit)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
-    strips = _strips_folder(out)
-    values = (*metrics.names, *RATES)
     settings = {
         "split": split,
         "clips": len(files),
-        "fps": round(float(rate), 3),
+        "fps": round(float(options.rate), 3),
         "every": every,
         "source_frames": source_frames,
         "quantizer": quantizer,
         "version": __version__,
     }
-    result = Result([s.name for s in systems], values, default_of(systems), metrics.missing, settings)
-    known = Cache(cache, note)
-    work = _Work(len(files), len(systems), progress)
-    for file in files:
-        work.file = file.path.name
-        try:
-            with opened(file, rate, known, work.frame) as clip:
-                work.expect(clip.seen.frames)
-                reference = _reference(clip, metrics, known, work)
-                _evaluate_clip(clip, systems, source_frames, quantizer, reference, metrics, result, strips, note, work)
-        except OutputError:
-            raise
-        except FvcError as error:
-            note(f"{error}; left out")
-            for system in systems:
-                result.failed.setdefault(system.name, {})[file.path.name] = str(error)
-        work.clip_done()
+    names = [system.name for system in systems]
+    result = Result(names, (*metrics.names, *RATES), default_of(systems), metrics.missing, settings)
+    strips = _strips_folder(out)
+    evaluation = _Evaluation(systems, options, metrics, Cache(cache, note), result, strips, note)
+    evaluation.run(files, _FrameCount(len(files), len(systems), progress))
     if not result.rows:
-        for folder in (strips, out) if strips else ():
-            with contextlib.suppress(OSError):  # not empty: there was something before
-                folder.rmdir()  # type: ignore[union-attr]
+        _remove_empty(strips, out)
         raise InputError(f"{data / split}: none of its {len(files)} clips could be evaluated")
     if out is not None:
         from fvc.evaluation.presets.figures import write_report
@@ -166,9 +97,10 @@ def evaluate(
 
 
 def _strips_folder(out: Path | None) -> Path | None:
+    """The folder for strips of pictures, made within `out`. Raises UsageError, OutputError."""
     if out is None:
         return None
-    check_folder(file_path(out), "results.json", overwrite=True)
+    check_folder(out, "results.json", overwrite=True)
     try:
         (out / "strips").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -176,71 +108,115 @@ def _strips_folder(out: Path | None) -> Path | None:
     return out / "strips"
 
 
-class _Work:
-    """Counts frames for the progress bar: each is tracked, looked at, and once evaluated for each system."""
+def _remove_empty(*folders: Path | None) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty: there was something before
+            if folder is not None:
+                folder.rmdir()
+
+
+class _FrameCount:
+    """Counts frames for the progress bar: each is tracked, looked at, and once evaluated for each system.
+
+    Attributes:
+        clip_frames: of the current clip; 0 until its tracking is done.
+    """
 
     def __init__(self, clips: int, systems: int, progress: Progress) -> None:
-        self._clips, self._passes, self._progress = clips, systems + 2, progress
-        self._done = self._frames = self._expected = 0
-        self.file = ""
+        self._clips = clips
+        self._passes = systems + 2
+        self._progress = progress
+        self._clips_done = 0
+        self._frames = 0
+        self.clip_frames = 0
 
-    def expect(self, frames: int) -> None:
-        """The clip has so many frames; its tracking is done."""
-        self._expected, self._frames = frames, frames
+    def tracked(self, frames: int) -> None:
+        """The clip has this many frames, and their tracking is done."""
+        self.clip_frames = self._frames = frames
 
     def frame(self) -> None:
         """One more frame went through one more pass."""
         self._frames += 1
-        share = self._frames / (self._passes * self._expected) if self._expected else 0.0
-        self._progress("clips", self._done + min(share, 1.0), self._clips)
+        share = self._frames / (self._passes * self.clip_frames) if self.clip_frames else 0.0
+        self._progress("clips", self._clips_done + min(share, 1.0), self._clips)
+
+    def of(self, items: Iterable[_T]) -> Iterator[_T]:
+        """The items, each counted as a frame."""
+        for item in items:
+            yield item
+            self.frame()
 
     def clip_done(self) -> None:
-        """The next clip comes."""
-        self._done, self._frames, self._expected = self._done + 1, 0, 0
-        self._progress("clips", self._done, self._clips)
+        """The next clip begins."""
+        self._clips_done, self._frames, self.clip_frames = self._clips_done + 1, 0, 0
+        self._progress("clips", self._clips_done, self._clips)
 
 
-def _reference(clip: Clip, metrics: Metrics, cache: Cache, work: _Work) -> Reference:
-    """What trackers and networks say of the clip's originals, now or before."""
+class _Evaluation:
+    """All systems on one clip after the other; rows and failures go into `result`."""
 
-    def look() -> Reference:
-        return metrics.reference(_counted((original for _, original in clip.frames()), work))
+    def __init__(
+        self,
+        systems: Sequence[System],
+        options: EncoderOptions,
+        metrics: Metrics,
+        cache: Cache,
+        result: Result,
+        strips: Path | None,
+        note: Note,
+    ) -> None:
+        self._systems = systems
+        self._options = options
+        self._metrics = metrics
+        self._cache = cache
+        self._result = result
+        self._strips = strips
+        self._note = note
 
-    code = code_digest(reference_module, instruments_module)
-    what = ("reference", code, clip.key, str(clip.rate), repr(clip.crop), str(metrics.every), metrics.networks.digest)
-    return cache.get(what, Reference.load, look, Reference.save)
+    def run(self, files: Sequence[ClipFile], count: _FrameCount) -> None:
+        """Raises OutputError; other faults are those of a clip, and noted."""
+        for file in files:
+            try:
+                with open_clip(file, self._options.rate, self._cache, count.frame) as clip:
+                    count.tracked(clip.seen.frames)
+                    self._clip(clip, count)
+            except OutputError:
+                raise
+            except FvcError as error:
+                self._note(f"{error}; left out")
+                for system in self._systems:
+                    self._failed(system.name, file.path.name, error)
+            count.clip_done()
 
+    def _failed(self, system: str, clip: str, error: FvcError) -> None:
+        self._result.failed.setdefault(system, {})[clip] = str(error)
 
-def _counted(items: Iterable[Any], work: _Work) -> Iterator[Any]:
-    for item in items:
-        yield item
-        work.frame()
+    def _clip(self, clip: Clip, count: _FrameCount) -> None:
+        """Adds the clip's rows; a system that fails on it is noted."""
+        reference = self._reference(clip, count)
+        strip = Strip(reference)
+        for system in self._systems:
+            try:
+                run = ClipRun(clip, system, self._options.source_frames, self._options.quantizer)
+                pairs = strip.watched(run.pairs(), system.name, run.sources.pictures) if self._strips else run.pairs()
+                row = self._metrics.compare(count.of(pairs), reference)
+            except FvcError as error:
+                self._note(f"{clip.name}, {system.name}: {error}; left out")
+                self._failed(system.name, clip.name, error)
+                continue
+            about: dict[str, Any] = {"clip": clip.name, "system": system.name, "rotation": clip.rotation}
+            about["yaw_range"] = round(yaw_range(clip.seen.yaw), 4)
+            self._result.rows.append({**about, **row, **run.rates()})
+        if self._strips is not None:
+            strip.write(self._strips / f"{Path(clip.name).stem}.png")
 
+    def _reference(self, clip: Clip, count: _FrameCount) -> Reference:
+        """What trackers and networks find in the clip's originals, now or in an earlier run."""
 
-def _evaluate_clip(
-    clip: Clip,
-    systems: Sequence[System],
-    source_frames: int | None,
-    quantizer: str,
-    reference: Reference,
-    metrics: Metrics,
-    result: Result,
-    strips: Path | None,
-    note: Note,
-    work: _Work,
-) -> None:
-    """Adds the clip's rows to `result`; a system that fails on it is noted there."""
-    strip = Strip(reference) if strips else None
-    for system in systems:
-        try:
-            call = Call(clip, system, source_frames, quantizer)
-            pairs = call.pairs() if strip is None else strip.watched(call.pairs(), system.name, call.sources.pictures)
-            row = metrics.compare(_counted(pairs, work), reference)
-        except FvcError as error:
-            note(f"{clip.name}, {system.name}: {error}; left out")
-            result.failed.setdefault(system.name, {})[clip.name] = str(error)
-            continue
-        about = {"clip": clip.name, "system": system.name, "rotation": clip.rotation}
-        result.rows.append({**about, "yaw_range": round(yaw_range(clip.seen.yaw), 4), **row, **call.rates()})
-    if strip is not None and strips is not None:
-        strip.write(strips / f"{Path(clip.name).stem}.png")
+        def look() -> Reference:
+            return self._metrics.reference(count.of(original for _, original in clip.frames()))
+
+        code, networks = code_digest(reference_module, instruments_module), self._metrics.networks.digest
+        crop, every = repr(clip.crop), str(self._metrics.every)
+        name = ("reference", code, clip.key, str(clip.rate), crop, every, networks)
+        return self._cache.get(name, Reference.load, look, Reference.save)

@@ -1,4 +1,4 @@
-"""What `fvc evaluate --out` leaves: report.md, results.json, plots. All numbers come from a `Result`."""
+"""The files that `fvc evaluate --out` writes: report.md, results.json, plots. All numbers come from a `Result`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import json
 import math
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fvc.codec.media.output import atomic_write
-from fvc.evaluation.metrics.metrics import MAX_PSNR, METRICS
-from fvc.evaluation.metrics.wording import MAIN_METRICS
+from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics, further_metrics, main_metrics, plotted_metrics
+from fvc.evaluation.presets.result import Result
 from fvc.evaluation.presets.systems import RATES
 
-if TYPE_CHECKING:
-    from fvc.evaluation.presets.evaluate import Result
-
-_PLOTTED = ("lpips", "nme", "csim", "expr", "flicker", "bits_per_frame")
+_RATE = "bits_per_frame"  # the rate in tables and plots
+_RATE_DECIMALS = {"sources_bytes": 0, "bits_per_frame": 1}
+_DECIMALS = 4  # of all other values below 2, and half as many above
+_PLOTS_IN_A_ROW = 3
+_PLOT_HEIGHT, _PLOTS_WIDTH = 3.2, 11.0  # inches: of a row of plots
+_DPI = 110
 GROUP_TITLES = {"rotations": "Rotations (clips that turn)", "frontal": "Frontal", "all": "All clips"}
 
 
-def table(result: Result, group: str, columns: tuple[str, ...] = (*MAIN_METRICS, "bits_per_frame")) -> str:
-    """A markdown table of one group: mean ± standard error."""
-    columns = tuple(name for name in columns if name in result.values)
+def table(result: Result, group: str, columns: tuple[str, ...] | None = None) -> str:
+    """A Markdown table of one group: mean ± standard error. `columns` None: the main metrics and the rate."""
+    columns = tuple(name for name in columns or (*main_metrics(), _RATE) if name in result.values)
     lines = ["| system | clips | " + " | ".join(f"{name} {_arrow(name)}".strip() for name in columns) + " |"]
     lines.append("|---|" + "---:|" * (len(columns) + 1))
     for system in result.systems:
@@ -33,14 +35,14 @@ def table(result: Result, group: str, columns: tuple[str, ...] = (*MAIN_METRICS,
 
 
 def _arrow(name: str) -> str:
-    return ("↑" if METRICS[name][1] else "↓") if name in METRICS else ""
+    return ("↑" if CATALOG[name].higher_is_better else "↓") if name in CATALOG else ""
 
 
 def _cell(name: str, value: float | None, error: float | None) -> str:
     if value is None:
         return "missing"
-    digits = 0 if name == "sources_bytes" else 1 if name == "bits_per_frame" else 2 if value >= 2 else 4
-    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error is not None else "")
+    decimals = _RATE_DECIMALS.get(name, _DECIMALS if value < 2 else _DECIMALS // 2)
+    return f"{value:.{decimals}f}" + (f" ± {error:.{decimals}f}" if error is not None else "")
 
 
 def markdown(result: Result) -> str:
@@ -55,10 +57,8 @@ def markdown(result: Result) -> str:
     for group, title in GROUP_TITLES.items():
         parts += [f"## {title}", table(result, group)]
     parts += ["## Rates, all clips", table(result, "all", tuple(RATES))]
-    others = tuple(name for name in METRICS if name not in MAIN_METRICS)
-    parts += ["## Second opinions, all clips", table(result, "all", others)]
-    meanings = {name: text for name, (text, _) in METRICS.items()} | RATES
-    meanings["psnr"] += f"; {MAX_PSNR:g} where frames are identical"
+    parts += ["## Second opinions, all clips", table(result, "all", further_metrics())]
+    meanings = {name: metric.text for name, metric in CATALOG.items()} | RATES
     parts += ["## Columns", "\n".join(f"- `{name}`: {meanings[name]}." for name in result.values)]
     parts.append(
         "Means leave out frames in which a face is not tracked on both sides; `lost` says how many. PSNR and SSIM rank "
@@ -98,14 +98,16 @@ def _figure(columns: int, rows: int, size: tuple[float, float]) -> tuple[Any, An
 
 def _png(figure: Any) -> bytes:
     data = BytesIO()
-    figure.savefig(data, format="png", dpi=110)
+    figure.savefig(data, format="png", dpi=_DPI)
     return data.getvalue()
 
 
 def _bars(result: Result) -> Any:
     """Rotations and frontal beside each other for every system; error bars are standard errors."""
-    names = [n for n in _PLOTTED if n in result.values and any(row[n] is not None for row in result.rows)]
-    figure, axes = _figure(3, -(-len(names) // 3), (11, 3.2 * -(-len(names) // 3)))
+    candidates = (*plotted_metrics(), _RATE)
+    names = [n for n in candidates if n in result.values and any(row[n] is not None for row in result.rows)]
+    rows = -(-len(names) // _PLOTS_IN_A_ROW)
+    figure, axes = _figure(_PLOTS_IN_A_ROW, rows, (_PLOTS_WIDTH, _PLOT_HEIGHT * rows))
     for axis, name in zip(axes.flat, names, strict=False):
         for shift, group, colour in ((-0.2, "rotations", "tab:orange"), (0.2, "frontal", "tab:blue")):
             found = [result.group(system, group) for system in result.systems]
@@ -132,10 +134,10 @@ def _bars(result: Result) -> Any:
 
 
 def _clips(result: Result) -> Any:
-    """Every clip as a dot: LPIPS (NME where it is missing) and rate against how far the head turns."""
-    first = "lpips" if "lpips" not in result.missing else "nme"
-    figure, axes = _figure(2, 1, (11, 4))
-    for axis, name in zip(axes.flat, (first, "bits_per_frame"), strict=True):
+    """Every clip as a dot: the leading metric and the rate against how far the head turns."""
+    first = next(name for name in compared_metrics() if name not in result.missing)
+    figure, axes = _figure(2, 1, (_PLOTS_WIDTH, 4))
+    for axis, name in zip(axes.flat, (first, _RATE), strict=True):
         for system in result.systems:
             rows = [row for row in result.rows if row["system"] == system and row[name] is not None]
             axis.plot([r["yaw_range"] for r in rows], [r[name] for r in rows], "o", ms=4, alpha=0.7, label=system)

@@ -8,36 +8,34 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fvc.codec.face.tracker import SUP
+from fvc.codec.constants import SIDE
+from fvc.codec.face.landmarks import INNER_LIPS, LIDS, eye_distance
 from fvc.codec.media.output import write_image
 from fvc.evaluation.metrics.reference import Reference
 
-SIDE = 256
-_HEAD = 22  # pixels of the captions
-_LIPS, _LIDS = (13, 14), ((159, 145), (386, 374))
+_CAPTION_HEIGHT = 22  # pixels
 
 
 def telling_frames(reference: Reference) -> dict[int, str]:
-    """The frames that systems differ on: index -> what it shows. In order; fewer than five where they coincide."""
+    """The frames in which systems differ most: index -> what it shows. In order; at most five."""
     sup, yaw = reference.columns["sup"], reference.columns["pose"][:, 0]
     seen = np.flatnonzero(~np.isnan(yaw))
 
     def gap(pair: tuple[int, int]) -> np.ndarray:
-        a, b, left, right = (sup[seen, SUP.index(n)] for n in (*pair, 33, 263))
-        return np.linalg.norm(a - b, axis=1) / np.linalg.norm(left - right, axis=1)
+        return np.asarray(np.linalg.norm(sup[seen, pair[0]] - sup[seen, pair[1]], axis=1) / eye_distance(sup[seen]))
 
     if not len(seen):
         return {0: "first"}
     picks = {
         "yaw -": yaw[seen].argmin(),
         "yaw +": yaw[seen].argmax(),
-        "mouth open": gap(_LIPS).argmax(),
-        "eyes shut": (gap(_LIDS[0]) + gap(_LIDS[1])).argmin(),
+        "mouth open": gap(INNER_LIPS).argmax(),
+        "eyes shut": np.sum([gap(lids) for lids in LIDS], axis=0).argmin(),
         "middle": len(seen) // 2,
     }
     texts: dict[int, list[str]] = {}
-    for text, place in picks.items():
-        texts.setdefault(int(seen[place]), []).append(text)
+    for text, row in picks.items():
+        texts.setdefault(int(seen[row]), []).append(text)
     return {index: ", ".join(texts[index]) for index in sorted(texts)}
 
 
@@ -77,7 +75,7 @@ class Strip:
 
 
 def _column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
-    head = np.full((_HEAD, SIDE, 3), 255, np.uint8)
+    head = np.full((_CAPTION_HEIGHT, SIDE, 3), 255, np.uint8)
     cv2.putText(head, title, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     cells = []
     for picture, text in zip(pictures, texts, strict=True):

@@ -38,7 +38,7 @@ class _Residual(nn.Module):
 
 
 class _Hourglass(nn.Module):
-    """The authors' hourglass: channels double to 1024 going down, skips are concatenated going up."""
+    """The authors' hourglass: channels double up to 1024 on the way down, skips are concatenated on the way up."""
 
     def __init__(self, inputs: int, base: int = 64, blocks: int = 5, widest: int = 1024) -> None:
         super().__init__()
@@ -60,9 +60,11 @@ class _Hourglass(nn.Module):
 
 
 class DenseFirstOrder(nn.Module):
-    """Per frame: driving and source keypoints [1, 10, 2], Jacobians [1, 10, 2, 2], and what is kept of the source.
+    """The per-frame part.
 
-    Source features [1, 256, 64, 64] and the source at [1, 3, 64, 64]. Returns a picture [1, 3, 256, 256].
+    Takes keypoints [1, 10, 2] and Jacobians [1, 10, 2, 2] of the driving frame, the same of the source, the source's
+    features [1, 256, 64, 64] and the source at a quarter of its size, [1, 3, 64, 64]. Returns a picture
+    [1, 3, 256, 256] in [0, 1].
     """
 
     grid: Tensor
@@ -90,12 +92,12 @@ class DenseFirstOrder(nn.Module):
         c, d = driving_jacobian[..., 1, 0], driving_jacobian[..., 1, 1]
         adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
         matrix = source_jacobian @ (adjugate / (a * d - b * c)[..., None, None])
-        apart = self.grid[None, None] - driving[:, :, None, None]  # [1, 10, 64, 64, 2]
-        motion = (matrix[:, :, None, None] @ apart[..., None])[..., 0] + source[:, :, None, None]
-        motion = torch.cat([self.grid[None, None], motion], 1)  # the first one is the background's
+        offset = self.grid[None, None] - driving[:, :, None, None]  # [1, 10, 64, 64, 2]
+        motion = (matrix[:, :, None, None] @ offset[..., None])[..., 0] + source[:, :, None, None]
+        motion = torch.cat([self.grid[None, None], motion], 1)  # [1, 11, 64, 64, 2]; the first is the background's
         deformed = F.grid_sample(small.expand(N_KEYPOINTS + 1, -1, -1, -1), motion[0], align_corners=False)[None]
-        away = ((self.grid[None, None] - source[:, :, None, None]) ** 2).sum(-1)
-        heat = torch.exp(-(apart**2).sum(-1) / _VARIANCE / 2) - torch.exp(-away / _VARIANCE / 2)
+        from_source = ((self.grid[None, None] - source[:, :, None, None]) ** 2).sum(-1)
+        heat = torch.exp(-(offset**2).sum(-1) / _VARIANCE / 2) - torch.exp(-from_source / _VARIANCE / 2)
         heat = torch.cat([torch.zeros_like(heat[:, :1]), heat], 1)
         y = self.hourglass(torch.cat([heat[:, :, None], deformed], 2).flatten(1, 2))
         flow = (self.mask(y).softmax(1)[..., None] * motion).sum(1)

@@ -1,4 +1,4 @@
-"""How far a network is from what this machine can do: its multiplications and bytes against a big matmul and copy."""
+"""Roofline of a network: its multiplications and bytes against a big matrix product and a big copy, on this machine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ def _best(work: Callable[[], object], seconds: float) -> float:
 
 
 def machine_peak(seconds: float = 1.0) -> dict[str, float]:
-    """`gmacs`: 10^9 float32 multiply-adds per second of a big matmul, on all cores that NumPy's BLAS uses; `gb_s`:
-    10^9 bytes per second, read and written, of a big copy on one core."""
+    """Measures the machine's limits, for `seconds` each.
+
+    Returns:
+        "gmacs": 10^9 float32 multiply-adds per second of a big matrix product, on all cores that NumPy's BLAS uses;
+        "gb_s": 10^9 bytes per second, read and written, of a big copy on one core.
+    """
     a, b = (np.random.default_rng(n).random((_MATMUL, _MATMUL), np.float32) for n in range(2))
     out, source, target = np.empty_like(a), np.ones(_COPY, np.uint8), np.empty(_COPY, np.uint8)
     return {
@@ -51,7 +55,7 @@ def multiply_adds(model: Any) -> int:
 
 
 def bytes_moved(compiled: Any) -> int:
-    """Bytes that the operations of a compiled network read and write, each by itself, weights included."""
+    """Bytes that the operations of a compiled OpenVINO network read and write, each by itself, weights included."""
     total = 0
     for op in compiled.get_runtime_model().get_ops():
         info = op.get_rt_info()
@@ -66,7 +70,11 @@ def bytes_moved(compiled: Any) -> int:
 
 
 def distance(macs: int, moved: int, milliseconds: float, peak: dict[str, float]) -> dict[str, float]:
-    """The least time that multiplications and bytes would take, and which share of the real time that is."""
+    """The shortest time in which this machine could do it, and its share of the measured time.
+
+    Args:
+        macs: multiply-adds; moved: bytes; milliseconds: measured; peak: of `machine_peak`.
+    """
     compute, memory = macs / peak["gmacs"] / 1e6, moved / peak["gb_s"] / 1e6
     limit = max(compute, memory)
     return {

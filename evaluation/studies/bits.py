@@ -34,7 +34,7 @@ from fvc.codec.motion.quantizer import PAPER
 from fvc.codec.motion.sample import Profile
 from fvc.codec.motion.smoothing import FILTERS
 from fvc.models.presets import DEFAULT
-from fvc.training.tables.tracks import Track, track_folder
+from fvc.models.tracks import Track, track_folder
 
 GROUP = 75
 PAPER_BITS = {"unsup+jac": 426, "sup": 264, "sup+unsup": 418, "sup+unsup+expr": 433}

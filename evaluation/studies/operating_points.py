@@ -31,6 +31,8 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import Clip, find_clips, open_clip, spaced
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.errors import FvcError
@@ -41,9 +43,9 @@ from fvc.codec.motion.rdo import DEFAULT_QUALITY
 from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.options import EncoderOptions
 from fvc.codec.renderer import Renderer
-from fvc.codec.source_builder import TrackedClip, stream_header
+from fvc.codec.source_builder import stream_header
 from fvc.codec.wire.bitstream import Header
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened, spaced
+from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
@@ -107,16 +109,16 @@ def received(
 
 def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, every: int) -> Iterator[dict[str, Any]]:
     """The rows of a clip."""
-    tracked = TrackedClip(clip.seen, clip.rate, clip.crop)
     model = InstalledModel(DEFAULT)
-    sources, _ = model.source_builder(Profile.SUP).choose(clip.video, tracked)
+    chosen, _ = model.source_builder(Profile.SUP).choose(clip.video, clip.tracked)
+    sources = SourceSet.parse(bytes(chosen))  # as the receiver has it: its samples are rounded
     draw = model.renderer(sources, Profile.SUP, clip.rate).draw
     frames = min(frames, clip.seen.frames)
     originals = [crop for _, crop in islice(clip.frames(), 0, frames, every)]
     reference = metrics.reference(originals)
     for point in rows:
         options = point.options(clip.rate)
-        header = stream_header(sources, tracked, options.interval, options.quantizers)
+        header = stream_header(sources, clip.tracked, options.interval, options.quantizers)
         shown, rates = received(clip, header, Renderer(draw, sources.samples[0], clip.rate), point, frames)
         drawn = (draw(inputs) for inputs in shown[::every])
         row = metrics.compare(zip(originals, drawn, strict=True), reference)
@@ -164,7 +166,7 @@ def main() -> None:
     metrics.networks.load()
     for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):
         try:
-            with opened(file, FPS, cache) as clip:
+            with open_clip(file, FPS, cache) as clip:
                 rows += measure(clip, chosen, metrics, round(args.seconds * FPS), args.every)
         except FvcError as error:
             print(f"{file.path.name}: left out ({error})")

@@ -1,13 +1,13 @@
-"""The landmark network against the tracker whose student it is: error, bits, pictures.
+"""The landmark network (the student) against the tracker that it was trained on: error, bits, pictures.
 
     python -m fvc.evaluation.studies.student DIR [--limit N] [--seconds S] [--every 5] [--metric-weights DIR]
 
-Each clip is encoded and decoded twice as `fvc encode` and `fvc decode` do it (sources chosen from the landmarks and
-coded, integers decided, real packets): with the tracker's landmarks and with the student's. NME is the mean
-landmark distance between the two over the distance of the outer eye corners, of every frame with a face of the whole
-clip; bits are those of motion per frame; LPIPS-squeeze is that of every so many decoded frames against the input's
-crop. The student sees each frame by itself (`--smooth`: then through a One Euro filter). The crop and what else is
-known of the face are the tracker's.
+Each clip is encoded and decoded twice as `fvc encode` and `fvc decode` do it, with the tracker's landmarks and with the
+student's; source pictures are chosen from the same landmarks. NME is the mean landmark distance between the two over
+the distance of the outer eye corners, over all frames of the clip with a face; bits are those of motion per frame;
+LPIPS-squeeze compares every n-th decoded frame (`--every`) with the input's crop. The student finds landmarks in each
+frame by itself; with `--smooth` they pass a One Euro filter. The crop and everything else known of the face are the
+tracker's.
 """
 
 from __future__ import annotations
@@ -21,28 +21,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import Clip, find_clips, open_clip
 from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.landmarks import landmark_error
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
-from fvc.codec.motion.quantizer import DEFAULT as QUANTIZERS
-from fvc.codec.motion.quantizer import for_parts
-from fvc.codec.motion.ratecontrol import ConstantQuality
-from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.motion.smoothing import OneEuro
-from fvc.codec.renderer import Renderer
-from fvc.codec.source_builder import SOURCE_CRF
-from fvc.codec.wire.bitstream import Header
-from fvc.codec.wire.source_set import code_pictures
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened
+from fvc.codec.options import EncoderOptions
 from fvc.evaluation.metrics.instruments import Networks
-from fvc.evaluation.presets.systems import KEYFRAME_SECONDS
+from fvc.evaluation.system_run import SystemRun
 from fvc.export.shipped import LANDMARKS, load_landmarks
+from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime
-from fvc.models.weights import folder_of, model_hash
-from fvc.training.others.student import nme
+from fvc.models.weights import folder_of
 
 FPS = Fraction(15)
 COLUMNS = ("NME, %", "NME of the worst frame, %", "bits: tracker", "bits: student", "LPIPS: tracker", "LPIPS: student")
@@ -65,7 +57,7 @@ def load_student(weights: Path, smooth: tuple[float, float] | None = None) -> La
 
 
 def seen_by(student: Landmarks, clip: Clip) -> Clip:
-    """The clip with the student's landmarks in the frames in which the tracker finds a face."""
+    """The clip with the student's landmarks, in the frames in which the tracker finds a face."""
     crop, faces = clip.crop, set(clip.seen.index.tolist())
 
     def look(frame: Frame) -> np.ndarray:
@@ -75,33 +67,23 @@ def seen_by(student: Landmarks, clip: Clip) -> Clip:
     return replace(clip, seen=replace(clip.seen, sup=np.array(sup, np.float32)))
 
 
-def judge(clip: Clip, every: int, networks: Networks, seconds: float | None = None) -> tuple[float, float]:
-    """Motion bits per frame and LPIPS-squeeze (not a number without its network) of the clip, encoded and decoded.
+def bits_and_lpips(clip: Clip, every: int, networks: Networks, seconds: float | None = None) -> tuple[float, float]:
+    """Motion bits per frame of the clip, and LPIPS-squeeze of its pictures (NaN without its network).
 
-    Sources are chosen from all of the clip, `seconds` of it are coded, the first of `every` frames is drawn.
+    Sources are chosen from all of the clip; `seconds` of it are coded, and the first of `every` frames is drawn.
     """
-    sup, crop, chosen = clip.seen.sup_of(), clip.crop, clip.seen.sources()
-    crops = {frame.index: cut(frame.rgb, crop) for frame in clip.video.frames(clip.rate, only=set(chosen))}
-    _, pictures = code_pictures([crops[n] for n in chosen], SOURCE_CRF)
-    samples = [DrivingSample({"sup": to_crop(sup[n], crop)}) for n in chosen]
-    renderer = Renderer(DrawRuntime(DEFAULT, pictures, samples), samples[0], clip.rate)
-    quantizers, interval = for_parts(QUANTIZERS, Profile.SUP.parts), round(KEYFRAME_SECONDS * clip.rate)
-    header = Header(Profile.SUP, quantizers, clip.rate, interval, crop, model_hash(DEFAULT), bytes(16), bytes(16))
-    encoder, decoder = Encoder(header, None, plan=ConstantQuality()), Decoder(header, renderer)
-    count, motion, pairs = 0, 0, list[tuple[np.ndarray, np.ndarray]]()
+    run = SystemRun(clip.video, clip.tracked, InstalledModel(DEFAULT), EncoderOptions(fps=clip.rate))
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
     inputs: DrawInputs | None = None
-    for frame, picture in clip.frames():
+    for frame, original in clip.frames():
         if seconds is not None and frame.index >= seconds * clip.rate:
             break
-        packet = encoder.encode_tracked(frame, sup.get(frame.index))
-        decoder.put(packet)
-        inputs = decoder.next(frame.index) or inputs
-        count, motion = count + 1, motion + len(packet.payload)
+        inputs = run.send(frame) or inputs
         if frame.index % every == 0 and inputs is not None:
-            pairs.append((picture, renderer.draw(inputs)))
-    lpips = networks.lpips.get("squeeze")
-    score = float(np.mean(lpips(*zip(*pairs, strict=True)).tolist())) if lpips else float("nan")
-    return 8 * motion / count, score
+            pairs.append((original, run.renderer.draw(inputs)))
+    network = networks.lpips.get("lpips")
+    lpips = float(np.mean(network(*zip(*pairs, strict=True)).tolist())) if network else float("nan")
+    return 8 * sum(run.payload_bytes) / run.frames, lpips
 
 
 def main() -> None:
@@ -111,19 +93,19 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=folder_of(LANDMARKS) / "weights.safetensors")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--seconds", type=float, help="of each clip to code and draw; default: all")
-    parser.add_argument("--every", type=int, default=5, help="frames per frame that LPIPS sees; default: %(default)s")
+    parser.add_argument("--every", type=int, default=5, help="LPIPS looks at every n-th frame; default: %(default)s")
     parser.add_argument("--metric-weights", type=Path)
-    parser.add_argument("--smooth", type=float, nargs=2, metavar=("CALM", "QUICKNESS"))
+    parser.add_argument("--smooth", type=float, nargs=2, metavar=("MIN_CUTOFF", "BETA"))
     args = parser.parse_args()
     networks, rows = Networks(args.metric_weights), list[list[float]]()
     print(f"| clip | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}")
     folder = args.folder.resolve()
     for file in find_clips(folder.parent, folder.name, args.limit):
-        with opened(file, FPS, Cache()) as clip:
+        with open_clip(file, FPS, Cache()) as clip:
             other = seen_by(load_student(args.weights, args.smooth), clip)
-            errors = 100 * nme(to_crop(other.seen.sup, clip.crop), to_crop(clip.seen.sup, clip.crop))
+            errors = 100 * landmark_error(to_crop(other.seen.sup, clip.crop), to_crop(clip.seen.sup, clip.crop))
             (bits, lpips), (bits_student, lpips_student) = (
-                judge(c, args.every, networks, args.seconds) for c in (clip, other)
+                bits_and_lpips(c, args.every, networks, args.seconds) for c in (clip, other)
             )
         rows.append([float(errors.mean()), float(errors.max()), bits, bits_student, lpips, lpips_student])
         print(f"| {file.path.stem} | {' | '.join(f'{x:.4g}' for x in rows[-1])} |", flush=True)

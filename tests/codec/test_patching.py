@@ -13,7 +13,7 @@ from fvc.codec.constants import SIDE
 from fvc.codec.face.landmarks import EYES, MOUTH, N_LANDMARKS, SUP
 from fvc.codec.face.patching import PARTS, patched, placed, similarity, with_patched
 from fvc.codec.face.source_choice import choose_donors
-from fvc.codec.face.tracker import Face
+from fvc.codec.face.detection import Face
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.flow import Points
@@ -43,6 +43,24 @@ def test_a_similarity_is_found_again(turn: float, scale: float, shift: float, se
     matrix = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     found = similarity(points, points @ matrix.T + [shift, -shift])
     assert np.allclose(found, np.c_[matrix, [shift, -shift]], atol=1e-6 * (1 + scale + abs(shift)))
+
+
+def test_similarity_against_opencv() -> None:
+    draw = np.random.default_rng(1)
+    template = draw.uniform(0, 112, (5, 2))
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 2.5
+    points = (template - [3.0, 9.0]) @ turn.T
+    expected = cv2.estimateAffinePartial2D(points, template)[0]
+    assert similarity(points, template) == pytest.approx(expected, abs=1e-4)
+    noisy = points + draw.normal(size=(5, 2))
+    best = similarity(noisy, template)
+
+    def error(m: np.ndarray) -> float:
+        return float(np.square(noisy @ m[:, :2].T + m[:, 2] - template).sum())
+
+    for change in draw.normal(size=(20, 4)) * 0.01:  # nothing near it is better
+        (c, s), t = change[:2], change[2:]
+        assert error(best + np.column_stack([[[c, -s], [s, c]], t])) >= error(best)
 
 
 def test_points_in_one_place_give_no_nonsense() -> None:

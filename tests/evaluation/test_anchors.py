@@ -12,17 +12,19 @@ import cv2
 import numpy as np
 import pytest
 
+from fvc.codec.cache import Cache
 from fvc.codec.errors import InputError
 from fvc.codec.media.video import VideoReader
-from fvc.evaluation.clips import Cache
-from fvc.evaluation.compare.anchors import Anchor, Encoded, anchors, counted_bytes, encode
+from fvc.codec.reporting import silent
+from fvc.evaluation.compare.anchor import Encoded
+from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.curve import Curve
 from fvc.evaluation.compare.excerpt import shortened
+from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor, counted_bytes
 from fvc.evaluation.compare.pictures import Originals, read_pictures, write_lossless
-from fvc.jobs.paths import silent
 
 FPS = Fraction(15)
-ANCHORS = anchors("slow")
+ANCHORS: dict[str, FfmpegAnchor] = anchors("slow")  # type: ignore[assignment]
 LOW_DELAY = [name for name in ANCHORS if name != "x265-ra"]
 
 
@@ -43,7 +45,7 @@ def pictures() -> list[np.ndarray]:
 def coded(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoded]:
     """Each anchor in the middle of its range."""
     folder = tmp_path_factory.mktemp("coded")
-    return {name: encode(anchor, anchor.knob.nearest(35), pictures, FPS, folder) for name, anchor in ANCHORS.items()}
+    return {name: anchor.encode(anchor.knob.nearest(35), pictures, FPS, folder) for name, anchor in ANCHORS.items()}
 
 
 @pytest.fixture
@@ -117,9 +119,9 @@ class TestEncode:
     def test_the_floor_is_the_lowest(
         self, name: str, coded: dict[str, Encoded], pictures: list[np.ndarray], tmp_path: Path
     ) -> None:
-        floor = encode(ANCHORS[name], None, pictures, FPS, tmp_path)
+        floor = ANCHORS[name].encode(None, pictures, FPS, tmp_path)
         assert floor.bits < coded[name].bits
-        near = encode(ANCHORS[name], ANCHORS[name].knob.nearest(ANCHORS[name].knob.worst - 2), pictures, FPS, tmp_path)
+        near = ANCHORS[name].encode(ANCHORS[name].knob.nearest(ANCHORS[name].knob.worst - 2), pictures, FPS, tmp_path)
         assert floor.bits <= near.bits < coded[name].bits
         assert not list(tmp_path.iterdir())
 
@@ -146,10 +148,10 @@ def test_between_crf_51_and_the_floor(pictures: list[np.ndarray], tmp_path: Path
         "qp 51",
         "qp 51",
     ]
-    rates = [encode(anchor, value, pictures, FPS, tmp_path).bits for value in (52.05, 53, None)]
+    rates = [anchor.encode(value, pictures, FPS, tmp_path).bits for value in (52.05, 53, None)]
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < rates[0]
-    floor, last, coarser = (encode(anchor, value, pictures, FPS, tmp_path).bits for value in (None, 51, 51.75))
+    floor, last, coarser = (anchor.encode(value, pictures, FPS, tmp_path).bits for value in (None, 51, 51.75))
     assert floor < coarser < last
 
 
@@ -164,7 +166,7 @@ def test_low_delay_never_waits(name: str, files: dict[str, Path], pictures: list
 
 def test_same_pictures_same_bits(coded: dict[str, Encoded], pictures: list[np.ndarray], tmp_path: Path) -> None:
     for name, anchor in ANCHORS.items():
-        again = encode(anchor, anchor.knob.nearest(35), pictures, FPS, tmp_path)
+        again = anchor.encode(anchor.knob.nearest(35), pictures, FPS, tmp_path)
         assert again.frame_bytes.tolist() == coded[name].frame_bytes.tolist()
 
 
@@ -214,21 +216,27 @@ def test_vp9_between_whole_steps(pictures: list[np.ndarray], tmp_path: Path) -> 
         "crf 60",
         "crf 63",
     )
-    assert "sharpness" not in anchor.at(61)
-    half, coarser = (encode(anchor, value, pictures, FPS, tmp_path).bits for value in (60.5, 61))
+    assert "sharpness" not in anchor.options_at(61)
+    half, coarser = (anchor.encode(value, pictures, FPS, tmp_path).bits for value in (60.5, 61))
     assert half > coarser
 
 
-def test_between_whole_steps_only_where_they_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_whole_steps_only_where_they_miss(tmp_path: Path) -> None:
     """Steps of 14 %: a rate in the middle of one takes half a step, one near its ends a whole one."""
     clip = Originals(tmp_path, FPS, 15, "")
 
-    def coded(_: Anchor, value: float | None, *__: object) -> Encoded:
-        return Encoded(b"", np.array([round(1000 * 1.14 ** (63 - (63 if value is None else value)))]))
+    class Steps(FfmpegAnchor):
+        def encode(self, value: float | None, *_: object) -> Encoded:
+            return Encoded(b"", np.array([round(1000 * 1.14 ** (63 - (63 if value is None else value)))]))
 
-    monkeypatch.setattr("fvc.evaluation.compare.curve.encode", coded)
-    curve = Curve(ANCHORS["vp9"], clip, tmp_path, Cache(None), silent)
+    curve = Curve(Steps(**vars(ANCHORS["vp9"])), clip, tmp_path, Cache(tmp_path / "cache"), silent)
     middle, near = 8 * 1.14**4.5, 8 * 1.14**20.2
     curve.reach({middle, near, 1.0})
     assert curve.found == {middle: 58.5, near: 43, 1.0: None}
     assert abs(curve.kbps(58.5) / middle - 1) < 0.05
+
+
+def test_an_encoder_that_is_not_there_is_named() -> None:
+    absent = FfmpegAnchor("x", "x", "X", "libx999", {}, ANCHORS["x264"].knob, "")
+    assert absent.why_unavailable() == "this PyAV has no libx999"
+    assert not any(anchor.why_unavailable() for anchor in ANCHORS.values())

@@ -13,8 +13,8 @@ from fvc.codec.motion import priors
 from fvc.codec.motion.quantizer import PAPER
 from fvc.codec.motion.sample import PART_SHAPES, Profile
 from fvc.evaluation.studies import bits
+from fvc.models.tracks import Track
 from fvc.training.tables.priors import fit_part, fit_priors
-from fvc.training.tables.tracks import Track
 
 
 def walk(seed: int, frames: int, step: float) -> Track:

@@ -17,18 +17,20 @@ import pytest
 from conftest import Run
 
 import fvc
+from fvc.codec import dataset
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import ClipFile, find_clips, open_clip, yaw_range
 from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.wire.source_set import SourceSet
-from fvc.evaluation import clips as clips_module
-from fvc.evaluation.clips import Cache, ClipFile, find_clips, opened, yaw_range
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.presets import baselines
-from fvc.evaluation.presets.evaluate import GROUPS, NO_CLIP, NO_FACE, Result, evaluate
+from fvc.evaluation.presets.evaluate import evaluate
 from fvc.evaluation.presets.figures import markdown, table
-from fvc.evaluation.presets.systems import RATES, Call, default_of, parse_systems
+from fvc.evaluation.presets.result import GROUPS, NO_CLIP, NO_FACE, Result
+from fvc.evaluation.presets.systems import RATES, ClipRun, default_of, parse_systems
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, folder_of
@@ -207,18 +209,18 @@ class TestRun:
             whole = 8 * ((tmp_path / "t.fvc").stat().st_size + (tmp_path / "t.fvs").stat().st_size) / 1000
             assert row["total_kbps"] == pytest.approx(whole / sent["duration_s"], abs=0.01)
         [system] = parse_systems([f"{DEFAULT}:sup+unsup+expr"])
-        with opened(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
-            call = Call(clip, system)
-            assert bytes(call.sources) == (tmp_path / "t.fvs").read_bytes()
-            assert SourceSet.parse(bytes(call.sources)).profile == Profile.SUP_UNSUP_EXPR
+        with open_clip(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
+            run = ClipRun(clip, system)
+            assert bytes(run.sources) == (tmp_path / "t.fvs").read_bytes()
+            assert SourceSet.parse(bytes(run.sources)).profile == Profile.SUP_UNSUP_EXPR
 
     def test_as_the_paper_codes(self, data: Path, cache: Path, evaluated: tuple[Result, list[str]]) -> None:
         [system] = parse_systems([DEFAULT])
-        with opened(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
-            call = Call(clip, system, quantizer="paper")
-            frames = sum(1 for _ in call.pairs())
+        with open_clip(ClipFile(data / "val" / "talk.mp4", None), Fraction(FPS), Cache(cache)) as clip:
+            run = ClipRun(clip, system, quantizer="paper")
+            frames = sum(1 for _ in run.pairs())
         assert frames == evaluated[0].rows[0]["frames"]
-        assert call.rates()["bits_per_frame"] > 1.2 * evaluated[0].rows[0]["bits_per_frame"]
+        assert run.rates()["bits_per_frame"] > 1.2 * evaluated[0].rows[0]["bits_per_frame"]
 
     def test_drawn_is_near_the_input(self, evaluated: tuple[Result, list[str]]) -> None:
         for row in evaluated[0].rows:
@@ -268,7 +270,7 @@ class TestRun:
             def __init__(self) -> None:
                 raise AssertionError("tracked again")
 
-        monkeypatch.setattr(clips_module, "FaceTracker", Refusing)
+        monkeypatch.setattr(dataset, "FaceTracker", Refusing)
         trackers: list[FaceTracker] = []
 
         def counted() -> FaceTracker:
@@ -375,7 +377,7 @@ class TestCommand:
         frontal = report["systems"][f"{DEFAULT}:sup"]["frontal"]
         assert frontal["clips"] == 1
         assert frontal["lpips"] is None
-        assert "--metric-weights" in frontal["missing"]["lpips"]
+        assert "no folder of networks" in frontal["missing"]["lpips"]
         assert {"lpips", "nme", "csim", "expr", "flicker", "psnr", "ssim", "bits_per_frame"} <= set(frontal)
 
     def test_text(self, data: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +403,7 @@ class TestCommand:
         [
             (["--data", "DATA", "--split", "test"], 3, "test: no such folder"),
             (["nonsense", "--data", "DATA"], 2, "preset 'nonsense'"),
-            (["--data", "DATA", "--profiles", "sup,all"], 2, "profile 'all'"),
+            (["--data", "DATA", "--profiles", "sup,all"], 2, "--profiles all"),
             (["--data", "DATA", "--metric-weights", "DATA/none"], 3, "no such folder of networks"),
             (["--data", "DATA", "--fps", "0"], 2, "--fps 0"),
             (["--data", "DATA", "--quantizer", "fine"], 2, "--quantizer fine"),

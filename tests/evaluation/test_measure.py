@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,18 @@ from test_anchors import recounted
 
 import fvc
 from fvc.codec.errors import InputError, OutputError, UsageError
-from fvc.evaluation.compare import curve, judge
+from fvc.evaluation.compare import cached_metrics
 from fvc.evaluation.compare.anchors import anchors
+from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor
 from fvc.evaluation.compare.measure import find_videos, measure
+from fvc.evaluation.compare.options import MeasureOptions
 from fvc.evaluation.compare.pictures import read_pictures
 from fvc.evaluation.compare.rates import wire_bits
 from fvc.evaluation.compare.summary import headline, means
-from fvc.evaluation.metrics.metrics import METRICS
+from fvc.evaluation.metrics.catalog import CATALOG
 
 FPS, CODECS, KBPS = "5", ("x265", "vp9"), (1.0, 20.0, 60.0)
+OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, kbps=KBPS, profiles=["sup"], every=3, effort="slow")
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,7 @@ class Measured:
 
     def again(self, out: Path, **options: Any) -> dict[str, Any]:
         """The same run, from the cache."""
-        usual: dict[str, Any] = {
-            "codecs": CODECS,
-            "fps": FPS,
-            "kbps": KBPS,
-            "profiles": ["sup"],
-            "every": 3,
-            "effort": "slow",
-        }
-        return measure([self.inputs], out, **{**usual, **options}, cache=self.cache)
+        return measure([self.inputs], out, replace(OPTIONS, cache=self.cache, **options), note=self.notes.append)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +55,7 @@ def measured(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     shutil.copy(clip, base / "in" / "talk.mp4")
     (base / "in" / "text.mp4").write_text("this is a text\n" * 40)
     empty = Measured(base / "in", base / "out", base / "cache", {}, notes)
-    return Measured(empty.inputs, empty.out, empty.cache, empty.again(empty.out, keep=True, note=notes.append), notes)
+    return replace(empty, results=empty.again(empty.out, keep=True))
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ class TestNumbers:
         points = [point for point in talk["points"] if point["system"] != "fvc"]
         assert {point["system"] for point in points} == set(CODECS)
         for point in points:
-            path, encoder = measured.out / point["frames"], anchors()[point["system"]].encoder
+            path, encoder = measured.out / point["frames"], anchors()[point["system"]].described()["encoder"]
             assert point["bits"] == 8 * recounted(path, encoder)
             assert point["kbps"]["video"] == pytest.approx(point["bits"] / talk["seconds"] / 1000)
 
@@ -139,7 +134,7 @@ class TestNumbers:
         missing = measured.results["missing"]
         assert {"lpips", "csim", "expr"} <= set(missing)
         for point in talk["points"]:
-            assert set(point["metrics"]) <= set(METRICS)
+            assert set(point["metrics"]) <= set(CATALOG)
             for name, value in point["metrics"].items():
                 assert (value is None) == (name in missing), name
 
@@ -162,8 +157,8 @@ class TestRun:
         def refuse(*_: object) -> None:
             raise AssertionError("made again")
 
-        monkeypatch.setattr(curve, "encode", refuse)
-        monkeypatch.setattr(judge.Metrics, "compare", refuse)
+        monkeypatch.setattr(FfmpegAnchor, "encode", refuse)
+        monkeypatch.setattr(cached_metrics.Metrics, "compare", refuse)
         again = measured.again(tmp_path / "out")
         assert again["means"] == measured.results["means"]
         assert not (tmp_path / "out" / "frames").exists()
@@ -232,7 +227,7 @@ class TestRun:
             shutil.copy(measured.inputs / "text.mp4", tmp_path / name)
         before = sorted(tmp_path.iterdir())
         with pytest.raises(InputError, match=r"a\.mp4.* \(and 1 more clips failed\)"):
-            measure([tmp_path], tmp_path / "out", jobs=2, cache=tmp_path)
+            measure([tmp_path], tmp_path / "out", MeasureOptions(jobs=2, cache=tmp_path))
         assert sorted(tmp_path.iterdir()) == before
 
     def test_other_folders_are_left_alone(self, measured: Measured, tmp_path: Path) -> None:
@@ -265,19 +260,24 @@ def entry(lpips: float, kbps: float, note: str | None = None) -> dict[str, Any]:
     return {"error": None, "seconds": 10.0, "points": points, "equal_quality": [quality], "equal_rate": [rate]}
 
 
+def headline_of(entries: list[dict[str, Any]]) -> list[str]:
+    return headline(entries, {"x265": "HEVC"})
+
+
 class TestSummary:
     def test_one_clip(self) -> None:
-        lines = headline([entry(0.1, 20)])
+        lines = headline_of([entry(0.1, 20)])
         assert lines[0] == "ours 5.00 kbps; HEVC needs 20.0 kbps for the same LPIPS (4.0 times more)"
         assert lines[1] == "at our rate: LPIPS 0.100 vs 0.300 (at 6.0 kbps, its floor)"
 
     def test_clips_where_quality_is_not_reached_are_counted(self) -> None:
-        first, *_ = headline([entry(0.1, 20), entry(0.1, 40), entry(0.1, 0, "not reached at 64 kbps")])
+        first, *_ = headline_of([entry(0.1, 20), entry(0.1, 40), entry(0.1, 0, "not reached at 64 kbps")])
         assert "30.0 kbps for the same LPIPS (6.0 times more, in 2 of 3 clips)" in first
 
     def test_a_reason_stands_for_a_number(self) -> None:
         assert (
-            "HEVC at the same LPIPS: not reached at 64 kbps" in headline([entry(0.1, 0, "not reached at 64 kbps")])[0]
+            "HEVC at the same LPIPS: not reached at 64 kbps"
+            in headline_of([entry(0.1, 0, "not reached at 64 kbps")])[0]
         )
 
     def test_means(self) -> None:
@@ -295,7 +295,7 @@ class TestCommandLine:
             (("--kbps", "4,eight"), "--kbps"),
             (("--kbps", "nan"), "--kbps"),
             (("--kbps", ""), "--kbps"),
-            (("--profiles", "sup,none"), "profile 'none'"),
+            (("--profiles", "sup,none"), "--profiles none"),
             (("--profiles", ""), "--profiles"),
             (("--fps", "0"), "--fps"),
             (("--every", "0"), "--every"),

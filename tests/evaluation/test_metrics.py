@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from fvc.codec.errors import FvcError, InputError
-from fvc.codec.face.tracker import SUP, Face, FaceTracker
+from fvc.codec.face.detection import Face
+from fvc.codec.face.landmarks import SUP
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
-from fvc.evaluation.metrics.instruments import Window, similarity
-from fvc.evaluation.metrics.metrics import ALWAYS, MAX_PSNR, METRICS, Metrics, differences
+from fvc.evaluation.metrics.catalog import CATALOG, MAX_PSNR
+from fvc.evaluation.metrics.instruments import Window
+from fvc.evaluation.metrics.metrics import Metrics, face_values
 from fvc.evaluation.metrics.reference import Reference
 from fvc.evaluation.presets.strips import Strip, telling_frames
 
@@ -67,24 +70,24 @@ class TestByHand:
     def test_nme_is_the_mean_distance_over_the_eye_distance(self) -> None:
         a = np.stack([upright(), upright()])
         b = a + np.array([[[3.0, 4.0]], [[0.0, 0.0]]])  # 5 pixels, then none
-        assert differences(seen(a), seen(b))["nme"] == pytest.approx((5 / 100 + 0) / 2)
+        assert face_values(seen(a), seen(b))["nme"] == pytest.approx((5 / 100 + 0) / 2)
 
     def test_the_ruler_is_the_originals(self) -> None:
         a = upright()[None]
         b = a * 2
-        assert differences(seen(a), seen(b))["nme"] == pytest.approx(np.linalg.norm(a, axis=-1).mean() / 100)
+        assert face_values(seen(a), seen(b))["nme"] == pytest.approx(np.linalg.norm(a, axis=-1).mean() / 100)
 
     def test_apertures(self) -> None:
         a = upright()[None]
         b = a.copy()
         b[0, SUP.index(145), 1] -= 6  # one lid gap 10 -> 4
         b[0, SUP.index(14), 1] += 15  # lip gap 20 -> 35
-        found = differences(seen(a), seen(b))
+        found = face_values(seen(a), seen(b))
         assert found["eyes"] == pytest.approx((0.06 + 0) / 2)
         assert found["mouth"] == pytest.approx(0.15)
 
     def test_apertures_know_no_scale(self) -> None:
-        found = differences(seen(upright()[None]), seen(1.3 * upright()[None]))
+        found = face_values(seen(upright()[None]), seen(1.3 * upright()[None]))
         assert found["eyes"] == pytest.approx(0, abs=1e-9)
         assert found["mouth"] == pytest.approx(0, abs=1e-9)
 
@@ -92,7 +95,7 @@ class TestByHand:
         sup = np.stack([upright()] * 2)
         a = np.radians([[0.0, 0.0, 179.0], [10.0, 0.0, 0.0]])
         b = np.radians([[6.0, 0.0, -179.0], [4.0, 3.0, 0.0]])  # roll 179 -> -179 is two degrees
-        found = differences(seen(sup, pose=a), seen(sup, pose=b))
+        found = face_values(seen(sup, pose=a), seen(sup, pose=b))
         assert [found[f"{angle}_deg"] for angle in ("yaw", "pitch", "roll")] == pytest.approx([6, 1.5, 1])
         assert found["pose_deg"] == pytest.approx((6 + 1.5 + 1) / 3)
 
@@ -100,7 +103,7 @@ class TestByHand:
         a = np.stack([upright()] * 4)
         b = a + 1.0
         a[0], b[1] = np.nan, np.nan  # none in the original; lost in the drawing
-        found = differences(seen(a), seen(b))
+        found = face_values(seen(a), seen(b))
         assert found["lost"] == pytest.approx(1 / 3)
         assert found["nme"] == pytest.approx(np.sqrt(2) / 100)
 
@@ -108,13 +111,13 @@ class TestByHand:
         sup = np.stack([upright()] * 3)
         a = np.eye(128)[[0, 0, 0]]
         b = np.stack([a[0], np.eye(128)[1], 0.6 * a[0] + 0.8 * np.eye(128)[1]])
-        assert differences(seen(sup, identity=a), seen(sup, identity=b))["csim"] == pytest.approx((1 + 0 + 0.6) / 3)
+        assert face_values(seen(sup, identity=a), seen(sup, identity=b))["csim"] == pytest.approx((1 + 0 + 0.6) / 3)
 
     def test_expression(self) -> None:
         sup, none = np.stack([upright()] * 2), np.zeros((2, 33, 2))
         a, b = np.zeros((2, 52)), np.zeros((2, 52))
         b[0, :13] = 0.4
-        found = differences(
+        found = face_values(
             seen(sup, blendshapes=a, landmarker=none), seen(sup, blendshapes=b, landmarker=none + np.array([0.0, 2.0]))
         )
         assert found["expr"] == pytest.approx(1 - 0.4 * 13 / 52 / 2)
@@ -124,7 +127,7 @@ class TestByHand:
         sup = upright()[None]
         calibration = np.full(17, -1.0)
         a, b = np.full((1, 17), -3.0), np.full((1, 17), 1.0)  # calibrated: -2 -> 0, and 2
-        found = differences(seen(sup, action_units=a, calibration=calibration), seen(sup, action_units=b))
+        found = face_values(seen(sup, action_units=a, calibration=calibration), seen(sup, action_units=b))
         assert found["expr_au"] == pytest.approx(1 - 2 / 5)
 
     def test_networks_on_every_second_frame(self) -> None:
@@ -133,7 +136,7 @@ class TestByHand:
         shapes = np.zeros((2, 52))
         a = seen(sup, every=2, landmarker=landmarks, blendshapes=shapes)
         b = seen(sup, every=2, landmarker=landmarks + np.array([3.0, 4.0]), blendshapes=shapes)
-        assert differences(a, b)["nme_landmarker"] == pytest.approx((5 / 100 + 5 / 200) / 2)
+        assert face_values(a, b)["nme_landmarker"] == pytest.approx((5 / 100 + 5 / 200) / 2)
 
 
 class TestPixels:
@@ -151,7 +154,7 @@ class TestPixels:
 
     def test_jumps_are_where_the_input_is_still(self) -> None:
         still, left = gray(100), gray(100)
-        left[:32, 64:96] = 115  # one place of 32x32
+        left[:32, 64:96] = 115  # one block of 32x32
         assert Metrics(None).compare([(still, still), (still, left), (still, left), (still, still)])["jumps"] == 2 / 3
         assert Metrics(None).compare([(still, still), (left, left)])["jumps"] == 0  # the input does so too
         left[:32, 64:96] = 111  # too little to be seen
@@ -259,12 +262,12 @@ def network(folder: Path, name: str, code: str) -> Path:
 class TestNetworks:
     def test_none(self) -> None:
         metrics = Metrics(None)
-        assert set(metrics.missing) == set(metrics.names) - {*ALWAYS, "ssim"}
-        assert all("--metric-weights" in reason for reason in metrics.missing.values())
+        assert set(metrics.missing) == {name for name in metrics.names if CATALOG[name].network}
+        assert all("no folder of networks" in reason for reason in metrics.missing.values())
         found = metrics.compare([(gray(1), gray(2))])
         assert set(found) == {"frames", *metrics.names}
         assert all(found[name] is None for name in metrics.missing)
-        assert set(metrics.names) == set(METRICS) - {"lpips_alex", "lpips_vgg"}
+        assert set(metrics.names) == set(CATALOG) - {"lpips_alex", "lpips_vgg"}
 
     def test_only_lpips(self, tmp_path: Path) -> None:
         metrics = Metrics(network(tmp_path, "lpips_squeeze", FAKE_LPIPS), every=2)
@@ -314,24 +317,6 @@ class TestNetworks:
         weights.write_bytes(data[: len(data) // 2])
         with pytest.raises(FvcError, match="lpips_squeeze: cannot be loaded"):
             Metrics(tmp_path).networks.load()
-
-
-def test_similarity_against_opencv() -> None:
-    draw = np.random.default_rng(1)
-    template = draw.uniform(0, 112, (5, 2))
-    turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 2.5
-    points = (template - [3.0, 9.0]) @ turn.T
-    expected = cv2.estimateAffinePartial2D(points, template)[0]
-    assert similarity(points, template) == pytest.approx(expected, abs=1e-4)
-    noisy = points + draw.normal(size=(5, 2))
-    best = similarity(noisy, template)
-
-    def error(m: np.ndarray) -> float:
-        return float(np.square(noisy @ m[:, :2].T + m[:, 2] - template).sum())
-
-    for change in draw.normal(size=(20, 4)) * 0.01:  # nothing near it is better
-        (c, s), t = change[:2], change[2:]
-        assert error(best + np.column_stack([[[c, -s], [s, c]], t])) >= error(best)
 
 
 class TestStrips:
@@ -399,7 +384,7 @@ class TestRealNetworks:
     def test_order(self, found: dict[str, dict[str, float]]) -> None:
         """A still of the same person is worse than the truth and better than nothing."""
         for name in ("lpips", "nme_landmarker", "csim", "csim_casia", "expr"):
-            sign = 1 if METRICS[name][1] else -1
+            sign = 1 if CATALOG[name].higher_is_better else -1
             assert sign * found["same"][name] > sign * found["still"][name] > sign * found["none"][name], name
         assert found["none"]["expr_au"] is None
 

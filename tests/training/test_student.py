@@ -16,7 +16,7 @@ from fvc.codec.dataset import Clip, ClipFile, open_clip
 from fvc.codec.face.crop import to_crop
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR, landmark_error
 from fvc.evaluation.metrics.instruments import Networks
-from fvc.evaluation.studies.student import judge, load_student, seen_by
+from fvc.evaluation.studies.student import bits_and_lpips, load_student, seen_by
 from fvc.export.shipped import LANDMARKS
 from fvc.models.landmark_net import FACE_SIDE, FINE_SIDE, LandmarkNet, turned
 from fvc.models.layers import warp
@@ -129,7 +129,7 @@ def test_the_shipped_student_finds_what_the_tracker_finds(seen: tuple[Clip, Clip
 
 
 def test_the_shipped_student_costs_few_bits(seen: tuple[Clip, Clip]) -> None:
-    with_tracker, with_student = (judge(clip, 100, Networks(None))[0] for clip in seen)
+    with_tracker, with_student = (bits_and_lpips(clip, 100, Networks(None))[0] for clip in seen)
     assert with_student < 1.3 * with_tracker
 
 

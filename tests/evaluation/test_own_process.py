@@ -8,18 +8,18 @@ import time
 import pytest
 
 from fvc.codec.errors import FvcError
-from fvc.evaluation.compare.isolated import apart
+from fvc.evaluation.compare.own_process import in_own_process
 
 
 def test_result_and_error() -> None:
-    assert apart(math.sqrt, 4.0, seconds=60) == 2
+    assert in_own_process(math.sqrt, 4.0, seconds=60) == 2
     with pytest.raises(ValueError, match="math domain"):
-        apart(math.sqrt, -1.0, seconds=60)
+        in_own_process(math.sqrt, -1.0, seconds=60)
 
 
 def test_what_hangs_is_ended() -> None:
     with pytest.raises(FvcError, match="sleep: hung 3 times"):
-        apart(time.sleep, 3600, seconds=0.5)
+        in_own_process(time.sleep, 3600, seconds=0.5)
 
 
 def test_ends_when_told_to() -> None:
@@ -28,5 +28,5 @@ def test_ends_when_told_to() -> None:
 
     begin = time.monotonic()
     with pytest.raises(FvcError, match="stopped"):
-        apart(time.sleep, 3600, seconds=3600, each=stop)
+        in_own_process(time.sleep, 3600, seconds=3600, each=stop)
     assert time.monotonic() - begin < 60

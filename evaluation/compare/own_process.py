@@ -9,23 +9,26 @@ from typing import TypeVar
 from fvc.codec.errors import FvcError
 
 _TRIES = 3
+_TICK = 0.5  # seconds
 _T = TypeVar("_T")
 
 
-def apart(work: Callable[..., _T], *given: object, seconds: float, each: Callable[[], None] = lambda: None) -> _T:
-    """What `work(*given)` returns. Where it takes longer than `seconds` it is ended and begun again, twice.
+def in_own_process(
+    work: Callable[..., _T], *arguments: object, seconds: float, each: Callable[[], None] = lambda: None
+) -> _T:
+    """Returns `work(*arguments)`. After `seconds` it is ended and started again, three times in all.
 
-    `each` is called about twice a second; what it or the work raises ends the work.
+    `each` is called about twice a second. Whatever `each` or `work` raises ends the work.
 
     Raises:
-        FvcError: it never came to an end.
+        FvcError: it did not finish in any of the tries.
     """
     for _ in range(_TRIES):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            result = pool.apply_async(work, given)
-            for _ in range(max(int(2 * seconds), 1)):
+            result = pool.apply_async(work, arguments)
+            for _ in range(max(int(seconds / _TICK), 1)):
                 each()
-                result.wait(0.5)
+                result.wait(_TICK)
                 if result.ready():
                     return result.get()
     raise FvcError(f"{getattr(work, '__name__', 'work')}: hung {_TRIES} times, for {seconds:.0f} s each")

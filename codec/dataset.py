@@ -1,4 +1,4 @@
-"""Clips to evaluate on: which there are, who turns in them, and what tracking found, kept from run to run.
+"""Clips of a data set: which there are, whether the head turns in them, and their tracking, kept from run to run.
 
 A data folder holds a folder for each split and, where somebody made one, `catalog.csv` with the columns `split`,
 `clip` and `rotation` (1: the head turns). Elsewhere a clip counts as a rotation by the yaw that is tracked.
@@ -9,34 +9,33 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import platformdirs
 
+import fvc.codec.face.landmarks
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
+from fvc.codec.cache import Cache, code_digest
 from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
+from fvc.codec.source_builder import TrackedClip
 from fvc.codec.wire.bitstream import Crop
-from fvc.jobs.paths import Note, silent
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
-ROTATION = 0.5  # rad of yaw between the 1st and the 99th percentile, as in the catalog
-_T = TypeVar("_T")
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")  # of video files
+ROTATION = 0.5  # radians: yaw range from which the head turns, as in the catalog
+_PERCENTILES = 1, 99  # of the yaw: the ends of its range
 
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A clip of a split. `rotation` is the catalog's word, None where there is none."""
+    """A clip of a split. `rotation`: what the catalog says; None where it says nothing."""
 
     path: Path
     rotation: bool | None
@@ -68,11 +67,16 @@ def spaced(files: list[ClipFile], limit: int | None) -> list[ClipFile]:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that was looked at once.
+    """A clip whose frames were tracked.
 
     Attributes:
-        key: SHA-256 of the file's bytes; rate: frames per second that are coded; seen: what tracking found; crop: the
-            square that `fvc encode` would choose; rotation: whether the head turns.
+        name: of the file.
+        key: SHA-256 of the file's bytes.
+        video: the open file.
+        rate: frames per second that are coded.
+        seen: what tracking found.
+        crop: the square that `fvc encode` chooses.
+        rotation: whether the head turns.
     """
 
     name: str
@@ -83,6 +87,11 @@ class Clip:
     crop: Crop
     rotation: bool
 
+    @property
+    def tracked(self) -> TrackedClip:
+        """The clip as `codec.source_builder` takes it."""
+        return TrackedClip(self.seen, self.rate, self.crop)
+
     def frames(self) -> Iterator[tuple[Frame, np.ndarray]]:
         """Whole frames and their crops (uint8 [256, 256, 3])."""
         for frame in self.video.frames(self.rate):
@@ -90,16 +99,20 @@ class Clip:
 
 
 @contextlib.contextmanager
-def opened(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], None] = lambda: None) -> Iterator[Clip]:
-    """The clip, tracked now or before; `each` is called after each frame that is tracked. Raises InputError."""
+def open_clip(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], None] = lambda: None) -> Iterator[Clip]:
+    """The clip, tracked now or in an earlier run. Raises InputError.
+
+    Args:
+        rate: frames per second; each: called after each frame that is tracked.
+    """
     with VideoReader(file.path) as video:
         key = _digest(file.path)
 
-        def look() -> Survey:
+        def track() -> Survey:
             with FaceTracker() as tracker:
                 return survey(video.frames(rate), tracker, each)
 
-        seen = cache.get(("survey", _TRACKING, key, str(rate)), _load_survey, look, _save_survey)
+        seen = cache.get(("survey", _TRACKING_CODE, key, str(rate)), _load_survey, track, _save_survey)
         if not len(seen.index):
             raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
         turns = yaw_range(seen.yaw) >= ROTATION if file.rotation is None else file.rotation
@@ -108,58 +121,11 @@ def opened(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], None
 
 def yaw_range(yaw: np.ndarray) -> float:
     """Radians between the 1st and the 99th percentile."""
-    low, high = np.percentile(yaw, [1, 99])
+    low, high = np.percentile(yaw, _PERCENTILES)
     return float(high - low)
 
 
-class Cache:
-    """Results of slow work, in files named after all that they depend on.
-
-    A folder that cannot be written to, or a damaged file in it, costs time only.
-
-    Args:
-        folder: None takes the platform's folder for such things.
-        note: told once when the folder cannot be used.
-    """
-
-    def __init__(self, folder: Path | None = None, note: Note = silent) -> None:
-        self.folder = folder or platformdirs.user_cache_path("fvc")
-        self._note = note
-        self._is_broken = False
-
-    def get(
-        self,
-        name: tuple[str, ...],
-        load: Callable[[Path], _T],
-        make: Callable[[], _T],
-        save: Callable[[_T, Path], None],
-    ) -> _T:
-        """What `make` gives, or what it gave for this `name` before."""
-        path = self.folder / f"{name[0]}-{hashlib.sha256(repr(name).encode()).hexdigest()[:32]}.npz"
-        with contextlib.suppress(Exception):  # absent, damaged, of another version: made anew
-            return load(path)
-        result = make()
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save(result, part)
-            part.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            if not self._is_broken:
-                self._note(f"{self.folder}: cannot keep results there ({error.strerror}); the next run starts anew")
-            self._is_broken = True
-        return result
-
-
-def code_digest(*modules: object) -> str:
-    """Names the sources of modules, for results that depend on them."""
-    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)  # type: ignore[attr-defined]
-    return hashlib.sha256(sources).hexdigest()[:16]
-
-
-_TRACKING = code_digest(fvc.codec.face.tracker, fvc.codec.face.survey)
+_TRACKING_CODE = code_digest(fvc.codec.face.tracker, fvc.codec.face.landmarks, fvc.codec.face.survey)
 
 
 def _digest(path: Path) -> str:

@@ -5,65 +5,26 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fvc.evaluation.metrics.metrics import METRICS
+from fvc.evaluation.metrics.catalog import CATALOG
 
 NONE = "\N{EN DASH}"
-_KEEP = "\N{NO-BREAK SPACE}"
-CODECS = {"x265": "HEVC", "x265-ra": "HEVC random access", "svtav1": "AV1", "x264": "H.264", "vp9": "VP9"}
-# Metric -> (column heading with its unit, decimals).
-_SHORT = {
-    "lpips": ("LPIPS", 3),
-    "lpips_alex": ("LPIPS alex", 3),
-    "lpips_vgg": ("LPIPS vgg", 3),
-    "nme": ("NME", 4),
-    "nme_landmarker": ("NME landmarker", 4),
-    "pose_deg": ("pose error, °", 1),
-    "yaw_deg": ("yaw error, °", 1),
-    "pitch_deg": ("pitch error, °", 1),
-    "roll_deg": ("roll error, °", 1),
-    "mouth": ("mouth error", 3),
-    "eyes": ("eye error", 3),
-    "csim": ("CSIM", 3),
-    "csim_casia": ("CSIM casia", 3),
-    "expr": ("Expr", 3),
-    "expr_au": ("Expr AU", 3),
-    "flicker": ("flicker, levels", 2),
-    "jumps": ("jumps, %", 1),
-    "psnr": ("PSNR, dB", 1),
-    "ssim": ("SSIM", 3),
-    "lost": ("face lost, %", 1),
-}
-_SCALE = {"lost": 100.0, "jumps": 100.0}
-# What matters to an eye comes first; the rest stays in the further tables and in results.csv.
-MAIN_METRICS = ("lpips", "nme", "csim", "expr", "pose_deg", "mouth", "eyes", "flicker", "jumps", "lost", "psnr", "ssim")
+_NBSP = "\N{NO-BREAK SPACE}"
 
 
 def metric_heading(name: str) -> str:
     """Column heading with unit and the better direction, "LPIPS ↓"."""
-    short = _SHORT.get(name, (name.replace("_", " "), 3))[0]
-    if name not in METRICS:
-        return short
-    return f"{short}{_KEEP}{'↑' if METRICS[name][1] else '↓'}"
-
-
-def metric_name(name: str) -> str:
-    """What running text calls a metric."""
-    return _SHORT.get(name, (name.replace("_", " "), 3))[0].partition(",")[0]
-
-
-def metric_meaning(name: str) -> str:
-    """What is measured, without a full stop; METRICS says "the same" of another instrument for the metric above."""
-    text = METRICS[name][0] if name in METRICS else ""
-    return text.replace("the same,", f"as {metric_name(name.partition('_')[0])}, but by")
+    metric = CATALOG[name]
+    unit = f", {metric.unit}" if metric.unit else ""
+    return f"{metric.label}{unit}{_NBSP}{'↑' if metric.higher_is_better else '↓'}"
 
 
 def metric_value(name: str, value: float | None, stderr: float | None = None) -> str:
     """A metric's value, with its standard error where there is one."""
-    decimals, scale = _SHORT.get(name, (name, 3))[1], _SCALE.get(name, 1.0)
+    metric = CATALOG[name]
     if value is None:
         return NONE
-    spread = "" if stderr is None else f" ±{_KEEP}{stderr * scale:.{decimals}f}"
-    return f"{value * scale:.{decimals}f}{spread}"
+    spread = "" if stderr is None else f" ±{_NBSP}{stderr * metric.scale:.{metric.decimals}f}"
+    return f"{value * metric.scale:.{metric.decimals}f}{spread}"
 
 
 def rate(kbps: float | None, stderr: float | None = None) -> str:
@@ -71,12 +32,12 @@ def rate(kbps: float | None, stderr: float | None = None) -> str:
     if kbps is None:
         return NONE
     decimals = 2 if kbps < 10 else 1 if kbps < 100 else 0
-    return f"{kbps:.{decimals}f}" + ("" if stderr is None else f" ±{_KEEP}{stderr:.{decimals}f}")
+    return f"{kbps:.{decimals}f}" + ("" if stderr is None else f" ±{_NBSP}{stderr:.{decimals}f}")
 
 
 def at_floor(is_floor: bool) -> str:
-    """What follows a rate that is the lowest that its encoder can reach."""
-    return f" (its{_KEEP}floor)" if is_floor else ""
+    """Suffix of a rate; marks the lowest that its encoder can reach."""
+    return f" (its{_NBSP}floor)" if is_floor else ""
 
 
 def times(factor: float | None) -> str:
@@ -86,7 +47,7 @@ def times(factor: float | None) -> str:
 
 def share(value: float | None, stderr: float | None = None) -> str:
     """A part of one."""
-    return NONE if value is None else f"{value:.2f}" + ("" if stderr is None else f" ±{_KEEP}{stderr:.2f}")
+    return NONE if value is None else f"{value:.2f}" + ("" if stderr is None else f" ±{_NBSP}{stderr:.2f}")
 
 
 def seconds(value: float | None) -> str:

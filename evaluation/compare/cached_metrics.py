@@ -1,4 +1,4 @@
-"""Metrics of decoded files against a clip's originals, kept under a hash of both."""
+"""Metrics of decoded files against a clip's originals, kept in the cache under a hash of both."""
 
 from __future__ import annotations
 
@@ -11,42 +11,49 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.face import tracker
-from fvc.evaluation.clips import Cache, code_digest
+from fvc.codec.cache import Cache, code_digest
+from fvc.codec.face import landmarks, patching, tracker
+from fvc.codec.reporting import Progress
 from fvc.evaluation.compare.pictures import Originals, read_pictures
-from fvc.evaluation.metrics import instruments as instruments_module
-from fvc.evaluation.metrics import metrics as metrics_module
-from fvc.evaluation.metrics import reference as reference_module
-from fvc.evaluation.metrics.metrics import METRICS, Metrics
+from fvc.evaluation.metrics import catalog, face_metrics, frame_metrics, instruments, metrics, reference
+from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
-from fvc.jobs.paths import Progress
 
-_METRICS_CODE = code_digest(metrics_module, reference_module, instruments_module, tracker)
+_MODULES = (metrics, catalog, face_metrics, frame_metrics, reference, instruments, tracker, landmarks, patching)
+_METRICS_CODE = code_digest(*_MODULES)
 
 
-class Judge:
-    """Metrics of decoded pictures against the clip's, kept in the cache."""
+class CachedMetrics:
+    """Computes metrics of decoded files, one thread at a time: networks need not bear two.
+
+    Attributes:
+        missing: metric -> why it cannot be computed.
+    """
 
     def __init__(self, clip: Originals, weights: Path | None, every: int, cache: Cache) -> None:
         self._clip, self._cache = clip, cache
-        self.metrics = Metrics(weights, every)
+        self._metrics = Metrics(weights, every)
         self._name = (_METRICS_CODE, str(every), _folder_digest(weights), clip.digest)
         self._reference: Reference | None = None
-        self._turn = threading.Lock()  # networks need not stand two threads: OpenFace's takes derivatives
+        self._lock = threading.Lock()
+        self.missing = self._metrics.missing
 
-    def __call__(self, path: Path, digest: str, label: str, progress: Progress) -> dict[str, float | None]:
-        """Metrics of the file at `path`, whose pictures `digest` names."""
-        pairs = self._pairs(path, label, progress)
-        make = partial(self._compare, pairs)
-        with self._turn:
+    def of_file(self, path: Path, digest: str, label: str, progress: Progress) -> dict[str, float | None]:
+        """Metric -> value, of the file at `path`.
+
+        Args:
+            digest: names the file's pictures in the cache; label: names them in `progress`.
+        """
+        make = partial(self._compare, self._pairs(path, label, progress))
+        with self._lock:
             values = self._cache.get(("metrics", digest, *self._name), _load_json, make, _save_json)
-        return {name: values[name] for name in METRICS if name in values}
+        return {name: values[name] for name in self._metrics.names if name in values}
 
     def _compare(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
         if self._reference is None:
-            make = partial(self.metrics.reference, self._clip.pictures())
+            make = partial(self._metrics.reference, self._clip.pictures())
             self._reference = self._cache.get(("reference", *self._name), Reference.load, make, Reference.save)
-        return self.metrics.compare(pairs, self._reference)
+        return self._metrics.compare(pairs, self._reference)
 
     def _pairs(self, path: Path, label: str, progress: Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for count, pair in enumerate(zip(self._clip.pictures(), read_pictures(path), strict=True)):

@@ -1,0 +1,107 @@
+"""The options of `fvc measure`, checked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from fvc.codec.errors import OptionError
+from fvc.codec.motion.sample import Profile
+from fvc.codec.options import EncoderOptions
+from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, anchors
+
+MIN_KBPS, MAX_KBPS = 0.1, 10_000  # of the rates that anchors are asked for
+MIN_SECONDS = 0.5  # of a clip
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """Options of one run. Raises OptionError for values that are out of range, before work that takes minutes.
+
+    Attributes:
+        codecs: the anchors, of `anchors.ANCHORS`; the first is in the headline and in the pictures.
+        fps: frames per second of all systems: a number or text as "15", "29.97", "30000/1001".
+        kbps: the rates that anchors are asked for, kbit/s.
+        profiles: of fvc; the first is compared with the anchors.
+        metric_weights: a folder of networks (see `instruments`); None: only metrics that need none.
+        every: networks, LPIPS and SSIM look at every n-th frame.
+        effort: preset of x265 and x264, of `anchors.EFFORTS`.
+        seconds: measure only the start of each clip; None: all of it.
+        frames_per_packet: frames in a datagram, for the rate on the wire.
+        source_frames, source_bytes: number and bytes of fvc's source pictures, as in `EncoderOptions`.
+        jobs: clips at a time, in processes of their own.
+        keep: whether the decoded frames of all points are kept, in the folder `frames`.
+        cache: folder for encodes and metrics; None: the user's cache folder.
+    """
+
+    codecs: Sequence[str] = tuple(ANCHORS)
+    fps: str | float | Fraction = 15
+    kbps: Sequence[float] = (4, 8, 16, 32, 64)
+    profiles: Sequence[str] = ("sup", "sup+unsup+expr")
+    metric_weights: Path | None = None
+    every: int = 10
+    effort: str = EFFORTS[0]
+    seconds: float | None = None
+    frames_per_packet: int = 1
+    source_frames: int | None = None
+    source_bytes: int | None = None
+    jobs: int = 1
+    keep: bool = False
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        self._check_codecs()
+        if not self.profiles:
+            raise OptionError("profiles", "", "at least one is needed")
+        if not self.kbps or not all(math.isfinite(rate) and MIN_KBPS <= rate <= MAX_KBPS for rate in self.kbps):
+            given = ",".join(f"{rate:g}" for rate in self.kbps)[:80]
+            raise OptionError("kbps", given, f"rates from {MIN_KBPS} to {MAX_KBPS} kbit/s, with commas, e.g. 4,8,16")
+        if self.seconds is not None and not MIN_SECONDS <= self.seconds < math.inf:
+            raise OptionError("seconds", self.seconds, f"must be {MIN_SECONDS} or more")
+        for name in ("every", "frames_per_packet", "jobs"):
+            if getattr(self, name) < 1:
+                raise OptionError(name, getattr(self, name), "must be 1 or more")
+        for label in self.profile_labels:
+            self.encoder(label)
+
+    def _check_codecs(self) -> None:
+        if self.effort not in EFFORTS:
+            raise OptionError("effort", self.effort[:40], f"choose from {', '.join(EFFORTS)}")
+        if not set(self.codecs) <= set(ANCHORS) or len(set(self.codecs)) != len(self.codecs):
+            raise OptionError("codecs", ",".join(self.codecs)[:80], f"choose from {','.join(ANCHORS)}, each once")
+        known = anchors(self.effort)
+        for name in self.codecs:
+            if why := known[name].why_unavailable():
+                raise OptionError("codecs", name, f"{why}; leave it out")
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second."""
+        return self.encoder(self.profile_labels[0]).rate
+
+    @property
+    def target_kbps(self) -> tuple[float, ...]:
+        """The rates that anchors are asked for, rising, each once."""
+        return tuple(sorted(set(self.kbps)))
+
+    @property
+    def profile_labels(self) -> tuple[str, ...]:
+        """Full names of fvc's profiles, each once. Raises OptionError."""
+        try:
+            return tuple(dict.fromkeys(Profile.named(name).label for name in self.profiles))
+        except OptionError as error:
+            raise OptionError("profiles", error.value, error.fault) from None
+
+    def encoder(self, profile: str) -> EncoderOptions:
+        """Options of fvc's encoder for a profile."""
+        return EncoderOptions(
+            fps=self.fps,
+            profile=profile,
+            audio_bitrate=None,
+            canvas=False,
+            source_frames=self.source_frames,
+            source_bytes=self.source_bytes,
+        )

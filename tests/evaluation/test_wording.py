@@ -1,0 +1,39 @@
+"""Numbers and names as reports show them."""
+
+from __future__ import annotations
+
+import pytest
+from report_fixtures import DASH
+
+from fvc.evaluation.compare import wording
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (wording.rate(0.4567), "0.46"),
+        (wording.rate(12.345), "12.3"),
+        (wording.rate(123.4), "123"),
+        (wording.rate(None), DASH),
+        (wording.rate(5.0, 0.25), "5.00 ±\N{NO-BREAK SPACE}0.25"),
+        (wording.times(7.84), "7.8\N{MULTIPLICATION SIGN}"),
+        (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
+        (wording.percent(-80.1), "\N{MINUS SIGN}80 %"),
+        (wording.percent(3.6), "+4 %"),
+        (wording.metric_value("lost", 0.0333), "3.3"),
+        (wording.metric_value("nme", 0.01234, 0.001), "0.0123 ±\N{NO-BREAK SPACE}0.0010"),
+        (wording.metric_value("lpips", None), DASH),
+        (wording.metric_heading("csim"), "CSIM\N{NO-BREAK SPACE}↑"),
+        (wording.metric_heading("psnr"), "PSNR, dB\N{NO-BREAK SPACE}↑"),
+        (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"),
+        (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
+    ],
+)
+def test_wording(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_file_stems_are_harmless_and_unique() -> None:
+    names = ["a b.mp4", "a/b.mp4", "A_B.mp4", "../..", "…", "x" * 300 + ".mkv"]
+    stems = wording.file_stems(names)
+    assert stems == ["a_b", "a_b-2", "A_B-3", "clip", "clip-2", "x" * 60]
