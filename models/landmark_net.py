@@ -3,10 +3,10 @@
     crop 3x256x256 -> 64x64 -> Locator -> place: centre and half side of a square that is turned with the head
           \\-> that square, 3x96x96 -> LandmarkHead -> points within it -> points of the crop
 
-A student of the tracker, see `training.others.student`. Like the tracker it looks twice: what is upright and of one
-size in the middle of the picture needs fewer pictures to learn. The second look takes the centre of mass of heatmaps,
-which finds fractions of a cell (Sun et al., "Integral human pose regression", ECCV 2018), offsets weighted by the
-heatmaps, and a layer that sees all of the face, where one landmark tells of the others.
+Distilled from the tracker (`training.others.student`). Like it, the network has two stages: faces that are upright,
+centred and of one size take fewer pictures to learn. The second stage adds the centre of mass of heatmaps, exact to
+fractions of a cell (Sun et al., "Integral human pose regression", ECCV 2018), offsets weighted by the heatmaps, and a
+fully connected layer that sees the whole face, so that landmarks inform each other.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Residual(nn.Module):
 class Locator(nn.Module):
     """[B, 3, 64, 64] -> [B, 4]: x, y of the face's middle; the vector from there to the middle of its right side.
 
-    Both are a linear function of the centres of mass of heatmaps, of which training says nothing.
+    Both are a linear function of the centres of mass of heatmaps, which have no loss of their own.
     """
 
     grid: Tensor

@@ -1,7 +1,7 @@
 """Building blocks of all networks: MobileNetV2 blocks (Sandler et al., 2018), the hourglass, sampling on grids.
 
-Coordinates are in [-1, 1] of the crop, x right, y down, pixel centres (`align_corners=False`). A *flow* says for each
-output pixel where to look: [B, H, W, 2].
+Coordinates are in [-1, 1] of the crop, x right, y down, pixel centres (`align_corners=False`). A *flow*
+[B, H, W, 2] gives for each output pixel the position at which to sample.
 """
 
 from __future__ import annotations
@@ -83,14 +83,14 @@ class Hourglass(nn.Module):
 
 
 def identity_grid(side: int) -> Tensor:
-    """[side, side, 2]: the flow that looks at its own place."""
+    """[side, side, 2]: the flow that leaves a picture as it is."""
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x, y], -1)
 
 
 def warp(x: Tensor, flow: Tensor) -> Tensor:
-    """Samples x [B, C, H, W] where flow [B, H', W', 2] looks; beyond the border the border goes on."""
+    """Samples x [B, C, H, W] at the positions of flow [B, H', W', 2]; beyond the border, border pixels repeat."""
     return F.grid_sample(x, flow.to(x.dtype), mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -98,7 +98,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 def _bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
     """Bilinear resizing of `given` values to `wanted` as a matrix [wanted, given], and its transpose.
 
-    Made without torch: what torch computed while a network is traced would become a part of the network.
+    Made without torch: operations of torch would be recorded when a network is traced for export.
     """
     places = np.clip((np.arange(wanted) + 0.5) * given / wanted - 0.5, 0, given - 1)
     matrix = np.maximum(1 - np.abs(places[:, None] - np.arange(given)), 0).astype(np.float32)

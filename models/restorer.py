@@ -1,7 +1,7 @@
-"""Source pictures as AV1 left them -> nearer to what they were: run once per picture, before anything is drawn of it.
+"""Removes AV1's artefacts from decoded source pictures, once per picture, before it is embedded.
 
-A few kilobytes are all that a picture may cost on a thin link. What is lost is much the same in all faces: skin
-smoothed over, hair and lashes smeared, ringing along edges.
+Source pictures are coded in a few kilobytes each. What is lost is similar in all faces: skin is smoothed, hair and
+lashes are smeared, edges ring.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions beside a skip connection; without norms, which would take a picture's contrast away."""
+    """Two 3x3 convolutions beside a skip connection; no norms, which would remove a picture's contrast."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Block(nn.Module):
 
 
 class Restorer(nn.Module):
-    """A U-Net on 2x2 pixels at a time: 2.5 G multiply-adds for a picture of 256x256. Begins as the identity."""
+    """A U-Net on blocks of 2x2 pixels: 2.5 G multiply-adds for a 256x256 picture. Untrained, it is the identity."""
 
     def __init__(self, widths: tuple[int, int, int] = (32, 64, 96)) -> None:
         super().__init__()
