@@ -1,12 +1,12 @@
 """Shipped weights -> Core ML programs for phones: `fvc export coreml`. Needs no Mac; nothing here has run on a phone.
 
     landmarks.mlpackage, motion.mlpackage   sender, per frame     image -> landmarks; learned keypoints and expression
-    embed.mlpackage                         receiver, once        three images and their keypoints -> embedding
+    embed.mlpackage                         receiver, once        source images and their keypoints -> embedding
     draw.mlpackage                          receiver, per frame   embedding and driving sample -> image
 
-float16, but for what leads to sampling coordinates, which stays float32: a half has steps of 1/16 pixel at the crop's
-edge. Every package is read back from disk, its specification checked, and its program run by `fvc.export.mil` against
-torch; one that is off by more than the bounds below is not kept.
+float16, except for operations that lead to sampling coordinates, which stay float32: float16 has steps of 1/16 pixel at
+the crop's edge. Every package is read back from disk, its specification is checked, and its program is run by
+`fvc.export.mil` and compared with torch; a package beyond the bounds below is not kept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from fvc.codec.errors import FvcError, OptionError
-from fvc.codec.face.source_choice import PICTURES
+from fvc.codec.face.source_choice import INITIAL_PICTURES
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
@@ -53,7 +53,7 @@ MAX_SHIFT = 1 / 16  # pixels of the sampled level, of any sampling coordinate
 
 @register_torch_op(override=True)
 def repeat_interleave(context: Any, node: Any) -> None:
-    """Of one batch item, which is what a phone has."""
+    """For one batch item only, which is all that a phone draws."""
     x, count, axis = _get_inputs(context, node)[:3]
     if int(axis.val) != 0 or x.shape[0] != 1:
         raise FvcError(f"repeat_interleave of {x.shape} cannot be exported")
@@ -74,7 +74,7 @@ _BILINEAR = ct.converters.mil.frontend.torch.ops.upsample_bilinear2d
 
 @register_torch_op(override=True)
 def upsample_bilinear2d(context: Any, node: Any) -> None:
-    """Shrinking by two is averaging two by two; a scale below one is nothing that `upsample` is documented for."""
+    """Halving as average pooling: `upsample` is not documented for scales below one."""
     inputs = _get_inputs(context, node)
     x, size = inputs[0], inputs[1]
     height = size.val[0] if size is not None and size.val is not None else None
@@ -99,7 +99,7 @@ class _Sender(nn.Module):
 
 
 class _Embed(nn.Module):
-    """Leaves out what the generator only passes on: Core ML has no output that is an input."""
+    """Leaves out what the generator only passes on: in Core ML no output may be an input."""
 
     def __init__(self, graph: Graph, count: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def _planes(pictures: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PhoneGraph:
-    """A network as a phone gets it: module, named inputs, which of the ports are images, names of the outputs."""
+    """A network as a phone runs it: module, named inputs, which of the ports are images, names of the outputs."""
 
     graph: Graph
     module: nn.Module
@@ -153,7 +153,7 @@ class PhoneGraph:
 
 
 def _leads_to_coordinates(op: Any, known: dict[int, bool]) -> bool:
-    """Whether an output of `op` becomes sampling coordinates without passing a convolution or a sampled picture."""
+    """Whether an output of `op` reaches sampling coordinates without passing a convolution or a sampled picture."""
     if id(op) not in known:
         known[id(op)] = False
         for var in op.outputs:
@@ -207,7 +207,7 @@ def convert(phone: PhoneGraph, path: Path, target: str = "iOS15") -> None:
 
 
 def check_specification(path: Path, phone: PhoneGraph, target: str) -> dict[str, Any]:
-    """Reads a package back; returns what it says of itself. Raises FvcError if that is not what was asked for."""
+    """Reads a package back; returns opset, version and ports. Raises FvcError if they are not those asked for."""
     model = ct.models.MLModel(str(path), skip_model_load=True)
     spec = model.get_spec()
     (opset,) = spec.mlProgram.functions["main"].block_specializations
@@ -232,7 +232,7 @@ def check_specification(path: Path, phone: PhoneGraph, target: str) -> dict[str,
 
 
 def psnr(found: Tensor, wanted: Tensor) -> float:
-    """dB, relative to the largest value that was wanted."""
+    """dB, relative to the largest expected value; 99 for equal tensors."""
     error = float(((found - wanted) ** 2).mean())
     return 99.0 if error == 0 else min(10 * math.log10(float(wanted.abs().max()) ** 2 / error), 99.0)
 
@@ -305,7 +305,7 @@ class MilDraw:
 
 
 def phone_milliseconds(macs: int, traffic: int, operations: int) -> float:
-    """A guess, not a measurement; `ASSUMPTIONS` says of what."""
+    """An estimate, not a measurement, for the phone that `ASSUMPTIONS` names."""
     return 1000 * (max(macs / 50e9, 2 * traffic / 15e9) + operations * 10e-6)
 
 
@@ -319,7 +319,7 @@ def export_coreml(
     preset: str,
     folder: Path,
     target: str = "iOS15",
-    sources: int = PICTURES,
+    sources: int = INITIAL_PICTURES,
     note: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Writes the packages, check.npz for `verify_on_mac.py`, and report.json, whose content it returns.

@@ -1,8 +1,8 @@
 """Runs the MIL program of an .mlpackage without a Mac: each operation as Core ML documents it, in torch on the CPU.
 
-What is walked is the program as it lies in the package, read back with its weights. With `half`, every float16 value
-is rounded to float16 where the program says so: after each operation, with sums inside an operation in float32. So
-this shows what the package computes, not what a particular phone's units make of it.
+The program is read back from the package with its weights. With `half`, values that are float16 in the program are
+rounded to float16 after each operation; sums inside an operation are float32. So this shows what the package specifies,
+not what a particular phone's compute units make of it.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Program:
 
 @dataclass
 class Result:
-    """What a run gave: outputs by name, and the coordinates of every resample in order."""
+    """Outputs by name, and the coordinates of every resample in order."""
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
     coordinates: list[Tensor] = field(default_factory=list)
 
 
 def run(program: Program, inputs: Mapping[str, Tensor], half: bool) -> Result:
-    """Raises FvcError for an operation that has no rule here."""
+    """Runs a program in torch. Raises FvcError for an operation that has no rule here."""
     values: dict[str, Any] = {}
     result = Result()
 

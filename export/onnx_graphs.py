@@ -1,7 +1,8 @@
 """Shipped weights -> ONNX, for ONNX Runtime on servers, in browsers and on Android: `fvc export onnx`.
 
 Four files, float32, opset 17 (GridSample is in every runtime since 16). The number of sources stays free. Pictures go
-in as uint8 [N, 256, 256, 3] and come out as float32 [1, 256, 256, 3] in [0, 1]. Each file is checked before it stays.
+in as uint8 [N, 256, 256, 3] and come out as float32 [1, 256, 256, 3] in [0, 1]. A file that does not compute what torch
+computes is not kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.runtime import driving_inputs, source_inputs
 
 OPSET = 17
-TOLERANCE = 1e-3  # largest difference from torch of any output
+TOLERANCE = 1e-3  # largest difference of any output value from torch's
 
 
 def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:

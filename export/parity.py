@@ -1,9 +1,11 @@
-"""Does an export draw a stream as fvc does?   python -m fvc.export.parity DIR STREAM.fvc SOURCES.fvs [--every N]
+"""Compares what an export draws with what fvc draws.
 
-Decodes the stream twice, with the shipped OpenVINO graphs in float32 and with what lies in DIR, and prints the PSNR of
-the second against the first: mean and worst frame. DIR has ONNX files, which must reach 45 dB in each frame, or Core
-ML packages, of which embed and draw are run in float16 by `fvc.export.mil` (some seconds a frame) and must reach 40 dB.
-Exit code 1 if they do not.
+    python -m fvc.export.parity DIR STREAM.fvc SOURCES.fvs [--every N]
+
+Decodes the stream twice, with the shipped OpenVINO graphs in float32 and with the export in DIR, and prints the PSNR of
+the second against the first: mean and worst frame. DIR holds ONNX files, which must reach 45 dB in each frame, or Core
+ML packages, which `fvc.export.mil` runs in float16 (some seconds a frame) and which must reach 40 dB. Exit code 1 if
+they do not.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fvc.codec.decoder import Decoder
+from fvc.codec.errors import FvcError
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.renderer import Draw, Renderer
@@ -28,7 +31,7 @@ from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
 from fvc.models.runtime import driving_inputs, source_inputs
 
-LEAST, LEAST_HALF = 45.0, 40.0  # dB
+LEAST, LEAST_HALF = 45.0, 40.0  # dB in the worst frame: of ONNX files; of Core ML packages, in float16
 
 
 def _frames(stream: Path, renderer: Renderer, every: int) -> Iterator[np.ndarray]:
@@ -51,7 +54,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def stream_parity(folder: Path, stream: Path, source_set: Path, every: int = 1) -> list[float]:
-    """PSNR of every n-th frame of a stream drawn through the export in `folder`."""
+    """PSNR in dB of every n-th frame of a stream, drawn by the export in `folder`, against fvc's."""
     sources = SourceSet.parse(source_set.read_bytes())
     with stream.open("rb") as file:
         header = StreamReader(file).header
@@ -73,24 +76,27 @@ def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Dr
 
 
 def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
-    """What `embed` takes: pictures uint8 [N, 256, 256, 3], position, jacobian, presence."""
+    """Inputs of the graph `embed`, see `models.runtime.source_inputs`."""
     return tuple(map(torch.from_numpy, source_inputs(sources.pictures, sources.samples)))
 
 
 def draw_inputs(sample: DrivingSample) -> tuple[Tensor, ...]:
-    """What `draw` takes behind the embedding; the head has been still."""
+    """Inputs of the graph `draw` after the embedding, of a head that has been still."""
     return tuple(map(torch.from_numpy, driving_inputs(DrawInputs.still(sample))))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="what `fvc export onnx` or `fvc export coreml` wrote")
     parser.add_argument("stream", type=Path)
     parser.add_argument("sources", type=Path)
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, help="draw every n-th frame only; default: %(default)s")
     args = parser.parse_args()
-    found = stream_parity(args.folder, args.stream, args.sources, args.every)
+    try:
+        found = stream_parity(args.folder, args.stream, args.sources, args.every)
+    except (FvcError, OSError) as error:
+        parser.error(str(error))
     print(f"{len(found)} frames: PSNR against fvc decode {np.mean(found):.1f} dB, worst {min(found):.1f} dB")
     least = LEAST if (args.folder / "draw.onnx").exists() else LEAST_HALF
     sys.exit(min(found) < least)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc.codec.constants import SIDE
-from fvc.codec.face.source_choice import PICTURES
+from fvc.codec.face.source_choice import INITIAL_PICTURES
 from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
@@ -106,7 +106,7 @@ def load_preset(preset: str) -> tuple[Network, str]:
     return network, file_hash(weights)
 
 
-def likely_inputs(network: Network, count: int = PICTURES) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def likely_inputs(network: Network, count: int = INITIAL_PICTURES) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Made-up inputs like real ones: of embed (`count` sources), and of draw without the embedding.
 
     Pictures are smooth, heads are near the reference position (or random, where the generator has none), turned,
@@ -132,12 +132,12 @@ def likely_inputs(network: Network, count: int = PICTURES) -> tuple[tuple[Tensor
     return source, (*points(1), torch.rand(1, N_EXPRESSION, generator=rng), points(MOMENTS)[0])
 
 
-def shipped_graphs(preset: str, sources: int = PICTURES) -> list[Graph]:
+def shipped_graphs(preset: str, sources: int = INITIAL_PICTURES) -> list[Graph]:
     """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
     return graphs_of(*load_preset(preset), sources)
 
 
-def graphs_of(network: Network, sha256: str, sources: int = PICTURES) -> list[Graph]:
+def graphs_of(network: Network, sha256: str, sources: int = INITIAL_PICTURES) -> list[Graph]:
     """The graphs of a network with folded batch norms."""
     embed = EmbedGraph(network).eval()
     source, sample = likely_inputs(network, sources)

@@ -1,21 +1,22 @@
-"""Runs on a Mac: do the exported packages compute there what torch computed here, and how fast?
+"""For a Mac: checks that exported packages compute there what torch computed here, and measures how fast.
 
     pip install coremltools numpy pillow
     python verify_on_mac.py build/coreml > report.json
 
-Needs nothing of fvc but the folder that `fvc export coreml` wrote: the packages, check.npz with inputs and torch's
-outputs, report.json. Prints one JSON object:
+Needs only the folder that `fvc export coreml` wrote: the packages, and check.npz with inputs and torch's outputs.
+Prints one JSON object:
 
     {"machine": "arm64 Darwin ...", "coremltools": "9.0", "ok": true,
      "packages": {"draw": {"CPU_ONLY": {"psnr": {"picture": 58.1}, "first_ms": 80.2, "median_ms": 9.1}, ...}, ...}}
 
-psnr is in dB relative to the largest value of torch's output, at least 40 is asked for; `ok` says whether all reach it.
-first_ms is the first prediction (loading is not in it), median_ms that of 50 more. Exit code 1 if not ok. The authors
-have no Mac: this file has not been run.
+psnr is in dB relative to the largest value of torch's output; `ok` means that all reach 40. first_ms is the first
+prediction (loading excluded), median_ms the median of 50 more. Exit code 1 if not ok. The authors have no Mac: this
+file has not been run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import platform
@@ -32,7 +33,7 @@ UNITS = ("CPU_ONLY", "CPU_AND_GPU", "ALL")
 
 
 def psnr(found: np.ndarray, wanted: np.ndarray) -> float:
-    """dB, relative to the largest value that was wanted; images as numbers up to 255."""
+    """dB, relative to the largest expected value; images as numbers up to 255."""
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
     error = float(((found - wanted) ** 2).mean())
     return min(10 * math.log10(float(np.abs(wanted).max()) ** 2 / error), 99.0) if error else 99.0
@@ -68,9 +69,11 @@ def main() -> int:
     if sys.platform != "darwin":
         print("verify_on_mac.py: Core ML runs on a Mac only", file=sys.stderr)
         return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="what `fvc export coreml` wrote")
+    folder = parser.parse_args().folder
     import coremltools as ct
 
-    folder = Path(sys.argv[1])
     arrays = dict(np.load(folder / "check.npz"))
     report: dict[str, Any] = {"machine": f"{platform.machine()} {platform.platform()}", "coremltools": ct.__version__}
     report["packages"] = {
