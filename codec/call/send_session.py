@@ -93,7 +93,7 @@ class SendSession:
         if not addresses:
             raise UsageError("a call needs an address")
         draw: random.Random = random.SystemRandom() if seed is None else random.Random(seed)
-        self.ssrc = draw.getrandbits(32)
+        self.ssrc = draw.getrandbits(32) or 1
         self._rtp = RtpSender(self.ssrc, setup.header.fps, draw.getrandbits(16), draw.getrandbits(32))
         self._packetizer, self._bitrate = packetizer, setup_bitrate
         self._addresses, self._timeout = list(addresses), timeout

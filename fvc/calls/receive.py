@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from fvc.calls.hangup import Hangup
-from fvc.calls.link import Link
+from fvc.calls.link import Clock, Link
 from fvc.calls.sinks import Sinks
 from fvc.calls.transport import Transport, UdpTransport, label
 from fvc.codec.call.joining import Offer
@@ -24,6 +24,7 @@ from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path
 from fvc.models.installed import InstalledModel
 
+MakeRenderer = Callable[[Offer, Note], tuple[Renderer, bytes]]
 _TICK = 0.02  # seconds between looks at the clock when no frame is due
 _MAX_LATENESS = 1000  # milliseconds that are told apart
 
@@ -73,7 +74,7 @@ def receive(
     with Hangup() as hangup, Sinks(target, overwrite, show, camera, loudspeaker, note) as sinks:
         with UdpTransport(port, host) as transport:
             listening(transport.port)
-            call = _Call(transport, ReceiveSession(delay, timeout), note)
+            call = ReceivedCall(transport, ReceiveSession(delay, timeout), note)
             call.run(hangup, wait, sinks, progress)
         if not call.frames:
             hangup.raise_if_wanted()
@@ -95,16 +96,28 @@ class _Lateness:
         return int(np.searchsorted(np.cumsum(self.counts), share * self.counts.sum()))
 
 
-class _Call:
+class ReceivedCall:
     """One call, from the first packet to the last picture.
+
+    Args:
+        make: a renderer for an offer, and the hash of its weights; raises SourcesError where there are none.
+        clock: as for `Link`.
 
     Attributes:
         frames: how many were shown.
     """
 
-    def __init__(self, transport: Transport, session: ReceiveSession, note: Note) -> None:
-        self._transport, self._session, self._note = transport, session, note
-        self._link = Link(session, transport)
+    def __init__(
+        self,
+        transport: Transport,
+        session: ReceiveSession,
+        note: Note,
+        make: MakeRenderer | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._transport, self._session, self._note, self._clock = transport, session, note, clock
+        self._make = make_renderer if make is None else make
+        self._link = Link(session, transport, clock)
         self._making: tuple[Offer, Future[tuple[Renderer, bytes]]] | None = None
         self._weights = b""  # that draw the call
         self._is_over = False
@@ -115,7 +128,7 @@ class _Call:
         reason = "it hung up"
         try:
             with ThreadPoolExecutor(1) as workers:
-                for shot in hangup.until(self._shots(wait, workers, sinks)):
+                for shot in hangup.until(self.shots(wait, workers, sinks)):
                     if shot is not None:
                         sinks.take(shot)
                         progress("receiving", shot.index + 1, None)
@@ -127,12 +140,15 @@ class _Call:
         finally:
             self._link.close(reason)
 
-    def _shots(self, wait: float, workers: ThreadPoolExecutor, sinks: Sinks) -> Iterator[Shot | None]:
-        """What to show and play, when it is due; None from time to time where there is nothing."""
-        session, give_up = self._session, time.monotonic() + wait
+    def shots(self, wait: float, workers: Executor, sinks: Sinks) -> Iterator[Shot | None]:
+        """What to show and play, when it is due; None from time to time where there is nothing.
+
+        Raises LinkError where nobody calls, and what `sinks.begin` raises.
+        """
+        session, give_up = self._session, self._clock() + wait
         while not self._is_over:
             self._link.serve(self._next_look())
-            now = time.monotonic()
+            now = self._clock()
             self._transport.listen_to(None if session.is_silent(now) else session.peer)
             self._make_renderers(workers, now)
             self._hear_events(sinks)
@@ -146,14 +162,14 @@ class _Call:
 
     def _next_look(self) -> float:
         """When to look at the clock again: the next frame is due, or a tick has passed."""
-        now = time.monotonic()
+        now = self._clock()
         due = None if self._session.playing is None else self._session.playing.next_due()
         return now + _TICK if due is None or due <= now else min(due, now + _TICK)
 
-    def _make_renderers(self, workers: ThreadPoolExecutor, now: float) -> None:
+    def _make_renderers(self, workers: Executor, now: float) -> None:
         """Makes a renderer for what is offered, in a thread; each is accepted for the offer that it was made for."""
         if self._making is None and (offer := self._session.offer(now)) is not None:
-            self._making = offer, workers.submit(_renderer, offer, self._note)
+            self._making = offer, workers.submit(self._make, offer, self._note)
         if self._making is None or not self._making[1].done():
             return
         (offer, made), self._making = self._making, None
@@ -223,7 +239,7 @@ def _figures(header: Header | None, frames: int, outage: int) -> dict[str, Any]:
     }
 
 
-def _renderer(offer: Offer, note: Note) -> tuple[Renderer, bytes]:
+def make_renderer(offer: Offer, note: Note) -> tuple[Renderer, bytes]:
     """What draws the call, and the hash of its weights. Raises SourcesError where there are none."""
     header = offer.setup.header
     model = InstalledModel.of(header, "the call", note)

@@ -179,10 +179,9 @@ class NotingSession:
 
 def test_the_loop_hears_before_it_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("fvc.calls.link.time.monotonic", lambda: now[0])
     monkeypatch.setattr("fvc.calls.link.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     session, carrier = NotingSession(now), ClockedTransport([(0.05, b"a"), (0.1, b"b"), (0.12, b"c")], now)
-    link = Link(session, carrier)
+    link = Link(session, carrier, lambda: now[0])
     link.serve(0.25)
     assert session.notes == ["a 0.05", "b 0.10", "timer 0.10", "c 0.12", "timer 0.20"]
     assert carrier.sent == [b"to a", b"to b", b"to c"]

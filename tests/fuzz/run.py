@@ -39,8 +39,21 @@ NAMES = (
     "still",
     "audio",
     "image",
+    "rtp",
+    "setup",
+    "receiver",
+    "sender",
+    "loop",
 )
-LONGEST = {"motion": 512, "stream": 768, "datagram": 768, "container": 1536, "player": 1536, "repair": 1536}
+LONGEST = {
+    "motion": 512,
+    "stream": 768,
+    "datagram": 768,
+    "container": 1536,
+    "player": 1536,
+    "repair": 1536,
+    "loop": 1536,
+}
 """Bytes of an input, 4096 for other targets: decoding takes its time, and no golden stream is longer."""
 KEPT = 40 * 1024  # bytes of a target's corpus, compressed
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
+from fuzz import call_targets
 from fvc.codec.call.datagram import Datagram, Depacketizer
 from fvc.codec.constants import REORDERING_WINDOW, SIDE
 from fvc.codec.decoder import Decoder
@@ -274,7 +275,7 @@ def image(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (header, packet, container, stream, motion, player, repair, datagram, sources, still, audio, image)
-}
+} | call_targets.TARGETS
 
 
 Found = tuple[list[Any], list[Any], Any]  # frames (number, integers), audio (number, payload), totals or broken rule
@@ -443,6 +444,8 @@ def seeds(name: str) -> list[bytes]:
         return [b"\3\1\x38" + _opus(), b"\1\0\0" + _opus(), b"\0" + _chopped(streams["audio"], Kind.AUDIO)]
     if name == "image":
         return _pictures()
+    if name in call_targets.TARGETS:
+        return call_targets.seeds(name)
     return list(streams.values())
 
 
