@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
 from fvc.codec.call.setup import Setup
 from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import openness
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
-from fvc.codec.face.survey import contrast_of, survey
-from fvc.codec.face.tracker import Face, FaceTracker
+from fvc.codec.face.survey import Survey, contrast_of, survey
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.reporting import Note
 from fvc.codec.source_builder import SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
@@ -65,18 +67,14 @@ def enrol(
     audio: Audio | None,
     note: Note,
 ) -> Enrolment:
-    """Looks at the first seconds of `frames` and makes the set-up of a call. Raises InputError."""
-    kept: list[Frame] = []
-    for frame in islice(frames, max(round(seconds * rate), 1)):
-        kept.append(frame)
-        if len(kept) * frame.rgb.nbytes > _MOST:
-            break
-    if not kept:
-        raise InputError(f"{name}: no frames")
-    with FaceTracker() as tracker:
-        seen = survey(kept, tracker)
-    if not len(seen.index):
-        raise InputError(f"{name}: no face found in its first {len(kept)} frames")
+    """Looks at the first seconds of `frames` that show a face and makes the set-up of a call.
+
+    Frames are taken for as long as no face has come. Raises InputError where none comes.
+
+    Args:
+        seconds: how much is looked at; infinite: all frames.
+    """
+    kept, seen = _first_look(name, iter(frames), _count(seconds, rate), note)
     if seen.n_faces > 1:
         note(f"{name}: more than one face; following the largest")
     height, width = kept[0].rgb.shape[:2]
@@ -87,6 +85,40 @@ def enrol(
     source_set = builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
     return Enrolment(setup, crops, landmarks, builder)
+
+
+def _first_look(name: str, frames: Iterator[Frame], count: int | None, note: Note) -> tuple[list[Frame], Survey]:
+    """The first `count` frames (None: all) and their faces; where there are none, as many from the first face on."""
+    with FaceTracker() as tracker:
+        kept = _some(frames, count)
+        seen, looked = survey(kept, tracker), len(kept)
+        if kept and not len(seen.index):
+            note(f"{name}: no face yet; waiting for one")
+            for frame in frames:
+                looked += 1
+                if tracker.track(frame.rgb) is not None:
+                    kept = _some(chain([frame], frames), count)
+                    seen = survey(kept, tracker)
+                    break
+    if not kept:
+        raise InputError(f"{name}: no frames")
+    if not len(seen.index):
+        raise InputError(f"{name}: no face found in any of its {looked} frames")
+    return kept, seen
+
+
+def _count(seconds: float, rate: Fraction) -> int | None:
+    return None if math.isinf(seconds) else max(round(seconds * rate), 1)
+
+
+def _some(frames: Iterator[Frame], count: int | None) -> list[Frame]:
+    """The next `count` frames (None: all), fewer where they are large."""
+    kept: list[Frame] = []
+    for frame in islice(frames, count):
+        kept.append(frame)
+        if len(kept) * frame.rgb.nbytes > _MOST:
+            break
+    return kept
 
 
 class Lookout:
