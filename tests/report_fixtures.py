@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fvc.evaluation.compare import wording
-from fvc.evaluation.compare.pictures import write_lossless
+from fvc.evaluation.pictures import write_lossless
+from fvc.evaluation.report import wording
 
 FRAMES, FPS = 20, 5
 DASH, X = wording.NONE, "\N{MULTIPLICATION SIGN}"
@@ -166,7 +166,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(frames: Path, folder: Path, clips: list[dict[str, Any]]) -> Path:
     """Writes the report over these clips into `folder`."""
     shutil.copytree(frames / "frames", folder / "frames", dirs_exist_ok=True)
-    from fvc.evaluation.compare.report import write_report  # needs fvc[measure]
+    from fvc.evaluation.report.report import write_report  # needs fvc[measure]
 
     write_report(results(clips), folder)
     return folder

@@ -1,7 +1,7 @@
 """A simulated call: a clip's motion, looped, through Encoder -> Packetizer -> Channel -> Depacketizer -> Decoder.
 
-The clip is encoded once as `fvc encode` does; its integers, played to and fro so that the face never jumps, are then
-coded again frame by frame for as long as the call lasts. Times are simulated, nothing waits.
+The clip is encoded once with `fvc encode`. Its integers, played forwards and backwards so that the face never jumps,
+are then coded again frame by frame for as long as the call lasts. Times are simulated, nothing waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-import fvc
 from fvc.codec.call.datagram import Depacketizer, Packetizer
 from fvc.codec.call.receive_session import ReceiveSession
 from fvc.codec.call.send_session import SendSession
@@ -30,16 +29,17 @@ from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.wire.bitstream import Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
+from fvc.evaluation import command
 from fvc.evaluation.calls.channel import Channel
 from fvc.models.installed import InstalledModel
 
 
 @dataclass(frozen=True)
 class Talk:
-    """A clip, ready to be sent.
+    """A coded clip, ready to be sent.
 
     Attributes:
-        samples: of each frame, None without a face.
+        samples: of each frame; None without a face.
         landmarks: [33, 2] in pixels of the 256x256 crop of each input frame, None where the tracker sees no face;
             empty if they were not asked for.
     """
@@ -58,22 +58,26 @@ class Talk:
         """One for each call; `draw` may be shared."""
         return Renderer(draw, self.source_set.samples[0].only(self.header.profile.parts), self.header.fps)
 
-    def place(self, frame: int) -> int:
-        """The clip's frame that a call shows as its frame number `frame`: forth and back, again and again."""
-        turn = frame % max(2 * len(self.samples) - 2, 1)
-        return min(turn, 2 * len(self.samples) - 2 - turn)
+    def clip_frame(self, frame: int) -> int:
+        """The clip's frame that a call shows as its frame number `frame`: forwards and backwards, again and again."""
+        period = max(2 * len(self.samples) - 2, 1)
+        return min(frame % period, period - frame % period)
 
 
 def load_talk(video: Path, profile: str, fps: str, with_landmarks: bool = True) -> Talk:
-    """Encodes a clip and reads back what was coded. Raises FvcError."""
+    """Encodes a clip and reads its stream back. Raises FvcError."""
     with TemporaryDirectory() as folder:
         stream = Path(folder) / "talk.fvc"
-        fvc.encode(video, stream, profile=profile, fps=fps, audio_bitrate=None, canvas=False)
+        command.run("encode", video, stream, "--profile", profile, "--fps", fps, "--no-audio", "--no-canvas")
         return read_talk(video, stream, with_landmarks)
 
 
 def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
-    """What `fvc encode` made of a clip; the source set lies beside the stream."""
+    """Reads the stream of a clip; the source set is beside it.
+
+    Args:
+        with_landmarks: whether the landmarks of the input's frames are tracked, too.
+    """
     source_set, samples = SourceSet.parse(stream.with_suffix(".fvs").read_bytes()), list[DrivingSample | None]()
     with open(stream, "rb") as file:
         reader = StreamReader(file)
@@ -93,11 +97,11 @@ def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
 
 
 def coded(talk: Talk, header: Header, refresh: int = 0) -> Iterator[Packet]:
-    """The call's packets, without end; keyframe interval and quantizers are the header's."""
+    """The call's packets, without end; keyframe interval and quantizers are those of `header`."""
     encoder, number = Encoder(header, _no_network, refresh=refresh), 0
     blank = np.zeros((1, 1, 3), np.uint8)
     while True:
-        sample = talk.samples[talk.place(number)]
+        sample = talk.samples[talk.clip_frame(number)]
         if sample is None:
             yield encoder.encode_tracked(Frame(blank, number), None)
         else:
@@ -152,7 +156,7 @@ def with_interval(header: Header, seconds: float) -> Header:
 
 @dataclass(frozen=True)
 class Played:
-    """One frame of the call as the receiver showed it; `frame.rgb` is what the draw network returned."""
+    """One frame of the call as the receiver showed it; `frame.rgb` is the picture of `Renderer.draw`."""
 
     frame: Frame
     sent: Packet
@@ -170,7 +174,8 @@ def call(
 ) -> Iterator[Played]:
     """Plays a call.
 
-    Frame n is sent at n / fps and shown `delay` frames and `allowance` seconds (for jitter) later, come what may.
+    Frame n is sent at n / fps and shown `delay` frames and `allowance` seconds (for jitter) later, with whatever has
+    arrived by then.
     """
     depacketizer, decoder = Depacketizer(header), Decoder(header, renderer)
     fps, waiting = float(header.fps), list[Packet]()

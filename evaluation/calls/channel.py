@@ -1,7 +1,7 @@
-"""A link that loses, delays, reorders and doubles datagrams. Deterministic by seed; knows nothing about their content.
+"""A link that loses, delays, reorders and duplicates datagrams. Deterministic by seed; knows nothing about content.
 
-Gilbert-Elliott: the link is good or bad and changes between the two at random; in either state it loses datagrams at
-that state's rate. E. N. Gilbert, "Capacity of a burst-noise channel", 1960; E. O. Elliott, 1963.
+Gilbert-Elliott model: the link is good or bad and changes between the two at random; in each state it loses datagrams
+at that state's rate. E. N. Gilbert, "Capacity of a burst-noise channel", 1960; E. O. Elliott, 1963.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import heapq
 import random
 from dataclasses import dataclass
 
-from fvc.codec.errors import UsageError
+from fvc.codec.errors import OptionError, UsageError
 
 
 @dataclass(frozen=True)
 class Link:
-    """What a link does to datagrams.
+    """Parameters of a link.
 
     Attributes:
         loss: share of the datagrams that is lost, 0 to 0.9.
@@ -35,14 +35,14 @@ class Link:
 
     def __post_init__(self) -> None:
         if not 0 <= self.loss <= 0.9 or not self.loss < self.loss_when_bad <= 1:
-            raise UsageError(f"--loss {100 * self.loss:g}: must be 0 to 90 % and below the loss in the bad state")
+            raise OptionError("loss", f"{100 * self.loss:g}", "must be 0 to 90 % and below the loss in the bad state")
         if self.burst is not None and not self.burst >= 1:
-            raise UsageError(f"--burst {self.burst:g}: must be at least 1 datagram")
+            raise OptionError("burst", f"{self.burst:g}", "must be at least 1 datagram")
         if not all(0 <= share <= 1 for share in (self.doubled, self.flipped)) or not 0 <= self.jitter_ms < 60_000:
             raise UsageError("the link's shares must be 0 to 1, its jitter below a minute")
 
     def transitions(self) -> tuple[float, float]:
-        """Per datagram: the chance to turn bad when good, and to turn good when bad."""
+        """Probabilities per datagram: from good to bad, and from bad to good."""
         share_bad = self.loss / self.loss_when_bad
         if self.burst is None:
             return share_bad, 1 - share_bad
@@ -51,13 +51,17 @@ class Link:
 
 
 class Channel:
-    """Takes datagrams at their time of sending and gives them out at their time of arrival, in seconds."""
+    """Takes datagrams at their time of sending and returns them at their time of arrival, in seconds.
+
+    Attributes:
+        sent, lost: datagrams; bytes: of all that were sent.
+    """
 
     def __init__(self, link: Link, seed: int) -> None:
         self._link, self._random = link, random.Random(seed)
         self._turn_bad, self._turn_good = link.transitions()
         self._is_bad = self._random.random() < link.loss / link.loss_when_bad
-        self._under_way: list[tuple[float, int, bytes]] = []
+        self._in_flight: list[tuple[float, int, bytes]] = []
         self.sent = self.lost = self.bytes = 0
 
     def send(self, seconds: float, datagram: bytes) -> None:
@@ -68,7 +72,7 @@ class Channel:
         copies = 0 if lost else 1 + (draw.random() < link.doubled)
         for _ in range(copies):
             delay = draw.expovariate(1000 / link.jitter_ms) if link.jitter_ms else 0.0
-            heapq.heappush(self._under_way, (seconds + delay, draw.getrandbits(32), self._damaged(datagram)))
+            heapq.heappush(self._in_flight, (seconds + delay, draw.getrandbits(32), self._damaged(datagram)))
         self.sent, self.lost, self.bytes = self.sent + 1, self.lost + lost, self.bytes + len(datagram)
 
     def _damaged(self, datagram: bytes) -> bytes:
@@ -80,8 +84,8 @@ class Channel:
         return bytes(out)
 
     def arrived(self, seconds: float) -> list[bytes]:
-        """What arrives up to that time, in order of arrival."""
+        """The datagrams that arrive up to that time, in order of arrival."""
         out = []
-        while self._under_way and self._under_way[0][0] <= seconds:
-            out.append(heapq.heappop(self._under_way)[2])
+        while self._in_flight and self._in_flight[0][0] <= seconds:
+            out.append(heapq.heappop(self._in_flight)[2])
         return out

@@ -2,10 +2,10 @@
 
     python -m fvc.evaluation.calls.link CLIP [--loss 10] [--jitter 50] [--redundancy 3] [--profile sup] [--json F]
 
-Prints what both ends report, what a packet capture on the loopback interface counted between the sender and the relay
-(root on Linux; elsewhere the relay's own count), and how far sound and picture of the output are apart: the lag of the
-sound against the clip's by cross-correlation of its loudness, that of the picture by its landmarks. Exit code 1 if the
-capture disagrees with the sender's count, or sound and picture are more than 80 ms apart.
+Prints the reports of both ends, the bytes that a packet capture on the loopback interface counted between the sender
+and the relay (root on Linux; elsewhere the relay's own count), and the skew between sound and picture of the output:
+the lag of the sound against the clip's by cross-correlation of its loudness, that of the picture by its landmarks. Exit
+code 1 if the capture disagrees with the sender's count, or the skew is more than 80 ms.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import json
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -27,50 +26,71 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc.calls.transport import UdpTransport
-from fvc.codec.call.session import Address
 from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
 from fvc.codec.errors import FvcError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
+from fvc.evaluation import command
 from fvc.evaluation.calls.channel import Channel, Link
 
-_STEP = 0.01  # seconds of loudness
-_MOST_LAG = 1.0  # seconds
-_APART = 0.08  # seconds that sound and picture may be apart
+Address = tuple[str, int]
+
+_POLL = 0.002  # seconds that the relay waits for a datagram
+_MAX_UDP = 65536  # bytes of a datagram
+_STEP = 0.01  # seconds: of a value of loudness
+_SOUND_RATE = 16_000  # samples per second that loudness is computed from
+_MAX_LAG = 1.0  # seconds
+_MAX_SKEW = 0.08  # seconds between sound and picture
 _OUTGOING = 4  # packet type of AF_PACKET: on loopback every packet is seen twice, going out and coming in
+_IPV4 = 0x0800  # ethertype
 
 
 class Relay(threading.Thread):
-    """Sends on what comes on its port: the first other address is the sender's, `to` is the receiver's.
+    """Forwards datagrams between two ends over two bad links.
+
+    `to` is the receiver's address; the other address that datagrams come from is the sender's.
 
     Attributes:
-        bytes: what came from the sender, with IPv4 and UDP heads.
+        port: where the sender sends to.
+        there, back: the links from sender to receiver, and back.
+        bytes: received from the sender, with IPv4 and UDP headers.
     """
 
     def __init__(self, to: Address, link: Link, seed: int) -> None:
         super().__init__(daemon=True)
-        self._udp, self._to = UdpTransport(host="127.0.0.1"), to
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(_POLL)
+        self._to = to
+        self._sender: Address | None = None
+        self._done = threading.Event()
+        self.port = int(self._socket.getsockname()[1])
         self.there, self.back = Channel(link, seed), Channel(link, seed + 1)
-        self.port, self.bytes, self._done = self._udp.port, 0, threading.Event()
+        self.bytes = 0
 
     def run(self) -> None:
         """Until `stop`."""
-        sender: Address | None = None
-        with self._udp:
+        with self._socket:
             while not self._done.is_set():
-                for data, address in self._udp.receive(time.monotonic() + 0.002):
-                    if address == self._to:
-                        self.back.send(time.monotonic(), data)
-                        continue
-                    sender = address
-                    self.bytes += len(data) + UDP_IPV4_HEADER_BYTES
-                    self.there.send(time.monotonic(), data)
+                self._receive()
                 for data in self.there.arrived(time.monotonic()):
-                    self._udp.send(data, self._to)
-                if sender is not None:
+                    self._socket.sendto(data, self._to)
+                if self._sender is not None:
                     for data in self.back.arrived(time.monotonic()):
-                        self._udp.send(data, sender)
+                        self._socket.sendto(data, self._sender)
+
+    def _receive(self) -> None:
+        """Takes one datagram, if any comes within `_POLL`."""
+        try:
+            data, address = self._socket.recvfrom(_MAX_UDP)
+        except (TimeoutError, ConnectionError):  # an end that is gone refuses what is sent to it
+            return
+        if address == self._to:
+            self.back.send(time.monotonic(), data)
+            return
+        self._sender = address
+        self.bytes += len(data) + UDP_IPV4_HEADER_BYTES
+        self.there.send(time.monotonic(), data)
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -79,7 +99,7 @@ class Relay(threading.Thread):
 
 
 class Capture(threading.Thread):
-    """Counts the UDP packets to one port, but those from another, on the loopback interface: outside of all programs.
+    """Counts the bytes of UDP packets to one port, except those from another, on the loopback interface.
 
     Attributes:
         bytes: of the IPv4 packets; None where capturing is not allowed.
@@ -90,8 +110,8 @@ class Capture(threading.Thread):
         self._port, self._but_from, self._done = port, but_from, threading.Event()
         self.bytes: int | None = None
         try:
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-            self._socket.bind(("lo", 0x0800))
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_IPV4))
+            self._socket.bind(("lo", _IPV4))
         except (OSError, AttributeError):
             return
         self._socket.settimeout(0.05)
@@ -101,7 +121,7 @@ class Capture(threading.Thread):
         """Until `stop`."""
         while self.bytes is not None and not self._done.is_set():
             try:
-                data, address = self._socket.recvfrom(65536)
+                data, address = self._socket.recvfrom(_MAX_UDP)
             except TimeoutError:
                 continue
             at = 4 * (data[0] & 15)
@@ -116,21 +136,9 @@ class Capture(threading.Thread):
         self.join()
 
 
-def _cli(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "fvc", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def _result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate()
-    if process.returncode:
-        raise FvcError((err.splitlines() or ["a process of the call failed"])[-1].removeprefix("fvc: "))
-    return dict(json.loads(out))
-
-
 def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Makes the call; returns both reports and the counts of relay and capture. Raises FvcError."""
-    receiver = _cli("receive", "127.0.0.1:0", "--out", out, "--delay-ms", options.delay, "--json", "--wait", 120)
+    receiver = command.start("receive", "127.0.0.1:0", "--out", out, "--delay-ms", options.delay, "--wait", 120)
     assert receiver.stderr is not None
     port = int(receiver.stderr.readline().rsplit(maxsplit=1)[-1])
     relay = Relay(("127.0.0.1", port), Link(options.loss / 100, jitter_ms=options.jitter), options.seed)
@@ -138,7 +146,7 @@ def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     relay.start()
     capture.start()
     try:
-        sender = _cli(
+        sender = command.start(
             "send",
             f"127.0.0.1:{relay.port}",
             clip,
@@ -150,14 +158,13 @@ def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
             options.redundancy,
             "--timeout",
             60,
-            "--json",
             *(["--seconds", options.seconds] if options.seconds else []),
         )
-        sent = _result(sender)
-        received = _result(receiver)
+        sent, _ = command.report_of(sender)
+        received, _ = command.report_of(receiver)
     finally:
         receiver.kill()
-        time.sleep(0.1)  # what is under way to the capture
+        time.sleep(0.1)  # for packets on their way to the capture
         capture.stop()
         relay.stop()
     return {
@@ -172,18 +179,18 @@ def call(clip: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _loudness(path: Path) -> np.ndarray:
     """Root mean square of each 10 ms."""
     with av.open(str(path)) as file:
-        resampler, pieces = av.AudioResampler("flt", "mono", 16_000), []
+        resampler, pieces = av.AudioResampler("flt", "mono", _SOUND_RATE), []
         for frame in file.decode(audio=0):
             pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
-    pcm, size = np.concatenate(pieces), round(16_000 * _STEP)
+    pcm, size = np.concatenate(pieces), round(_SOUND_RATE * _STEP)
     whole = pcm[: len(pcm) // size * size].reshape(-1, size)
     return np.asarray(np.sqrt((whole**2).mean(1)))
 
 
 def sound_lag(clip: Path, out: Path) -> float:
-    """Seconds by which the sound of `out` is behind that of `clip`."""
+    """Seconds by which the sound of `out` is later than that of `clip`."""
     a, b = (np.log(_loudness(path) + 1e-3) for path in (clip, out))
-    size, reach = min(len(a), len(b)), round(_MOST_LAG / _STEP)
+    size, reach = min(len(a), len(b)), round(_MAX_LAG / _STEP)
     a, b = a[:size] - a[:size].mean(), b[:size] - b[:size].mean()
 
     def match(lag: int) -> float:
@@ -206,15 +213,15 @@ def _landmarks(path: Path, fps: Fraction) -> np.ndarray:
 
 
 def picture_lag(clip: Path, out: Path, fps: Fraction) -> float:
-    """Seconds by which the picture of `out` is behind that of `clip`, to a fraction of a frame."""
+    """Seconds by which the picture of `out` is later than that of `clip`, to a fraction of a frame."""
     a, b = _landmarks(clip, fps), _landmarks(out, fps)
-    size, reach = min(len(a), len(b)), round(_MOST_LAG * fps)
+    size, reach = min(len(a), len(b)), round(_MAX_LAG * fps)
 
-    def apart(lag: int) -> float:
+    def error(lag: int) -> float:
         x, y = a[max(-lag, 0) : size - max(lag, 0)], b[max(lag, 0) : size - max(-lag, 0)]
         return float(((x - y) ** 2).mean())
 
-    errors = [apart(lag) for lag in range(-reach, reach + 1)]
+    errors = [error(lag) for lag in range(-reach, reach + 1)]
     best = min(max(int(np.argmin(errors)), 1), len(errors) - 2)
     before, here, after = errors[best - 1 : best + 2]
     bend = before - 2 * here + after
@@ -252,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"sender {stated} bytes, counted outside {counted}; sound and picture {report['apart_ms']} ms apart")
     if options.json:
         options.json.write_text(json.dumps(report))
-    return 0 if stated == counted and abs(report["apart_ms"]) <= 1000 * _APART else 1
+    return 0 if stated == counted and abs(report["apart_ms"]) <= 1000 * _MAX_SKEW else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two hours of call through Encoder -> loss -> Decoder: does memory stay constant, do the integers stay right?
+"""A call of two hours through Encoder -> loss -> Decoder: whether memory stays constant and integers stay right.
 
     python -m fvc.evaluation.calls.long_call CLIP [--hours 2] [--loss 10] [--redundancy 2] [--draw-every 10] [--rtp]
 
@@ -31,6 +31,8 @@ from fvc.codec.motion.quantizer import to_integers
 from fvc.evaluation.calls.call import Played, Talk, call, coded, load_talk, rtp_call, with_interval
 from fvc.evaluation.calls.channel import Channel, Link
 
+_RTP_ALLOWANCE = 0.1  # seconds of playout delay for jitter
+
 
 def resident_kib() -> int:
     """This process's resident memory."""
@@ -39,7 +41,7 @@ def resident_kib() -> int:
 
 
 class SparseDraw:
-    """The real draw network, asked for every N-th picture only; in between the last one stands for all."""
+    """The real draw network, called for every n-th picture only; in between the last one is repeated."""
 
     def __init__(self, talk: Talk, every: int) -> None:
         self._draw = talk.draw()
@@ -74,7 +76,7 @@ class Truth:
         if played.decoder.last is None:
             return True
         number, integers = played.decoder.last
-        return integers == self._integers[self._talk.place(number)]
+        return integers == self._integers[self._talk.clip_frame(number)]
 
 
 def slope(minutes: Sequence[float], kib: Sequence[int]) -> float:
@@ -88,31 +90,19 @@ def slope(minutes: Sequence[float], kib: Sequence[int]) -> float:
 
 def long_call(talk: Talk, options: Any) -> dict[str, Any]:
     """Plays the call; returns its figures."""
-    header, draw, truth = (
-        with_interval(talk.header, options.keyframe_interval),
-        SparseDraw(talk, options.draw_every),
-        Truth(talk),
-    )
-    fps = float(header.fps)
-    frames, wrong, compared, in_sync = round(3600 * options.hours * fps), 0, 0, 0
+    header = with_interval(talk.header, options.keyframe_interval)
+    draw, fps, started = SparseDraw(talk, options.draw_every), float(header.fps), time.monotonic()
+    frames = round(3600 * options.hours * fps)
     channel, packetizer = Channel(Link(options.loss / 100), options.seed), Packetizer(options.redundancy)
     packets = islice(coded(talk, header, options.refresh), frames)
-    minutes, kib, started, played = list[float](), list[int](), time.monotonic(), None
-    every = max(round(60 * fps * options.report_minutes), 1)
     if options.rtp:
-        setup, seconds = Setup(header, talk.source_set), options.delay / fps + 0.1
+        setup, seconds = Setup(header, talk.source_set), options.delay / fps + _RTP_ALLOWANCE
         plays = rtp_call(setup, packets, packetizer, channel, talk.renderer(draw), seconds)
     else:
         plays = call(header, packets, packetizer, channel, talk.renderer(draw), options.delay)
+    log, played = _CallLog(Truth(talk), fps, options.report_minutes), None
     for played in plays:
-        last, index = played.decoder.last, played.frame.index
-        compared += last is not None
-        in_sync += last is not None and last[0] == index
-        wrong += not truth.agrees(played)
-        if index % every == 0:
-            minutes.append(index / fps / 60)
-            kib.append(resident_kib())
-            print(f"{minutes[-1]:7.1f} min  RSS {kib[-1]:8d} KiB  in sync {in_sync:7d}  wrong {wrong}", flush=True)
+        log.add(played)
     assert played is not None
     tally = played.decoder.tally
     return {
@@ -125,14 +115,44 @@ def long_call(talk: Talk, options: Any) -> dict[str, Any]:
         "concealed": tally.concealed,
         "held": tally.held,
         "recovered": tally.recovered,
-        "compared": compared,
-        "wrong": wrong,
-        "rss_first_kib": kib[0],
-        "rss_last_kib": kib[-1],
-        "rss_max_kib": max(kib),
-        "rss_slope_kib_per_hour": round(slope(minutes, kib), 1),
+        **log.report(),
         "seconds": round(time.monotonic() - started),
     }
+
+
+class _CallLog:
+    """Compares integers at every frame and reads the memory every few minutes of call."""
+
+    def __init__(self, truth: Truth, fps: float, report_minutes: float) -> None:
+        self._truth = truth
+        self._fps = fps
+        self._every = max(round(60 * fps * report_minutes), 1)  # frames
+        self._minutes: list[float] = []
+        self._kib: list[int] = []
+        self._compared = self._in_sync = self._wrong = 0
+
+    def add(self, played: Played) -> None:
+        """One frame."""
+        last, index = played.decoder.last, played.frame.index
+        self._compared += last is not None
+        self._in_sync += last is not None and last[0] == index
+        self._wrong += not self._truth.agrees(played)
+        if index % self._every == 0:
+            self._minutes.append(index / self._fps / 60)
+            self._kib.append(resident_kib())
+            memory = f"{self._minutes[-1]:7.1f} min  RSS {self._kib[-1]:8d} KiB"
+            print(f"{memory}  in sync {self._in_sync:7d}  wrong {self._wrong}", flush=True)
+
+    def report(self) -> dict[str, Any]:
+        """Figures of integers and memory."""
+        return {
+            "compared": self._compared,
+            "wrong": self._wrong,
+            "rss_first_kib": self._kib[0],
+            "rss_last_kib": self._kib[-1],
+            "rss_max_kib": max(self._kib),
+            "rss_slope_kib_per_hour": round(slope(self._minutes, self._kib), 1),
+        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What loss does to a call, with and without redundancy: picture error, freezes, rate.
+"""Calls over links that lose datagrams, with and without redundancy: picture error, freezes, rate.
 
     python -m fvc.evaluation.calls.loss CLIP... [--loss 0 5 10 20 30] [--redundancy 0 1 2 3] [--burst N] [--out DIR]
 
@@ -8,8 +8,8 @@ playout delay of one frame, for every loss and redundancy. Per setting, over all
     kbps      on the wire, with IPv4 and UDP, without sound
     nme       mean distance of the landmarks tracked on the drawn and on the input picture, over the distance of the
               outer eye corners, in every tenth frame
-    freeze    a picture that stands still although the sender saw a face: 95th percentile and longest, seconds
-    outage    frames not drawn from their own integers, guessed or still: 95th percentile and longest, seconds
+    freeze    a picture that does not change although the sender saw a face: 95th percentile and longest, seconds
+    outage    frames not drawn from their own integers, concealed or held: 95th percentile and longest, seconds
 
 The same seed gives the same figures.
 """
@@ -41,36 +41,37 @@ from fvc.evaluation.calls.call import Talk, call, coded, load_talk, with_interva
 from fvc.evaluation.calls.channel import Channel, Link
 
 
-class Eye:
-    """A draw network that only notes what it should draw, and draws and tracks it when somebody looks.
+class LazyDraw:
+    """A draw network that keeps its inputs, and draws and tracks the picture only when its landmarks are asked for.
 
-    Pictures are told apart by their driving sample, so each is drawn once, however often a call shows it. (What they
-    have of the frames before is seen beside the head only.)
+    Pictures are identified by their driving sample, so each is drawn once, however often a call shows it. (The recent
+    positions are left out: they only affect pixels beside the head.)
     """
 
     def __init__(self, talk: Talk, tracker: FaceTracker) -> None:
         self._draw = talk.draw()
-        self._tracker, self._seen = tracker, dict[bytes, np.ndarray | None]()
-        self._asked: DrawInputs | None = None
+        self._tracker = tracker
+        self._landmarks: dict[bytes, np.ndarray | None] = {}
+        self._inputs: DrawInputs | None = None
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
-        """Notes the sample; the picture is empty."""
-        self._asked = inputs
+        """Keeps the inputs; the picture is empty."""
+        self._inputs = inputs
         return np.zeros((0, 0, 3), np.uint8)
 
     def landmarks(self) -> np.ndarray | None:
-        """[33, 2] pixels, tracked on the picture last asked for; None: no face in it."""
-        assert self._asked is not None
-        key = b"".join(np.round(value, 4).tobytes() for value in self._asked.parts.values())
-        if key not in self._seen:
-            face = self._tracker.track(self._draw(self._asked))
-            self._seen[key] = face.sup if face else None
-        return self._seen[key]
+        """[33, 2] pixels, tracked on the last picture; None: no face in it."""
+        assert self._inputs is not None
+        key = b"".join(np.round(value, 4).tobytes() for value in self._inputs.parts.values())
+        if key not in self._landmarks:
+            face = self._tracker.track(self._draw(self._inputs))
+            self._landmarks[key] = face.sup if face else None
+        return self._landmarks[key]
 
 
 @dataclass
-class Watch:
-    """Collects what one call looked like. Lengths in frames."""
+class CallFigures:
+    """Freezes, outages and landmark errors of one call. Lengths in frames."""
 
     freezes: list[int] = field(default_factory=list)
     outages: list[int] = field(default_factory=list)
@@ -78,14 +79,14 @@ class Watch:
     _freeze: int = 0
     _outage: int = 0
 
-    def see(self, shown: Shown, face_sent: bool) -> None:
+    def add(self, shown: Shown, face_sent: bool) -> None:
         """One frame."""
         self._freeze = _run(self._freeze, shown == Shown.HELD and face_sent, self.freezes)
         self._outage = _run(self._outage, shown != Shown.DECODED and face_sent, self.outages)
 
     def end(self) -> None:
-        """Closes what goes on."""
-        self.see(Shown.DECODED, True)
+        """Ends the freeze and the outage that are going on."""
+        self.add(Shown.DECODED, True)
 
 
 def _run(length: int, goes_on: bool, runs: list[int]) -> int:
@@ -106,30 +107,30 @@ class Setting:
     spread: bool = False
 
 
-def watch_call(
-    talk: Talk, eye: Eye, packets: Sequence[Packet], setting: Setting, options: Any
-) -> tuple[Watch, Channel]:
+def play_call(
+    talk: Talk, draw: LazyDraw, packets: Sequence[Packet], setting: Setting, options: Any
+) -> tuple[CallFigures, Channel]:
     """Plays one call."""
-    header, watch = with_interval(talk.header, options.keyframe_interval), Watch()
+    header, figures = with_interval(talk.header, options.keyframe_interval), CallFigures()
     channel = Channel(setting.link, options.seed)
     packetizer = Packetizer(setting.redundancy, setting.frames_per_datagram, setting.spread)
-    renderer = talk.renderer(eye)
+    renderer = talk.renderer(draw)
     allowance = 3 * setting.link.jitter_ms / 1000
     for played in call(header, packets, packetizer, channel, renderer, options.delay, allowance):
-        watch.see(played.decoder.shown, has_face(played.sent))
+        figures.add(played.decoder.shown, has_face(played.sent))
         if played.frame.index % options.every == 0:
-            truth = talk.landmarks[talk.place(played.frame.index)]
-            found = eye.landmarks() if truth is not None else None
+            truth = talk.landmarks[talk.clip_frame(played.frame.index)]
+            found = draw.landmarks() if truth is not None else None
             if truth is not None and found is not None:
-                watch.errors.append(float(landmark_error(found, truth)))
-    watch.end()
-    return watch, channel
+                figures.errors.append(float(landmark_error(found, truth)))
+    figures.end()
+    return figures, channel
 
 
-def row(setting: Setting, calls: Sequence[tuple[Watch, Channel]], seconds: float, fps: float) -> dict[str, Any]:
+def row(setting: Setting, calls: Sequence[tuple[CallFigures, Channel]], seconds: float, fps: float) -> dict[str, Any]:
     """The figures of one setting; `seconds` is the length of each call."""
-    freezes = [n / fps for watch, _ in calls for n in watch.freezes]
-    outages = [n / fps for watch, _ in calls for n in watch.outages]
+    freezes = [n / fps for figures, _ in calls for n in figures.freezes]
+    outages = [n / fps for figures, _ in calls for n in figures.outages]
     sent = sum(channel.sent for _, channel in calls)
     wire = sum(channel.bytes + UDP_IPV4_HEADER_BYTES * channel.sent for _, channel in calls)
     return {
@@ -137,7 +138,7 @@ def row(setting: Setting, calls: Sequence[tuple[Watch, Channel]], seconds: float
         "lost": round(100 * sum(channel.lost for _, channel in calls) / sent, 2),
         "redundancy": setting.redundancy,
         "kbps": round(8 * wire / seconds / len(calls) / 1000, 2),
-        "nme": round(float(np.mean([np.mean(watch.errors) for watch, _ in calls])), 4),
+        "nme": round(float(np.mean([np.mean(figures.errors) for figures, _ in calls])), 4),
         "freezes_per_minute": round(60 * len(freezes) / seconds / len(calls), 2),
         "freeze_p95": _p95(freezes),
         "freeze_max": round(max(freezes, default=0.0), 2),
@@ -161,10 +162,10 @@ def simulate(talks: Sequence[Talk], settings: Sequence[Setting], options: Any) -
         parts = []
         for talk in talks:
             header = with_interval(talk.header, options.keyframe_interval)
-            parts.append((talk, Eye(talk, tracker), list(islice(coded(talk, header, options.refresh), frames))))
+            parts.append((talk, LazyDraw(talk, tracker), list(islice(coded(talk, header, options.refresh), frames))))
         rows: list[dict[str, Any]] = []
         for setting in settings:
-            calls = [watch_call(*part, setting, options) for part in parts]
+            calls = [play_call(*part, setting, options) for part in parts]
             rows.append(row(setting, calls, (frames - options.delay) / fps, fps))
             if len(rows) == 1:
                 print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
@@ -209,7 +210,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--burst", type=float, help="mean length of a loss in datagrams; default: independent losses")
     parser.add_argument("--spread", action="store_true", help="copies 1, 2, 4, 8 datagrams later")
     parser.add_argument("--frames-per-datagram", type=int, default=1)
-    parser.add_argument("--jitter", type=float, default=10.0, help="mean, milliseconds; thrice that is waited for")
+    parser.add_argument("--jitter", type=float, default=10.0, help="mean, ms; the receiver waits three times that")
     parser.add_argument("--delay", type=int, default=1, help="playout delay in frames, 0 to 30")
     parser.add_argument("--keyframe-interval", type=float, default=1.0, help="seconds")
     parser.add_argument("--refresh", type=int, default=0, help="slices of a keyframe; 0: whole")

@@ -35,9 +35,9 @@ from fvc.evaluation.compare.curve import Curve
 from fvc.evaluation.compare.excerpt import shortened
 from fvc.evaluation.compare.fvc_stream import FvcStream, run_fvc
 from fvc.evaluation.compare.options import MeasureOptions
-from fvc.evaluation.compare.pictures import Originals, write_lossless
 from fvc.evaluation.compare.summary import comparisons, curve_of
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
+from fvc.evaluation.pictures import Originals, write_lossless
 
 _T = TypeVar("_T")
 _Points = list[dict[str, Any]]

@@ -14,7 +14,7 @@ from fvc.codec.reporting import Progress
 from fvc.evaluation.compare import rates
 from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.own_process import in_own_process
-from fvc.evaluation.compare.pictures import Originals
+from fvc.evaluation.pictures import Originals
 
 _PATIENCE = 60  # seconds that any encode may take
 _MIN_SPEED = 4  # frames per second; an encode that is slower than that and takes longer than `_PATIENCE` hangs

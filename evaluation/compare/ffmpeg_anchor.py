@@ -22,8 +22,8 @@ import numpy as np
 from fvc.codec.constants import SIDE
 from fvc.codec.media.scheduling import leave_real_time
 from fvc.evaluation.compare.anchor import Anchor, Encoded
-from fvc.evaluation.compare.pictures import to_yuv
 from fvc.evaluation.compare.rates import Knob
+from fvc.evaluation.pictures import to_yuv
 
 LIBRARIES = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
 MAX_QP = 51  # of HEVC: the coarsest quantizer, x265's floor

@@ -12,7 +12,7 @@ from fvc.codec.media.video import VideoReader
 from fvc.codec.options import EncoderOptions
 from fvc.codec.reporting import Progress
 from fvc.codec.source_builder import TrackedClip
-from fvc.evaluation.compare.pictures import write_lossless
+from fvc.evaluation.pictures import write_lossless
 from fvc.evaluation.system_run import SystemRun
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT

@@ -32,11 +32,11 @@ from fvc.evaluation.compare.clip import measure_clip
 from fvc.evaluation.compare.ffmpeg_anchor import LIBRARIES
 from fvc.evaluation.compare.options import MeasureOptions
 from fvc.evaluation.compare.rates import HEADER_BYTES
-from fvc.evaluation.compare.report import write_report
 from fvc.evaluation.compare.summary import headline, means
-from fvc.evaluation.compare.wording import file_stems
 from fvc.evaluation.machine import machine
 from fvc.evaluation.metrics.metrics import Metrics
+from fvc.evaluation.report.report import write_report
+from fvc.evaluation.report.wording import file_stems
 
 NOTES = (
     "No sound on any side: all rates are those of pictures."

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fvc.evaluation.compare import rates
-from fvc.evaluation.compare.wording import metric_value
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
 EQUAL_RATES = ("video", "wire", "wire_amortised")  # what "the same rate" means; the first one leads
@@ -126,7 +125,7 @@ def headline(entries: _Entries, codecs: Mapping[str, str]) -> list[str]:
         start = "at our rate" if len(lines) == 1 else f"{codecs[system]} at our rate"
         lines += _equal_rate(good, system, metric, start)
     if not lines:
-        quality = "" if value is None else f", {CATALOG[metric].label} {metric_value(metric, value)}"
+        quality = "" if value is None else f", {CATALOG[metric].label} {CATALOG[metric].shown(value)}"
         lines.append(f"ours {rate:.2f} kbps{quality}")
     seconds = statistics.fmean(entry["seconds"] for entry in good)
     clips = f" ({len(good)} clips)" if len(good) > 1 else ""
@@ -160,5 +159,5 @@ def _equal_rate(good: _Entries, system: str, metric: str, start: str) -> list[st
     ours, its, rate = (statistics.fmean(row[key] for row in rows) for key in (f"{metric}_ours", metric, "kbps"))
     floors = sum(row["is_floor"] for row in rows)
     floor = "" if not floors else ", its floor" if floors == len(rows) else f", its floor in {floors} of {len(rows)}"
-    values = f"{metric_value(metric, ours)} vs {metric_value(metric, its)}"
+    values = f"{CATALOG[metric].shown(ours)} vs {CATALOG[metric].shown(its)}"
     return [f"{start}: {CATALOG[metric].label} {values} (at {rate:.1f} kbps{floor})"]

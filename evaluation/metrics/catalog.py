@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_NBSP = "\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -47,6 +49,19 @@ class Metric:
     is_main: bool = False
     is_plotted: bool = False
     is_compared: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Column heading with unit and the better direction, "PSNR, dB ↑"."""
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.label}{unit}{_NBSP}{'↑' if self.higher_is_better else '↓'}"
+
+    def shown(self, value: float | None, stderr: float | None = None) -> str:
+        """A value as reports show it, with its standard error where there is one; a dash for None."""
+        if value is None:
+            return "\N{EN DASH}"
+        spread = "" if stderr is None else f" ±{_NBSP}{stderr * self.scale:.{self.decimals}f}"
+        return f"{value * self.scale:.{self.decimals}f}{spread}"
 
 
 MAX_PSNR = 100.0  # dB, of identical frames, as in libaom's statistics

@@ -16,7 +16,7 @@ from fvc.codec.media.video import reason
 from fvc.codec.reporting import Note
 from fvc.evaluation.compare.anchor import Anchor
 from fvc.evaluation.compare.anchors import anchors
-from fvc.evaluation.compare.pictures import read_pictures
+from fvc.evaluation.pictures import read_pictures
 from fvc.evaluation.speed.roofline import multiply_adds
 from fvc.models.runtime import compile_like_ours
 

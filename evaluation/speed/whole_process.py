@@ -15,25 +15,25 @@ from typing import Any
 from fvc.codec.errors import FvcError
 
 _RUN = """import json, sys, time
-from fvc import api
+import fvc
 from fvc.codec.errors import FvcError
 marks = {}
 def progress(stage, done, total):
     marks.setdefault(stage, []).append(time.monotonic())
 name, options = sys.argv[1], json.loads(sys.argv[3])
 try:
-    report = getattr(api, name)(*json.loads(sys.argv[2]), **options, progress=progress)
+    report = getattr(fvc, name)(*json.loads(sys.argv[2]), **options, progress=progress)
 except FvcError as error:
     sys.exit(str(error))
 print(json.dumps([report, marks]))"""
 _ONCE = "sources"  # the stage of an encode that is passed once, not for each frame
 _RUN_TO_FIRST_FRAME = """import sys, time, os
 from fvc.cli import main as cli
-from fvc import api
+import fvc
 def first(stage, done, total):
     print(time.monotonic(), flush=True)
     os._exit(0)
-api.decode(*sys.argv[1:], progress=first)"""
+fvc.decode(*sys.argv[1:], progress=first)"""
 
 
 def encode_and_decode(video: Path, stream: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def encode_and_decode(video: Path, stream: Path, options: Mapping[str, Any]) -> 
 
 
 def _timed(name: str, paths: list[Path], options: Mapping[str, Any]) -> dict[str, float]:
-    """Runs one of the functions of `fvc.api`."""
+    """Runs `fvc.encode` or `fvc.decode`."""
     start, text, usage = _child(_RUN, name, json.dumps([str(path) for path in paths]), json.dumps(options))
     seconds = time.monotonic() - start
     report, marks = json.loads(text)

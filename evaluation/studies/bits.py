@@ -1,4 +1,4 @@
-"""Bits of motion coders on the same integers: our counterpart of the paper's table 4.
+"""Bits of motion coders on the same integers, as in the paper's table 4.
 
     python -m fvc.evaluation.studies.bits DIR TRAIN_DIR [--cache DIR] [--profile P ...] [--unfiltered] [--json OUT]
 
@@ -6,12 +6,12 @@ All are lossless on the paper's quantizers at 15 fps with a keyframe every 75 fr
 that the paper prints (on other clips). Samples are those of `fvc encode --quantizer paper`: the sender filters them
 (`codec.motion.smoothing`), unless `--unfiltered` is given. Coders:
 
-    static    the paper's recipe: plain differences, one fixed Laplace distribution for each part, fitted on the clips
-              of TRAIN_DIR; ideal code lengths, keyframes as plain bits, nothing for packet ends
+    static    the paper's method: differences, one fixed Laplace distribution for each part, fitted on the clips of
+              TRAIN_DIR; ideal code lengths, keyframes as plain bits, nothing for the ends of packets
     jvet      like the coder of the JVET software for generative faces, on these integers: differences, signs mapped,
               order-0 Exp-Golomb, adaptive arithmetic coding of the bits with one context, counts reset in each frame,
-              an end symbol, whole bytes; ideal code lengths but for these, keyframes as plain bits
-    fvc       ours: bytes of real payloads, and which share the keyframes, each part and the packets' ends have
+              an end symbol, whole bytes; otherwise ideal code lengths, keyframes as plain bits
+    fvc       ours: bytes of real payloads, and the shares of keyframes, of each part and of the ends of packets
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ from fvc.codec.motion.smoothing import FILTERS
 from fvc.models.presets import DEFAULT
 from fvc.models.tracks import Track, track_folder
 
-GROUP = 75
+GROUP = 75  # frames from one keyframe to the next
+FPS = 15
 PAPER_BITS = {"unsup+jac": 426, "sup": 264, "sup+unsup": 418, "sup+unsup+expr": 433}
 BITS = {part: quantizer.bits for part, quantizer in PAPER.items()}
 
 
 class _Meter(RangeWriter):
-    """A RangeWriter that adds up ideal code lengths, too."""
+    """A RangeWriter that also sums ideal code lengths."""
 
     def __init__(self, tables: SymbolTables) -> None:
         super().__init__(tables)
@@ -55,9 +56,10 @@ class _Meter(RangeWriter):
 
 
 def ours(track: Track, parts: tuple[str, ...], priors: Mapping[str, PartPriors] | None = None) -> dict[str, float]:
-    """Bits per frame: total, of keyframes, of each part in the other frames, and what the packets' ends add.
+    """Bits per frame: total, of keyframes, of each part in the other frames, and of the ends of packets.
 
-    With the format's priors, unless others are given.
+    Args:
+        priors: of each part; None: the format's.
     """
     known = priors or load()
     model, tables = MotionModel({part: BITS[part] for part in parts}, known), SymbolTables(known)
@@ -75,19 +77,23 @@ def ours(track: Track, parts: tuple[str, ...], priors: Mapping[str, PartPriors] 
     return {name: value / frames for name, value in sums.items()}
 
 
+def laplace_bits(arrays: Sequence[np.ndarray], bits: int) -> np.ndarray:
+    """Code length of each size of difference, [2^bits], by a two-sided geometric distribution fitted to `arrays`.
+
+    Args:
+        arrays: integers [T, n], the frames of a clip each; bits: of their quantizer.
+    """
+    mean = np.concatenate([np.abs(np.diff(a, axis=0)).ravel() for a in arrays]).mean()
+    theta = (math.sqrt(1 + mean**2) - 1) / mean  # maximum likelihood of p(k) ~ theta^|k|
+    sizes = np.arange(1 << bits)
+    return sizes * -math.log2(theta) - math.log2((1 - theta) / (1 + theta))
+
+
 class Static:
-    """The paper's recipe as far as it says it: one Laplace distribution of differences for each part."""
+    """The paper's method as far as it is described: one Laplace distribution of differences for each part."""
 
     def __init__(self, train: Sequence[Track]) -> None:
-        self._cost = {part: self._table([track.parts[part] for track in train], BITS[part]) for part in BITS}
-
-    @staticmethod
-    def _table(arrays: list[np.ndarray], bits: int) -> np.ndarray:
-        """Cost of each size of difference: maximum likelihood, whole numbers, cut at the quantizer's range."""
-        mean = np.concatenate([np.abs(np.diff(a, axis=0)).ravel() for a in arrays]).mean()
-        theta = (math.sqrt(1 + mean**2) - 1) / mean  # of p(k) ~ theta^|k|
-        sizes = np.arange(1 << bits)
-        return sizes * -math.log2(theta) - math.log2((1 - theta) / (1 + theta))
+        self._cost = {part: laplace_bits([track.parts[part] for track in train], BITS[part]) for part in BITS}
 
     def bits(self, track: Track, parts: tuple[str, ...]) -> float:
         """Bits per frame."""
@@ -101,7 +107,7 @@ class Static:
 
 
 class AdaptiveSymbols:
-    """An adaptive arithmetic coder of 0, 1 and the end, as far as its length goes: order 0, counts start at 1."""
+    """Code length of an adaptive arithmetic coder of 0, 1 and the end symbol: order 0, counts start at 1."""
 
     def __init__(self) -> None:
         self._counts = [1, 1, 1]
@@ -127,12 +133,12 @@ def jvet(track: Track, parts: tuple[str, ...]) -> float:
                 for bit in exp_golomb(mapped):
                     coder.code(bit)
         coder.code(2)
-        total += 8 * math.ceil((coder.length + 1) / 8)  # an arithmetic coder needs about a bit more than that
+        total += 8 * math.ceil((coder.length + 1) / 8)  # an arithmetic coder needs about one bit more
     return total / frames
 
 
 def exp_golomb(number: int) -> list[int]:
-    """The order-0 code of a number >= 0: as many zeros as it has further bits, then number + 1 in binary."""
+    """The order-0 code of a number >= 0: number + 1 in binary, after one zero for each of its bits but the first."""
     digits = [int(bit) for bit in f"{number + 1:b}"]
     return [0] * (len(digits) - 1) + digits
 
@@ -161,7 +167,7 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         cells = [f"{row[name]:.1f}" if name in row else "" for name in names]
         paper = PAPER_BITS[row["profile"]] if row["clip"] == "mean" else ""
-        rate = row["total"] * 15 / 1000
+        rate = row["total"] * FPS / 1000
         print(f"| {row['profile']} | {row['clip']} | {paper} | {' | '.join(cells)} | {rate:.2f} |")
 
 
@@ -172,7 +178,7 @@ def main() -> None:
     parser.add_argument("train", type=Path, help="clips that the static coder is fitted on")
     parser.add_argument("--cache", type=Path, default=Path("tracks"), help="tracks are kept here; default: %(default)s")
     parser.add_argument("--profile", nargs="+", default=[p.label for p in Profile], choices=[p.label for p in Profile])
-    parser.add_argument("--unfiltered", action="store_true", help="code what tracker and networks say of each frame")
+    parser.add_argument("--unfiltered", action="store_true", help="code the samples as tracker and networks find them")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     filters = {} if args.unfiltered else FILTERS

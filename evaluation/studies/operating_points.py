@@ -1,20 +1,20 @@
-"""What deciding which integers to send does to bits and to pictures: one row for each quality, beside no quantization.
+"""Bits and pictures at each quality of rate-distortion optimization, beside those without quantization.
 
     python -m fvc.evaluation.studies.operating_points DIR --metric-weights FOLDER [--quality 62 65 ...] [--kbps 0.5 ...]
         [--seconds 8] [--every 2] [--limit N] [--json OUT]
 
-For each clip of DIR (profile `sup`, 15 fps, a keyframe every 5 s): sources as `fvc encode` chooses and codes them, the
-same for all rows. Each row's frames go through encoder, payloads and receiver (all frames of the first `--seconds`);
-every n-th is drawn and compared with the original crop:
+For each clip of DIR (profile `sup`, 15 fps, a keyframe every 5 s), source pictures are those of `fvc encode`, the same
+for all rows. All frames of the first `--seconds` go through encoder, payloads and receiver; every n-th is drawn and
+compared with the original crop:
 
     unquantized   the tracked landmarks themselves
-    paper         `fvc encode --quantizer paper`: filtered a little, the nearest integers
+    paper         `fvc encode --quantizer paper`: lightly filtered, the nearest integers
     quality Q     `fvc encode --quality Q`
     kbps X        `fvc encode --kbps X`
 
 "distance" is that of the receiver's landmarks from the tracked ones, in pixels of 256. NME, eyes and mouth are those
-of `fvc.evaluation.metrics.metrics`: the sender's tracker, on what was drawn and on the originals; flicker is between
-frames that were drawn. Percentages are against `unquantized`, of the means over clips. Tracks are kept in `--cache`.
+of `evaluation.metrics`: the sender's tracker, on the drawn pictures and on the originals; flicker is between frames
+that were drawn. Percentages are against `unquantized`, of the means over clips. Tracks are kept in `--cache`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def points(qualities: Sequence[float], rates: Sequence[float]) -> list[Point]:
 def received(
     clip: Clip, header: Header, renderer: Renderer, point: Point, frames: int
 ) -> tuple[list[DrawInputs], dict[str, float | None]]:
-    """What the receiver draws of the first frames, and bits_per_frame, motion_kbps, distance, skipped."""
+    """The receiver's draw inputs of the first frames, and "bits_per_frame", "motion_kbps", "distance", "skipped"."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
     encoder = Encoder(header, None, plan=point.options(clip.rate).plan())
     decoder, shown = Decoder(header, renderer), list[DrawInputs]()
@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("--quality", type=float, nargs="*", default=[DEFAULT_QUALITY])
     parser.add_argument("--kbps", type=float, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--every", type=int, default=2, help="every n-th frame is drawn; default: %(default)s")
-    parser.add_argument("--limit", type=int, help="only so many clips, evenly spaced over the folder")
+    parser.add_argument("--every", type=int, default=2, help="draw every n-th frame; default: %(default)s")
+    parser.add_argument("--limit", type=int, help="at most so many clips, evenly spaced over the folder")
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

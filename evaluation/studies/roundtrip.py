@@ -1,11 +1,11 @@
-"""Encode and decode a folder of videos and say what was lost: the acceptance run of the whole codec.
+"""Encodes and decodes a folder of videos and measures what was lost: the acceptance run of the whole codec.
 
     python -m fvc.evaluation.studies.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --kbps X]
         [--metric-weights FOLDER] [--strips DIR] [--json OUT]
 
-Per clip and profile: frames and seconds in and out, motion bits per frame, rates, offset of the sound, LPIPS (with
-`--metric-weights`, see `instruments`; every fifth frame) and NME of the decoded crop, as `metrics` has them. `--strips`
-writes PNGs to look at (input above, decoded below).
+Runs `fvc encode` and `fvc decode`. Per clip and profile: frames and seconds in and out, motion bits per frame, rates,
+offset of the sound, and the metrics of `evaluation.metrics` for the decoded crop (`--metric-weights`: see
+`instruments`; every fifth frame). `--strips` writes PNGs to look at (input above, decoded below).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-import fvc
+from fvc.codec.dataset import SUFFIXES
 from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import cut
 from fvc.codec.media.output import write_image
@@ -29,9 +29,29 @@ from fvc.codec.media.video import LIMITS, VideoReader
 from fvc.codec.motion.quantizer import QUANTIZERS
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Crop
+from fvc.evaluation import command
 from fvc.evaluation.metrics.metrics import Metrics
 
-_RATE = 8000  # of the sound when offsets are measured
+_RATE = 8000  # samples per second of the sound when offsets are measured
+_BLOCK_MS = 2  # that a value of loudness is computed from
+_SILENT = 1e-4  # standard deviation of loudness below which a sound is silence
+_EVERY = 5  # LPIPS and SSIM look at every n-th frame
+_STRIP = 8  # pictures
+_COLUMNS = (
+    "clip",
+    "profile",
+    "seconds",
+    "seconds_back",
+    "frames",
+    "frames_back",
+    "bits_per_frame",
+    "motion_kbps",
+    "file_kbps",
+    "sources_bytes",
+    "sound_offset_ms",
+    "lpips",
+    "nme",
+)
 
 
 def sound(path: Path) -> np.ndarray | None:
@@ -50,10 +70,10 @@ def sound(path: Path) -> np.ndarray | None:
 
 
 def sound_offset_ms(before: np.ndarray | None, after: np.ndarray | None, reach_ms: int = 500) -> float | None:
-    """By how much `after` is late against `before`, from the cross-correlation of their loudness; None for silence."""
+    """Milliseconds by which `after` is later than `before`, by cross-correlation of loudness; None for silence."""
     if before is None or after is None:
         return None
-    block = _RATE // 500  # 2 ms
+    block = _RATE * _BLOCK_MS // 1000
     length = min(len(before), len(after)) // block
 
     def loudness(x: np.ndarray) -> np.ndarray:
@@ -61,50 +81,50 @@ def sound_offset_ms(before: np.ndarray | None, after: np.ndarray | None, reach_m
         return envelope - envelope.mean()
 
     a, b = loudness(before), loudness(after)
-    if a.std() < 1e-4 or b.std() < 1e-4:
+    if a.std() < _SILENT or b.std() < _SILENT:
         return None
-    reach = min(reach_ms // 2, length // 4)
+    reach = min(reach_ms // _BLOCK_MS, length // 4)
     scores = [
         float((a[reach:-reach] * b[reach + lag : length - reach + lag]).sum()) for lag in range(-reach, reach + 1)
     ]
-    return 2.0 * (int(np.argmax(scores)) - reach)
+    return float(_BLOCK_MS * (int(np.argmax(scores)) - reach))
 
 
 def _pairs(
-    source: Path, decoded: Path, crop: Crop, fps: Fraction, shown: list[np.ndarray]
+    source: Path, decoded: Path, crop: Crop, fps: Fraction, strip: list[np.ndarray]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(original crop, decoded crop) of every frame; up to eight of them are stacked into `shown`."""
+    """(original crop, decoded crop) of every frame; up to eight pairs are stacked and added to `strip`."""
     with VideoReader(source) as before, VideoReader(decoded) as after:
         total = max(1, round(float(fps) * (after.duration or 1)))
         for a, b in zip(before.frames(fps), after.frames(fps), strict=False):
             original = cut(a.rgb, crop)
-            if a.index % max(1, total // 7) == 0 and len(shown) < 8:
-                shown.append(np.vstack([original, b.rgb]))
+            if a.index % max(1, total // (_STRIP - 1)) == 0 and len(strip) < _STRIP:
+                strip.append(np.vstack([original, b.rgb]))
             yield original, b.rgb
 
 
 def roundtrip(
     source: Path, folder: Path, profile: str, metrics: Metrics | None = None, **options: Any
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Codes one clip in `folder`; returns its row and a strip of pictures.
+    """Codes one clip in `folder`; returns its row and a strip of pictures. Raises FvcError.
 
     Args:
-        metrics: what the pictures are compared by; None: by what needs no networks.
-        options: of `fvc.encode`.
+        metrics: compare the pictures; None: those that need no networks.
+        options: of `fvc encode`, e.g. `quality=80`; None: not given.
     """
-    stream, sources, back = (folder / f"{source.stem}.{end}" for end in ("fvc", "fvs", "mp4"))
-    notes: list[str] = []
-    sent = fvc.encode(source, stream, profile=profile, note=notes.append, **options)
-    fvc.decode(stream, sources, back, note=notes.append)
+    stream, back = folder / f"{source.stem}.fvc", folder / f"{source.stem}.mp4"
+    told = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
+    sent, notes = command.run("encode", source, stream, "--profile", profile, *told)
+    _, more = command.run("decode", stream, "--out", back)
     fps = Fraction(sent["fps"]).limit_denominator(1001)
     with VideoReader(back) as video:
         frames_back = sum(1 for _ in video.frames(fps))
         seconds_back = video.duration
     with VideoReader(source) as video:
         seconds = video.duration
-    crop, shown = Crop(*sent["size"], **sent["crop"]), list[np.ndarray]()
-    metrics = metrics or Metrics(None, every=5)
-    scores = metrics.compare(_pairs(source, back, crop, fps, shown))
+    crop, strip = Crop(*sent["size"], **sent["crop"]), list[np.ndarray]()
+    metrics = metrics or Metrics(None, every=_EVERY)
+    scores = metrics.compare(_pairs(source, back, crop, fps, strip))
     row = {
         "clip": source.name,
         "profile": profile,
@@ -118,9 +138,9 @@ def roundtrip(
         "sources_bytes": sent["sources_bytes"],
         "sound_offset_ms": sound_offset_ms(sound(source), sound(back)),
         **{name: scores[name] for name in metrics.names},
-        "notes": notes,
+        "notes": [*notes, *more],
     }
-    return row, np.hstack(shown)
+    return row, np.hstack(strip)
 
 
 def main() -> None:
@@ -136,29 +156,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     try:
-        metrics = Metrics(args.metric_weights, every=5)
+        metrics = Metrics(args.metric_weights, every=_EVERY)
     except FvcError as error:
         parser.error(str(error))
-    columns = (
-        "clip",
-        "profile",
-        "seconds",
-        "seconds_back",
-        "frames",
-        "frames_back",
-        "bits_per_frame",
-        "motion_kbps",
-        "file_kbps",
-        "sources_bytes",
-        "sound_offset_ms",
-        "lpips",
-        "nme",
-    )
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "---|" * len(columns))
+    print("| " + " | ".join(_COLUMNS) + " |")
+    print("|" + "---|" * len(_COLUMNS))
     options = {"quantizer": args.quantizer, "quality": args.quality, "kbps": args.kbps}
     rows = []
-    for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".mp4", ".mov", ".mkv", ".webm")):
+    for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in SUFFIXES):
         for profile in args.profile:
             try:
                 with tempfile.TemporaryDirectory() as folder:
@@ -167,7 +172,7 @@ def main() -> None:
                 print(f"| {source.name} | {profile} | failed: {error} |")
                 continue
             rows.append(row)
-            cells = (round(v, 3) if isinstance(v := row[name], float) else v for name in columns)
+            cells = (round(v, 3) if isinstance(v := row[name], float) else v for name in _COLUMNS)
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
             if args.strips:
                 args.strips.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,17 @@
-"""Bytes of source pictures, how soon the first face can be drawn, and what they do to the decoded video.
+"""Bytes of source pictures by their coding, the time until the first face can be drawn, and the quality of the video.
 
     python -m fvc.evaluation.studies.source_bits DIR --metric-weights FOLDER [--way 40kB fvc first 26 ...] [--frames 8]
         [--limit N] [--cache DIR] [--json OUT]
 
-Each clip's three sources, as `fvc encode` chooses them, are coded in different ways; then frames evenly spaced over
-the clip are drawn from their measured landmarks (profile `sup`, not quantized) and compared with the original by
-LPIPS-squeeze. Bytes are those of a whole .fvs without canvas. "first face" is when an 8 kbit/s link has carried the
-stream's header, the head of the .fvs and its first picture. Ways:
+The three best sources of each clip are coded in different ways; then frames evenly spaced over the clip are drawn from
+their tracked landmarks (profile `sup`, not quantized) and compared with the original by LPIPS. Bytes are those of a
+whole .fvs without canvas. "first_face" is the time in which an 8 kbit/s link carries the stream's header, the head of
+the .fvs and its first picture. Ways of coding:
 
-    40kB    stills of about 40 kB in all: as much as a picture is worth to anybody
+    40kB    stills of about 40 kB in all, where more bytes hardly improve them
     fvc     as `fvc encode` codes them
     first   the first picture of those alone
-    N       as `fvc`, with this crf instead of its own
+    N       as `fvc`, with this CRF instead of its own
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ from fvc.models.weights import model_hash
 
 LINK = 8000  # bit/s
 _FPS = Fraction(15)
-_MUCH = 40000  # bytes
+_STILL_BYTES = 40_000  # of "40kB", in all
+_STILL_CRFS = (8, 4, 2, 1)  # that it tries; each gives larger stills than the one before
+_INTERVAL = 75  # frames from one keyframe to the next, in the header
 
 
 def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequence[np.ndarray]]:
-    """AV1 data of the pictures, and the pictures decoded."""
+    """AV1 data of the pictures, and the decoded pictures."""
     if way != "40kB":
         return code_pictures(crops, int(way) if way.isdigit() else SOURCE_CRF)
     tries: list[list[bytes]] = []
-    for crf in (8, 4, 2, 1):  # each is larger than the one before
+    for crf in _STILL_CRFS:
         tries.append([encode_still(crop, crf) for crop in crops])
-        if sum(map(len, tries[-1])) > _MUCH:
+        if sum(map(len, tries[-1])) > _STILL_BYTES:
             break
-    best = min(tries, key=lambda coded: abs(sum(map(len, coded)) - _MUCH))
+    best = min(tries, key=lambda coded: abs(sum(map(len, coded)) - _STILL_BYTES))
     return best, [decode_still(data, SIDE, SIDE) for data in best]
 
 
@@ -78,7 +80,7 @@ def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) ->
         source_set = SourceSet(
             Profile.SUP, model_hash(DEFAULT), tuple(coded[:count]), tuple(pictures[:count]), samples[:count], None
         )
-        header = stream_header(source_set, clip.tracked, 75)
+        header = stream_header(source_set, clip.tracked, _INTERVAL)
         first = len(bytes(header)) + len(bytes(source_set)) - sum(map(len, source_set.sections()[1:]))
         renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, cores())
         inputs = {i: renderer.prepare(i, DrivingSample({"sup": points})) for i, points in sup.items()}

@@ -207,7 +207,7 @@ class TestRefresh:
         packets = [code(encoder, HEADER, n, face)[0] for n in (0, 10, 13, 14)]
         assert [p.kind for p in packets] == [Kind.KEY, Kind.REFRESH, Kind.MOTION, Kind.MOTION]
 
-    def test_absurd_slices(self) -> None:
+    def test_slices_out_of_range(self) -> None:
         for slices, interval in ((1, 0), (17, 0), (-2, 5), (6, 5)):
             with pytest.raises(UsageError):
                 check_refresh(slices, interval)
@@ -223,7 +223,7 @@ class TestRefresh:
         assert fvc.info(out)["keyframes"] == json.loads(made.out)["keyframes"] >= 3
         assert fvc.decode(out, out.with_suffix(".fvs"))["frames_held"] == 0
         result = run("encode", encoded.video, out, "--refresh", 77)
-        assert (result.code, result.err) == (2, "fvc: refresh 77: must be 0 or 2 to 16 slices\n")
+        assert (result.code, result.err) == (2, "fvc: --refresh 77: must be 0 or 2 to 16 slices\n")
 
 
 class TestConcealment:
@@ -315,7 +315,7 @@ class TestChannel:
         wrong = [data for data in first if int.from_bytes(data, "big") >= 300]
         assert wrong
 
-    def test_absurd_links(self) -> None:
+    def test_links_out_of_range(self) -> None:
         for link in ({"loss": 0.95}, {"loss": -0.1}, {"burst": 0.5}, {"jitter_ms": -1.0}, {"doubled": 2.0}):
             with pytest.raises(UsageError):
                 Link(**link)
@@ -336,7 +336,7 @@ class TestCall:
         return [(p.frame.index, p.decoder.shown, p.decoder.last, p.frame.rgb.tobytes()) for p in played]
 
     def test_to_and_fro(self, talk: Talk) -> None:
-        assert [talk.place(n) for n in (0, 1, 12, 13, 23, 24, 25)] == [0, 1, 12, 11, 1, 0, 1]
+        assert [talk.clip_frame(n) for n in (0, 1, 12, 13, 23, 24, 25)] == [0, 1, 12, 11, 1, 0, 1]
 
     def test_without_loss_every_frame_is_its_own(self, talk: Talk) -> None:
         shown = self.play(talk, Link(jitter_ms=5), 0)
@@ -361,16 +361,16 @@ class TestCall:
         assert early < 0.75 < 0.95 < late
 
 
-class TestWatch:
+class TestCallFigures:
     def test_runs(self) -> None:
-        watch = loss.Watch()
+        figures = loss.CallFigures()
         decoded, concealed, held = Shown.DECODED, Shown.CONCEALED, Shown.HELD
         for how in (held, decoded, concealed, concealed, held, held, held, decoded, held):
-            watch.see(how, True)
-        watch.see(held, False)  # no face: nothing is frozen
-        watch.end()
-        assert watch.freezes == [1, 3, 1]
-        assert watch.outages == [1, 5, 1]
+            figures.add(how, True)
+        figures.add(held, False)  # no face: nothing is frozen
+        figures.end()
+        assert figures.freezes == [1, 3, 1]
+        assert figures.outages == [1, 5, 1]
 
     def test_slope(self) -> None:
         minutes = [float(m) for m in range(0, 121, 5)]

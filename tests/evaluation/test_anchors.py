@@ -21,7 +21,7 @@ from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.curve import Curve
 from fvc.evaluation.compare.excerpt import shortened
 from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor, counted_bytes
-from fvc.evaluation.compare.pictures import Originals, read_pictures, write_lossless
+from fvc.evaluation.pictures import Originals, read_pictures, write_lossless
 
 FPS = Fraction(15)
 ANCHORS: dict[str, FfmpegAnchor] = anchors("slow")  # type: ignore[assignment]

@@ -48,7 +48,7 @@ def test_static_coder_is_near_the_entropy() -> None:
     change = np.diff(track.parts["sup"], axis=0).ravel()
     p = np.unique(change, return_counts=True)[1] / len(change)
     entropy = -66 * float((p * np.log2(p)).sum())
-    found = bits.Static._table([track.parts["sup"]], 12)[np.abs(change)].reshape(-1, 66).sum(1).mean()
+    found = bits.laplace_bits([track.parts["sup"]], 12)[np.abs(change)].reshape(-1, 66).sum(1).mean()
     assert entropy <= found < 1.001 * entropy
 
 

@@ -24,10 +24,10 @@ from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor
 from fvc.evaluation.compare.measure import find_videos, measure
 from fvc.evaluation.compare.options import MeasureOptions
-from fvc.evaluation.compare.pictures import read_pictures
 from fvc.evaluation.compare.rates import wire_bits
 from fvc.evaluation.compare.summary import headline, means
 from fvc.evaluation.metrics.catalog import CATALOG
+from fvc.evaluation.pictures import read_pictures
 
 FPS, CODECS, KBPS = "5", ("x265", "vp9"), (1.0, 20.0, 60.0)
 OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, kbps=KBPS, profiles=["sup"], every=3, effort="slow")

@@ -15,8 +15,8 @@ from report_fixtures import FRAMES, GREYS, HEVC, Make, Page, clip_entry, results
 pytest.importorskip("jinja2", reason="needs fvc[measure]")
 pytest.importorskip("matplotlib", reason="needs fvc[measure]")
 
-from fvc.evaluation.compare.report import write_report
-from fvc.evaluation.compare.side_by_side import choose_panels
+from fvc.evaluation.report.report import write_report
+from fvc.evaluation.report.side_by_side import choose_panels
 
 
 def test_strip_shows_the_measured_frames(one: Path) -> None:

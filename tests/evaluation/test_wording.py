@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from report_fixtures import DASH
 
-from fvc.evaluation.compare import wording
+from fvc.evaluation.metrics.catalog import CATALOG
+from fvc.evaluation.report import wording
 
 
 @pytest.mark.parametrize(
@@ -20,11 +21,11 @@ from fvc.evaluation.compare import wording
         (wording.times(120.4), "120\N{MULTIPLICATION SIGN}"),
         (wording.percent(-80.1), "\N{MINUS SIGN}80 %"),
         (wording.percent(3.6), "+4 %"),
-        (wording.metric_value("lost", 0.0333), "3.3"),
-        (wording.metric_value("nme", 0.01234, 0.001), "0.0123 ±\N{NO-BREAK SPACE}0.0010"),
-        (wording.metric_value("lpips", None), DASH),
-        (wording.metric_heading("csim"), "CSIM\N{NO-BREAK SPACE}↑"),
-        (wording.metric_heading("psnr"), "PSNR, dB\N{NO-BREAK SPACE}↑"),
+        (CATALOG["lost"].shown(0.0333), "3.3"),
+        (CATALOG["nme"].shown(0.01234, 0.001), "0.0123 ±\N{NO-BREAK SPACE}0.0010"),
+        (CATALOG["lpips"].shown(None), DASH),
+        (CATALOG["csim"].heading, "CSIM\N{NO-BREAK SPACE}↑"),
+        (CATALOG["psnr"].heading, "PSNR, dB\N{NO-BREAK SPACE}↑"),
         (wording.markdown("a_b|c\n<i>"), r"a\_b\|c &lt;i&gt;"),
         (wording.one_line("a\r\nb\x1b[1m\u202e"), "a b [1m"),
     ],

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fvc.evaluation.compare import wording as w
-from fvc.evaluation.compare.rd_plot import Curve, Dot
 from fvc.evaluation.metrics.catalog import CATALOG
+from fvc.evaluation.report import wording as w
+from fvc.evaluation.report.rd_plot import Curve, Dot
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ def _metrics_table(
     for point in points:
         values = [point["metrics"].get(name) for name in names]
         cells = [
-            w.metric_value(n, v["mean"], v["stderr"]) if isinstance(v, dict) else w.metric_value(n, v)
+            CATALOG[n].shown(v["mean"], v["stderr"]) if isinstance(v, dict) else CATALOG[n].shown(v)
             for n, v in zip(names, values, strict=True)
         ]
         rows.append([point["label"], w.rate(point["kbps"]["video"]), *cells, _setting(point)])
     ours = {p["label"] for c in measured(results) for p in our_points(c)}
     strong = frozenset(n for n, point in enumerate(points) if point["label"] in ours)
     last = "setting" if clip else "asked for, kbps"
-    columns = ["system", "kbps", *(w.metric_heading(n) for n in names), last]
+    columns = ["system", "kbps", *(CATALOG[n].heading for n in names), last]
     notes = [f"{CATALOG[n].label}: {CATALOG[n].text}." for n in names]
     caption = f"{title} of each system at each rate"
     if clip is None:

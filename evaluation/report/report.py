@@ -30,10 +30,9 @@ from PIL import Image
 from fvc.codec.errors import InputError
 from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.reporting import Note, silent
-from fvc.evaluation.compare import rate_tables, rd_plot, side_by_side
-from fvc.evaluation.compare import report_tables as tables
-from fvc.evaluation.compare import wording as w
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
+from fvc.evaluation.report import rate_tables, rd_plot, side_by_side, tables
+from fvc.evaluation.report import wording as w
 
 _JPEG_QUALITY = 88  # of strips inside report.html; the PNG beside it is lossless
 _MAX_DENOMINATOR = 1001  # of frame rates: 30000/1001
@@ -166,7 +165,7 @@ def _render(name: str, page: dict[str, Any], escape: Callable[[Any], str] | None
     def finalize(value: Any) -> Any:
         return value if isinstance(value, Markup) or escape is None else Markup(escape(value))
 
-    source = resources.files("fvc.evaluation.compare").joinpath("templates", name).read_text(encoding="utf-8")
+    source = resources.files("fvc.evaluation.report").joinpath("templates", name).read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True,
         finalize=finalize,

@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fvc.codec.media.opus import RATE, OpusDecoder, encode_opus
 from fvc.codec.media.video_writer import VideoWriter
-from fvc.evaluation.compare.pictures import read_pictures
-from fvc.evaluation.compare.wording import metric_value, rate
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
+from fvc.evaluation.pictures import read_pictures
+from fvc.evaluation.report.wording import rate
 
 _BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)
 _MOMENTS = 6
@@ -92,7 +92,7 @@ def _equal_quality(clip: dict[str, Any], system: str) -> dict[str, Any] | None:
 
 def _facts(point: dict[str, Any]) -> str:
     known = [name for name in compared_metrics() if point["metrics"].get(name) is not None]
-    quality = f", {CATALOG[known[0]].label} {metric_value(known[0], point['metrics'][known[0]])}" if known else ""
+    quality = f", {CATALOG[known[0]].label} {CATALOG[known[0]].shown(point['metrics'][known[0]])}" if known else ""
     return f"{rate(point['kbps']['video'])} kbps{quality}"
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from fvc.evaluation.compare import wording as w
-from fvc.evaluation.compare.report_tables import Table, mean_and_error, measured, metrics_present, our_points, over
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
+from fvc.evaluation.report import wording as w
+from fvc.evaluation.report.tables import Table, mean_and_error, measured, metrics_present, our_points, over
 
 _NO_ANCHOR = {"system": None, "codec": "anchor"}
 _ON_WIRE = {"wire": "", "wire_amortised": " with sources"}
@@ -119,13 +118,13 @@ def wire_table(results: dict[str, Any]) -> Table | None:
         return None
     name = CATALOG[metric].label
     columns = ["clip", f"our {name}"]
-    formats: list[Callable[..., str]] = [partial(w.metric_value, metric)]
+    formats: list[Callable[..., str]] = [CATALOG[metric].shown]
     notes = ["Headers of packets count on both sides; the picture that an anchor begins with is always in its rate."]
     near = {kind: [_entry(clip["equal_rate"], system, kind=kind) or {} for clip in clips] for kind in _ON_WIRE}
     numbers = [[our_points(clip)[0]["metrics"].get(metric)] for clip in clips]
     for kind, words in _ON_WIRE.items():
         columns += [f"our wire{words}", f"nearest of {codec}", f"its {name}", "ours over its"]
-        formats += [w.rate, w.rate, partial(w.metric_value, metric), w.share]
+        formats += [w.rate, w.rate, CATALOG[metric].shown, w.share]
         for row, entry in zip(numbers, near[kind], strict=True):
             row += [entry.get("kbps_ours"), entry.get("kbps"), entry.get(metric), _share(entry, metric)]
         shares = [_share(entry, metric) for entry in near[kind]]
@@ -176,10 +175,10 @@ def _clip_cells(
     return [
         w.seconds(numbers["seconds"]),
         *(w.rate(numbers[kind]) for kind in _OUR_RATES),
-        *(w.metric_value(name, numbers[f"our {name}"]) for name in compared),
+        *(CATALOG[name].shown(numbers[f"our {name}"]) for name in compared),
         *([_needed(quality).partition(":")[0]] if compared else []),
         w.rate(numbers["near"]) + floor,
-        *(w.metric_value(name, numbers[f"its {name}"]) for name in compared),
+        *(CATALOG[name].shown(numbers[f"its {name}"]) for name in compared),
         w.seconds(numbers["pays"]),
     ]
 
@@ -191,10 +190,10 @@ def _mean_cells(numbers: list[dict[str, float | None]], compared: list[str]) -> 
     return [
         w.seconds(means["seconds"][0]),
         *(w.rate(*means[kind][:2]) for kind in _OUR_RATES),
-        *(w.metric_value(name, *means[f"our {name}"][:2]) for name in compared),
+        *(CATALOG[name].shown(*means[f"our {name}"][:2]) for name in compared),
         *([needed] if compared else []),
         w.rate(*means["near"][:2]),
-        *(w.metric_value(name, *means[f"its {name}"][:2]) for name in compared),
+        *(CATALOG[name].shown(*means[f"its {name}"][:2]) for name in compared),
         w.seconds(means["pays"][0]),
     ]
 
@@ -215,7 +214,7 @@ def _needed(entry: dict[str, Any] | None) -> str:
 def _at_our_rate(entry: dict[str, Any] | None, compared: list[str]) -> list[str]:
     if entry is None:
         return [w.NONE] * (1 + len(compared))
-    pairs = [(w.metric_value(n, entry.get(n)), w.metric_value(n, entry.get(f"{n}_ours"))) for n in compared]
+    pairs = [(CATALOG[n].shown(entry.get(n)), CATALOG[n].shown(entry.get(f"{n}_ours"))) for n in compared]
     return [w.rate(entry["kbps"]) + w.at_floor(entry["is_floor"]), *(f"{its} ({ours})" for its, ours in pairs)]
 
 

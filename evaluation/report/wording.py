@@ -5,26 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fvc.evaluation.metrics.catalog import CATALOG
-
 NONE = "\N{EN DASH}"
 _NBSP = "\N{NO-BREAK SPACE}"
-
-
-def metric_heading(name: str) -> str:
-    """Column heading with unit and the better direction, "LPIPS ↓"."""
-    metric = CATALOG[name]
-    unit = f", {metric.unit}" if metric.unit else ""
-    return f"{metric.label}{unit}{_NBSP}{'↑' if metric.higher_is_better else '↓'}"
-
-
-def metric_value(name: str, value: float | None, stderr: float | None = None) -> str:
-    """A metric's value, with its standard error where there is one."""
-    metric = CATALOG[name]
-    if value is None:
-        return NONE
-    spread = "" if stderr is None else f" ±{_NBSP}{stderr * metric.scale:.{metric.decimals}f}"
-    return f"{value * metric.scale:.{metric.decimals}f}{spread}"
 
 
 def rate(kbps: float | None, stderr: float | None = None) -> str:
