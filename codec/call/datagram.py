@@ -1,7 +1,7 @@
 """Datagrams: what a live link carries, one UDP or RTP payload each (bitstream_spec.md, section 10).
 
-A datagram holds the packets of one or a few frames and, with redundancy, those of the frames before once more. It
-says the newest frame's number in full, so no loss is too long to be noticed. Knows nothing about sockets or clocks.
+A datagram holds the packets of one or a few frames and, with redundancy, copies of those of earlier frames. It states
+the newest frame's number in full, so no loss is too long to be noticed. Knows nothing about sockets or clocks.
 
     Encoder -> Packetizer -> datagrams -> the network -> Depacketizer -> Decoder.put
 """
@@ -27,13 +27,13 @@ from fvc.codec.wire.bitstream import (
     parse_leb128,
 )
 
-MAX_AGE = 63  # frames
+MAX_AGE = 63  # frames by which a copy may be older than the newest frame of its datagram: six bits
 _KINDS = (Kind.MOTION, Kind.KEY, Kind.AUDIO, Kind.REFRESH)  # by the upper two bits of an entry's head
 
 
 @dataclass(frozen=True)
 class Datagram:
-    """Packets under way together.
+    """Packets that travel together.
 
     Attributes:
         frame: number of the newest frame that had been coded when this was sent.
@@ -109,16 +109,16 @@ class Packetizer:
     """Packs packets, in the order in which they were coded, into datagrams.
 
     Args:
-        redundancy: how many later datagrams carry each frame once more, 0 to 6. Copies are exact: a frame is coded as
-            its difference from the one before, so whatever stands in for it must decode to the same integers.
+        redundancy: how many later datagrams carry a copy of each frame, 0 to 6. Copies are exact: a frame is coded as
+            the difference from the one before, so whatever replaces it must decode to the same integers.
         frames_per_datagram: 1 to 8; more saves headers and costs delay.
         spread: copies go 1, 2, 4, 8 ... datagrams later rather than 1, 2, 3, 4: against long bursts of loss.
 
-    Sound travels once: Opus conceals a lost packet, and its copies would cost more than those of the motion.
-    Oldest copies are left out where a datagram would get larger than 1200 bytes.
+    Sound is not copied: Opus conceals a lost packet, and copies would cost more than those of the motion. The oldest
+    copies are left out where a datagram would be larger than 1200 bytes.
 
     Attributes:
-        copies_left_out: how many that were.
+        copies_left_out: the number of copies for which there was no room.
     """
 
     def __init__(self, redundancy: int = 0, frames_per_datagram: int = 1, spread: bool = False) -> None:
@@ -173,13 +173,13 @@ class Packetizer:
 
 
 class Depacketizer:
-    """Datagrams in any order -> their packets, each once. Holds nothing back: the decoder puts frames in order.
+    """Datagrams in any order -> their packets, each once. Keeps nothing back: the decoder puts frames in order.
 
-    A datagram whose frame is far ahead of all before is kept until a second one agrees: a damaged number that passes
+    A datagram whose frame is far ahead of all others is kept until a second one agrees: a damaged number that passes
     the checksum must not make everything after it look late.
 
     Attributes:
-        received, damaged, late: counts of datagrams. `late` ones are more than 128 frames behind the newest.
+        received, damaged, late: counts of datagrams; `late` ones are 128 frames or more older than the newest.
         newest: the highest frame number that arrived, -1 before any.
     """
 
@@ -194,7 +194,7 @@ class Depacketizer:
         return self._frames.newest
 
     def add(self, data: bytes) -> list[Packet]:
-        """The packets of a datagram that did not come before, in its order; none if it is damaged or late."""
+        """The packets of a datagram that have not come before, in its order; none if it is damaged or late."""
         self.received += 1
         try:
             datagram = Datagram.parse(data, self._header)
@@ -213,7 +213,7 @@ class Depacketizer:
         return [*self._fresh(before), *self._fresh(datagram)]
 
     def missing(self) -> list[int]:
-        """Frames behind the newest of which no packet has come, at most 127; older ones are given up."""
+        """Frames older than the newest of which no packet has come, at most 127; still older ones are given up."""
         return self._frames.missing()
 
     def _fresh(self, datagram: Datagram) -> list[Packet]:
@@ -221,7 +221,7 @@ class Depacketizer:
 
 
 class _Seen:
-    """Which numbers came, among the last `REORDERING_WINDOW`."""
+    """Which of the newest `REORDERING_WINDOW` numbers have come."""
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()

@@ -1,8 +1,8 @@
 """When the frames of a call fall due: as early as the network allows, plus a fixed delay that absorbs its jitter.
 
-The sender's clock is known from frame numbers: frame n was made at n / fps. The least time that any datagram of the
-last seconds took on its way says where that clock stands; it may drift against ours. Jitter buffer and decoder are
-one: packets wait in `codec.reassembly`, this only says for how long. Callers say what time it is, in seconds.
+The sender's clock is known from frame numbers: frame n was captured at n / fps. The fastest datagram of the last
+seconds tells the offset between that clock and ours, and the offset may drift. Packets wait in `codec.reassembly`; this
+module only says for how long. Callers say what time it is, in seconds.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 
-_WINDOW = 10.0  # seconds in which the least time under way is looked for
-_SLEW = 0.02  # seconds per second by which playout may slow down to follow it
-_JUMP = 2.0  # seconds; a larger step is another clock, and playout starts anew
+_WINDOW = 10.0  # seconds in which the fastest datagram is looked for
+_SLEW = 0.02  # seconds per second by which playout may slow down to follow a drifting clock
+_JUMP = 2.0  # seconds; after a larger step of the clock, playout starts anew
 
 
 class PlayoutClock:
     """See the module.
 
     Args:
+        fps: frames per second.
         delay: seconds from the earliest possible moment to playout.
+
+    Attributes:
+        restarts: how often the sender's clock has jumped.
     """
 
     def __init__(self, fps: Fraction, delay: float) -> None:

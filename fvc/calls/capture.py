@@ -1,4 +1,4 @@
-"""Frames in real time: a file played at its speed, a camera, the sample in a loop. Late frames are left out.
+"""Frames in real time: of a file at its speed, once or in a loop, or of a camera.
 
 All give `Frame`s whose index says when they were due, so a gap in the indices is a frame that was left out.
 """
@@ -45,7 +45,7 @@ def file_frames(path: PathLike, fps: Fraction, loop: bool = False) -> Generator[
 
 
 class Pace:
-    """When the frames of a file are due (time.monotonic): the first one now, the others by their index."""
+    """When the frames of a file are due (time.monotonic): the first one at the first question, the others after it."""
 
     def __init__(self, fps: Fraction) -> None:
         self._fps = fps
@@ -58,12 +58,12 @@ class Pace:
         return self._start + float(index / self._fps)
 
     def is_late(self, index: int) -> bool:
-        """Whether it is due since longer than a frame lasts: it is better left out."""
+        """Whether it was due more than a frame's time ago: it is better left out."""
         return time.monotonic() > self.due(index) + float(1 / self._fps)
 
 
 def camera_frames(index: int, fps: Fraction) -> Generator[Frame, None, None]:
-    """What a camera sees. Raises InputError if there is none."""
+    """The frames of a camera as they come. Raises InputError where it cannot be opened, or gives no more pictures."""
     with native_stderr_closed():
         camera = cv2.VideoCapture(index)
     try:

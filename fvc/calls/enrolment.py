@@ -28,13 +28,14 @@ from fvc.codec.source_builder import SOURCE_CRF, SourceBuilder, TrackedClip, str
 from fvc.codec.wire.bitstream import Audio
 from fvc.codec.wire.source_set import Coded, code_pictures
 
-MOST_SOURCES = 6  # to which a call's source set grows
-_MOST = 1 << 28  # bytes of pixels that are kept
-_LOOK, _JUDGED = 0.5, 30.0  # seconds between looks at the face, and of looks that say what the sources are good for
-_EVERY = 10.0  # seconds between two source sets, at least
-_GAIN = 0.15  # share of the mean distance from the nearest source that a new one must take away
-_LEAST = 0.003  # of the crop's half side that it must take away in any case: 0.4 pixels
-_CANDIDATES = 24  # crops that are kept, 5 MB
+MAX_CALL_SOURCES = 6  # pictures to which a call's source set grows
+_MAX_FRAME_BYTES = 1 << 28  # of the frames that are kept for enrolment
+_LOOK_INTERVAL = 0.5  # seconds between two faces that are looked at
+_RECENT_SECONDS = 30.0  # for how long faces count in the choice of a further source
+_SET_INTERVAL = 10.0  # seconds between two source sets, at least
+_MIN_GAIN = 0.15  # share of the mean distance to the nearest source that a further one must take away
+_MIN_SAVED = 0.003  # distance that it must take away in any case, in half sides of the crop: 0.4 pixels
+_MAX_CANDIDATES = 24  # crops that are kept, 5 MB
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Enrolment:
 
     @cached_property
     def least_open(self) -> float:
-        """Of the sources' eyes (`openness`)."""
+        """The smallest openness of the sources' eyes."""
         return min(openness(sup) for sup in self.landmarks)
 
 
@@ -116,30 +117,32 @@ def _some(frames: Iterator[Frame], count: int | None) -> list[Frame]:
     kept: list[Frame] = []
     for frame in islice(frames, count):
         kept.append(frame)
-        if len(kept) * frame.rgb.nbytes > _MOST:
+        if len(kept) * frame.rgb.nbytes > _MAX_FRAME_BYTES:
             break
     return kept
 
 
-class Lookout:
-    """Watches a call and adds a source picture where the face is often far from all that the receiver has.
+class SourceRefresher:
+    """Adds a source picture during a call where the face often looks unlike all that the receiver has.
 
-    Every half second a look at the landmarks: how far from the nearest source's (`codec.face.source_choice`)? The last
-    half minute of these judges; of the crops that were unlike each other, the one that would take most of the mean
-    distance away joins the set, if that is worth it. If no source has shut eyes, the first one joins once more with
-    those of a frame that has (`codec.face.patching`), where networks can use it. Pictures are coded in a thread:
-    `found` never waits.
+    Every half second the landmarks are compared with those of the sources (`codec.face.source_choice`). Of the crops
+    that were seen, the one joins the set that would lower the mean distance of the last half minute's faces to their
+    nearest source the most, if by enough. If no source has its eyes shut, the first one is sent once more with the eyes
+    of a frame that has (`codec.face.patching`), where the networks can use it. Pictures are coded in a thread: `found`
+    never waits.
 
     Args:
+        first: the set-up that the call began with.
+        rate: frames per second.
         most: how many pictures the set may have in the end.
     """
 
-    def __init__(self, first: Enrolment, rate: Fraction, most: int = MOST_SOURCES) -> None:
+    def __init__(self, first: Enrolment, rate: Fraction, most: int = MAX_CALL_SOURCES) -> None:
         self._now, self._rate, self._most = first, rate, most
-        self._judges: deque[np.ndarray] = deque(maxlen=round(_JUDGED / _LOOK))
+        self._recent: deque[np.ndarray] = deque(maxlen=round(_RECENT_SECONDS / _LOOK_INTERVAL))
         self._seen: list[tuple[np.ndarray, np.ndarray, float]] = []  # landmarks, crop, contrast
-        self._shut: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks of the most shut eyes, if wanted
-        self._next_look, self._next_set = 0.0, _EVERY
+        self._shut_eyes: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks with the eyes most shut
+        self._next_look, self._next_set = 0.0, _SET_INTERVAL
         self._pool: ThreadPoolExecutor | None = None
         self._coding: tuple[Future[Coded], Enrolment] | None = None
 
@@ -148,8 +151,18 @@ class Lookout:
         """How many pictures the newest set has."""
         return len(self._now.crops)
 
-    def __enter__(self) -> Lookout:
-        self._pool = ThreadPoolExecutor(1, "fvc-lookout")
+    @property
+    def candidates(self) -> int:
+        """How many crops are kept to choose from, at most 24."""
+        return len(self._seen)
+
+    @property
+    def is_coding(self) -> bool:
+        """Whether a further picture is being coded, and `found` has nothing yet."""
+        return self._coding is not None and not self._coding[0].done()
+
+    def __enter__(self) -> SourceRefresher:
+        self._pool = ThreadPoolExecutor(1, "fvc-sources")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -157,64 +170,64 @@ class Lookout:
         self._pool.shutdown(cancel_futures=True)
 
     def see(self, frame: Frame, face: Face | None) -> None:
-        """A frame of the call with the face that the tracker found in it."""
+        """Takes a frame of the call with the face that the tracker found in it."""
         seconds = float(frame.index / self._rate)
         if face is None or self.sources >= self._most:
             return
         self._note_eyes(frame, face)
         if seconds < self._next_look:
             return
-        self._next_look = seconds + _LOOK
+        self._next_look = seconds + _LOOK_INTERVAL
         crop = self._now.setup.header.crop
         landmarks = to_crop(face.sup, crop)
-        self._judges.append(landmarks)
+        self._recent.append(landmarks)
         self._keep(landmarks, cut(frame.rgb, crop), contrast_of(frame.rgb, face))
         if seconds >= self._next_set and self._coding is None:
             self._look_for_better(seconds)
 
     def found(self) -> Setup | None:
         """A set-up with one more source picture, once it is there."""
-        if self._coding is None or not self._coding[0].done():
+        if self._coding is None or self.is_coding:
             return None
         (coded, wanted), self._coding = self._coding, None
         source_set = wanted.builder.source_set(coded.result(), wanted.landmarks)
         names, pixels = source_set.sources_hash, source_set.pixels_hash
         header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
-        self._now, self._shut = replace(wanted, setup=Setup(header, source_set)), None
+        self._now, self._shut_eyes = replace(wanted, setup=Setup(header, source_set)), None
         return self._now.setup
 
     def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
-        """Of too many crops, the one that is most like another goes."""
+        """Keeps a candidate; where there are too many, the one that is most like another is dropped."""
         self._seen.append((landmarks, crop, contrast))
-        if len(self._seen) > _CANDIDATES:
+        if len(self._seen) > _MAX_CANDIDATES:
             points = np.array([seen[0] for seen in self._seen])
-            apart = distances(points, points)
-            np.fill_diagonal(apart, np.inf)
-            self._seen.pop(int(apart.min(1).argmin()))
+            between = distances(points, points)
+            np.fill_diagonal(between, np.inf)
+            self._seen.pop(int(between.min(1).argmin()))
 
     def _note_eyes(self, frame: Frame, face: Face) -> None:
-        least = SHUT * self._now.least_open if self._shut is None else openness(self._shut[1])
+        least = SHUT * self._now.least_open if self._shut_eyes is None else openness(self._shut_eyes[1])
         if self._now.builder.blends_parts and face.eye_openness < least:
             crop = self._now.setup.header.crop
-            self._shut = cut(frame.rgb, crop), to_crop(face.sup, crop)
+            self._shut_eyes = cut(frame.rgb, crop), to_crop(face.sup, crop)
 
     def _look_for_better(self, seconds: float) -> None:
-        if self._shut is not None:
-            sources = with_patched([*zip(self._now.crops, self._now.landmarks, strict=True)], {"eyes": self._shut})
+        if self._shut_eyes is not None:
+            sources = with_patched([*zip(self._now.crops, self._now.landmarks, strict=True)], {"eyes": self._shut_eyes})
             return self._code(seconds, *sources[-1])
-        judges, contrast = np.array(self._judges), np.array([seen[2] for seen in self._seen])
-        near = distances(judges, np.array(self._now.landmarks)).min(1)
-        far = distances(judges, np.array([seen[0] for seen in self._seen]))
+        recent, contrast = np.array(self._recent), np.array([seen[2] for seen in self._seen])
+        near = distances(recent, np.array(self._now.landmarks)).min(1)
+        far = distances(recent, np.array([seen[0] for seen in self._seen]))
         saved = np.maximum(near[:, None] - far, 0).mean(0) * (contrast >= SHARP * np.median(contrast))
         best = int(saved.argmax())
-        if saved[best] < max(_GAIN * near.mean(), _LEAST):
+        if saved[best] < max(_MIN_GAIN * near.mean(), _MIN_SAVED):
             return
         landmarks, crop, _ = self._seen.pop(best)
         self._code(seconds, crop, landmarks)
 
     def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
-        """Begins a set with one more picture."""
+        """Begins to code a set with one more picture."""
         wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
         assert self._pool is not None
         self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
-        self._next_set = seconds + _EVERY
+        self._next_set = seconds + _SET_INTERVAL

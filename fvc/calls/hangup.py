@@ -51,8 +51,11 @@ class Hangup:
             raise KeyboardInterrupt
 
     def until(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The items, up to the moment at which the call shall end."""
-        for item in items:
-            if self.is_wanted:
+        """The items, up to the moment at which the call shall end. What was taken from `items` is not lost."""
+        iterator = iter(items)
+        while not self.is_wanted:
+            try:
+                item = next(iterator)
+            except StopIteration:
                 return
             yield item

@@ -134,7 +134,7 @@ def _show(window: Window | None, picture: np.ndarray) -> bool:
 
 
 def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
-    """One packet for each number; frames that were left out become ones that hold the picture."""
+    """One packet for each frame number; frames that were left out become packets that hold the picture."""
     expected = 0
     for frame in renumbered(frames):
         captured = time.monotonic()
@@ -145,7 +145,7 @@ def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
 
 
 class _Meter:
-    """Frames per second, kbit/s and delay, in all and of late."""
+    """Frames per second, kbit/s and delay: of the last second, and of the whole run."""
 
     def __init__(self, fps: float, status: Callable[[str], None]) -> None:
         self._fps, self._status = fps, status
@@ -171,7 +171,7 @@ class _Meter:
             self._said, self._frames_said, self._bytes_said = now, self.frames, self._bytes
 
     def report(self) -> dict[str, Any]:
-        """Figures of the whole run; delays of its last frames."""
+        """Figures of the whole run; delays are those of its last frames."""
         seconds = max(time.monotonic() - self._start, 1e-3)
         delays = np.array(self._delays or [0.0]) * 1000
         return {

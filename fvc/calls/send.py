@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fvc.calls.enrolment import MOST_SOURCES, Enrolment, Lookout
+from fvc.calls.enrolment import MAX_CALL_SOURCES, Enrolment, SourceRefresher
 from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input
 from fvc.calls.link import Link
@@ -40,7 +40,7 @@ class CallOptions:
         enrol_seconds: seconds of a face from which the first source pictures are taken.
         redundancy, frames_per_packet: see `codec.call.datagram.Packetizer`.
         setup_kbps: kbit/s at which source pictures are sent.
-        most_sources: how many source pictures the receiver may have in the end; see `fvc.calls.enrolment.Lookout`.
+        most_sources: how many source pictures the receiver may have in the end; see `SourceRefresher`.
         timeout: seconds without a word from the receiver before it is given up; at least 3 once it has answered.
         seconds: length of the call; None: until the input ends.
     """
@@ -50,7 +50,7 @@ class CallOptions:
     redundancy: int = 2
     frames_per_packet: int = 1
     setup_kbps: float = 128
-    most_sources: int = MOST_SOURCES
+    most_sources: int = MAX_CALL_SOURCES
     timeout: float = 10.0
     seconds: float | None = None
 
@@ -91,7 +91,7 @@ def send(
     redundancy: int = 2,
     frames_per_packet: int = 1,
     setup_kbps: float = 128,
-    most_sources: int = MOST_SOURCES,
+    most_sources: int = MAX_CALL_SOURCES,
     timeout: float = 10,
     seconds: float | None = None,
     preset: str = DEFAULT,
@@ -182,7 +182,7 @@ class _Call:
         options, enrolled, sounds = self._options.encoder, self._enrolled, 0
         encoder = Encoder(enrolled.setup.header, enrolled.builder.network, None, options.refresh, options.plan())
         self._began = time.monotonic()
-        with FaceTracker() as tracker, Lookout(enrolled, options.rate, self._options.most_sources) as lookout:
+        with FaceTracker() as tracker, SourceRefresher(enrolled, options.rate, self._options.most_sources) as refresher:
             for frame in hangup.until(source.frames()):
                 if source.is_late(frame.index):
                     continue
@@ -193,7 +193,7 @@ class _Call:
                     sounds = packet.number + 1
                 face = tracker.track(frame.rgb)
                 self._send(encoder, frame, face, sounds)
-                self._extend(lookout, frame, face)
+                self._extend(refresher, frame, face)
                 progress("sending", self._frames, None)
                 if self._frames == self._options.frames:
                     break
@@ -239,12 +239,12 @@ class _Call:
         self._session.send(packet)
         self._link.flush()
 
-    def _extend(self, lookout: Lookout, frame: Frame, face: Face | None) -> None:
+    def _extend(self, refresher: SourceRefresher, frame: Frame, face: Face | None) -> None:
         """Better source pictures, when they have been found and the receiver has those before."""
-        lookout.see(frame, face)
-        if self._session.is_ready and (setup := lookout.found()) is not None:
-            self._sources = lookout.sources
-            self._note(f"sending {lookout.sources} source pictures, {len(bytes(setup))} bytes")
+        refresher.see(frame, face)
+        if self._session.is_ready and (setup := refresher.found()) is not None:
+            self._sources = refresher.sources
+            self._note(f"sending {refresher.sources} source pictures, {len(bytes(setup))} bytes")
             self._session.extend(setup)
 
     def report(self) -> dict[str, Any]:

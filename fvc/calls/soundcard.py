@@ -1,7 +1,7 @@
 """The sound of a call: a microphone and a loudspeaker (sounddevice, over PortAudio), on the line of time.monotonic().
 
-A device is its number, (a part of) its name, or "default". PortAudio calls back when it has or wants samples; between
-its thread and the call's lie the newest samples and nothing else, so neither waits for the other.
+A device is given by its number, its name or a part of that, or "default". PortAudio calls back when it has or wants
+samples. Its thread and that of the call share a ring of the newest samples, so neither waits for the other.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from fvc.codec.media.opus import DRIFT, RATE, OpusEncoder
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Audio, Kind, Packet
 
-_ROOM = RATE * 9 // 5  # samples that are kept: under the 31 packets by which sound may be late on the wire
-_SLOWEST = 2  # frames per second, below which that would be too little
+_RING_SAMPLES = RATE * 9 // 5  # that are kept: fewer than the 31 packets by which sound may be late on the wire
+_MIN_FPS = 2  # a microphone's frames per second: at fewer, the ring would be too short
 _MARGIN = 0.05  # seconds from a picture to its sound, for drawing and for PortAudio's blocks
-_MOST_LAG, _SLEW = 1.0, 0.02  # seconds; seconds per second by which a lag that was too long gets shorter
-# How sounddevice calls the stream of a device, its samples, and the moment of the first; what to raise without it.
+_MAX_LAG = 1.0  # seconds
+_SLEW = 0.02  # seconds per second by which a lag that was too long gets shorter
+# By role: sounddevice's names of the stream, the sample type and the time of the first sample; the error without one.
 _STREAMS: dict[str, tuple[str, str, str, type[FvcError]]] = {
     "microphone": ("InputStream", "int16", "inputBufferAdcTime", InputError),
     "loudspeaker": ("OutputStream", "float32", "outputBufferDacTime", OutputError),
@@ -39,20 +40,21 @@ class SoundLine:
     """
 
     def __init__(self, kind: type[np.generic]) -> None:
-        self._ring, self.end = np.zeros(_ROOM, kind), 0
+        self._ring, self.end = np.zeros(_RING_SAMPLES, kind), 0
 
     @property
     def start(self) -> int:
         """The position of the oldest sample."""
-        return self.end - _ROOM
+        return self.end - _RING_SAMPLES
 
     def write(self, moment: float, pcm: np.ndarray) -> None:
-        """Puts samples [n] in their place. Gaps become silence, overlaps are cut, less than `DRIFT` is neither."""
+        """Writes samples [n] whose first one was heard at `moment`. Gaps become silence, overlaps are cut; a difference
+        of less than `DRIFT` samples counts as none."""
         at = round(moment * RATE)
         at = self.end if abs(at - self.end) <= DRIFT else at
         pcm, at = pcm[max(self.end - at, 0) :], max(at, self.end)
-        self._ring[np.arange(max(self.end, at - _ROOM), at) % _ROOM] = 0
-        self._ring[np.arange(at, at + len(pcm)) % _ROOM] = pcm
+        self._ring[np.arange(max(self.end, at - _RING_SAMPLES), at) % _RING_SAMPLES] = 0
+        self._ring[np.arange(at, at + len(pcm)) % _RING_SAMPLES] = pcm
         self.end = at + len(pcm)
 
     def read(self, at: int, count: int) -> np.ndarray:
@@ -60,7 +62,7 @@ class SoundLine:
         pcm = np.zeros(count, self._ring.dtype)
         first, last = max(at, self.start), min(at + count, self.end)
         if first < last:
-            pcm[first - at : last - at] = self._ring[np.arange(first, last) % _ROOM]
+            pcm[first - at : last - at] = self._ring[np.arange(first, last) % _RING_SAMPLES]
         return pcm
 
 
@@ -76,8 +78,8 @@ class Microphone:
     """
 
     def __init__(self, device: str, bitrate: int, fps: Fraction) -> None:
-        if fps < _SLOWEST:
-            raise UsageError(f"a microphone needs {_SLOWEST} frames per second or more")
+        if fps < _MIN_FPS:
+            raise UsageError(f"a microphone needs {_MIN_FPS} frames per second or more")
         self._opus, self._fps, self._line = OpusEncoder(bitrate), fps, SoundLine(np.int16)
         self.audio = Audio(self._opus.params.frame_ms, self._opus.params.pre_skip)
         self._start, self._number = 0, 0  # position of packet 0, number of the next packet
@@ -146,7 +148,7 @@ class Loudspeaker:
 
     def play(self, pcm: np.ndarray, due: float) -> None:
         """Takes float32 [n] in [-1, 1] whose first sample is due at that moment (time.monotonic)."""
-        needed = min(self._at / RATE - due, _MOST_LAG)  # _at: what is before it has been played
+        needed = min(self._at / RATE - due, _MAX_LAG)  # _at: what is before it has been played
         self.lag = max(self._least, needed, self.lag - _SLEW * len(pcm) / RATE)
         self._line.write(due + self.lag, pcm)
 
@@ -170,8 +172,8 @@ def _open(role: str, device: str, callback: Callable[[np.ndarray, float], None])
     name = None if device == "default" else int(device) if device.isdecimal() else device
 
     def called(block: np.ndarray, count: int, when: Any, status: Any) -> None:
-        apart = abs(opened.time - getattr(when, moment))
-        callback(block[:, 0], apart if apart < 1 else float(opened.latency))  # some drivers do not know the moment
+        distance = abs(opened.time - getattr(when, moment))
+        callback(block[:, 0], distance if distance < 1 else float(opened.latency))  # some drivers do not know it
 
     try:
         opened = getattr(sounddevice, stream)(

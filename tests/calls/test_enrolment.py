@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fvc.calls.enrolment import Enrolment, Lookout, enrol
+from fvc.calls.enrolment import Enrolment, SourceRefresher, enrol
 from fvc.codec.call.setup import Setup
+from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import SUP, openness
-from fvc.codec.face.tracker import Face, FaceTracker
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
 from fvc.codec.reporting import silent
@@ -57,30 +58,30 @@ def asleep() -> Face:
     return face
 
 
-def call(lookout: Lookout, faces: Iterator[float | Face]) -> list[tuple[int, Setup]]:
+def call(refresher: SourceRefresher, faces: Iterator[float | Face]) -> list[tuple[int, Setup]]:
     """Shows a face per frame, and waits for what is being coded; (frame, set-up) that were found."""
     draw, got = np.random.default_rng(1), []
     for index, shown in enumerate(faces):
         face = shown if isinstance(shown, Face) else turned(shown)
-        lookout.see(Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), index), face)
-        while lookout._coding is not None and not lookout._coding[0].done():
+        refresher.see(Frame(draw.integers(0, 255, (256, 256, 3)).astype(np.uint8), index), face)
+        while refresher.is_coding:
             time.sleep(0.005)
-        if (setup := lookout.found()) is not None:
+        if (setup := refresher.found()) is not None:
             got.append((index, setup))
     return got
 
 
 def test_a_face_that_stays_gets_no_more_pictures(enrolled: Enrolment) -> None:
-    with Lookout(enrolled, RATE) as lookout:
-        assert not call(lookout, iter([0.0] * 200))
-        assert lookout.sources == 3
-        assert len(lookout._seen) <= 24
+    with SourceRefresher(enrolled, RATE) as refresher:
+        assert not call(refresher, iter([0.0] * 200))
+        assert refresher.sources == 3
+        assert refresher.candidates <= 24
 
 
 def test_a_face_that_turns_gets_one_that_the_receiver_can_use(enrolled: Enrolment) -> None:
-    with Lookout(enrolled, RATE, most=4) as lookout:
-        got = call(lookout, iter([0.0] * 40 + [0.8] * 80))
-        assert lookout.sources == 4
+    with SourceRefresher(enrolled, RATE, most=4) as refresher:
+        got = call(refresher, iter([0.0] * 40 + [0.8] * 80))
+        assert refresher.sources == 4
     ((index, setup),) = got
     assert index >= 40
     assert bytes(Setup.parse(bytes(setup))) == bytes(setup)
@@ -99,8 +100,8 @@ def test_shut_eyes_are_sent_once_where_networks_can_use_them(
     enrolled: Enrolment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blinks = [0.0] * 13 + [asleep()] + [0.0] * 60 + [asleep()] + [0.0] * 60
-    with Lookout(enrolled, RATE) as lookout:
-        got = call(lookout, iter(blinks))
+    with SourceRefresher(enrolled, RATE) as refresher:
+        got = call(refresher, iter(blinks))
     ((index, setup),) = got
     assert index >= 40  # 10 s after the first set
     sups = [sample.parts["sup"] for sample in setup.source_set.samples]
@@ -109,13 +110,13 @@ def test_shut_eyes_are_sent_once_where_networks_can_use_them(
     rest = [k for k in range(len(SUP)) if k not in lids]
     assert np.abs(sups[3][rest] - sups[0][rest]).max() < 0.01
     plain = replace(enrolled, builder=replace(enrolled.builder, blends_parts=False))
-    with Lookout(plain, RATE) as lookout:
-        assert not call(lookout, iter(blinks))
+    with SourceRefresher(plain, RATE) as refresher:
+        assert not call(refresher, iter(blinks))
 
 
 def test_sets_are_some_time_apart_and_end(enrolled: Enrolment) -> None:
-    with Lookout(enrolled, RATE, most=5) as lookout:
-        got = call(lookout, (0.2 * (n // 40) for n in range(400)))
+    with SourceRefresher(enrolled, RATE, most=5) as refresher:
+        got = call(refresher, (0.2 * (n // 40) for n in range(400)))
     assert [len(setup.source_set.pictures) for _, setup in got] == [4, 5]
     assert got[1][0] - got[0][0] >= 40
 
