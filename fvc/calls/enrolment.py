@@ -143,7 +143,7 @@ class SourceRefresher:
         self._seen: list[tuple[np.ndarray, np.ndarray, float]] = []  # landmarks, crop, contrast
         self._shut_eyes: tuple[np.ndarray, np.ndarray] | None = None  # crop and landmarks with the eyes most shut
         self._next_look, self._next_set = 0.0, _SET_INTERVAL
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = ThreadPoolExecutor(1, "fvc-sources")
         self._coding: tuple[Future[Coded], Enrolment] | None = None
 
     @property
@@ -162,11 +162,9 @@ class SourceRefresher:
         return self._coding is not None and not self._coding[0].done()
 
     def __enter__(self) -> SourceRefresher:
-        self._pool = ThreadPoolExecutor(1, "fvc-sources")
         return self
 
     def __exit__(self, *exc: object) -> None:
-        assert self._pool is not None
         self._pool.shutdown(cancel_futures=True)
 
     def see(self, frame: Frame, face: Face | None) -> None:
@@ -228,6 +226,5 @@ class SourceRefresher:
     def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
         """Begins to code a set with one more picture."""
         wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
-        assert self._pool is not None
         self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
         self._next_set = seconds + _SET_INTERVAL

@@ -21,6 +21,7 @@ from fvc.codec.media.video import reason
 
 _MAX_AT_ONCE = 256  # packets that are taken before the caller can act again
 _RECEIVE_BUFFER = 1 << 20  # bytes that may wait while a picture is drawn; the system may give less
+_MAX_ATTEMPTS = 5  # to find a port that is free for both families
 _MAX_ADDRESSES = 4  # of a host that are tried
 # What systems say that have no IPv6, or no address of a family.
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
@@ -59,7 +60,7 @@ class UdpTransport:
         self._peer: Address | None = None
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self.port = port
-        self._open()
+        self._open(1 if port else _MAX_ATTEMPTS)
 
     def __enter__(self) -> UdpTransport:
         return self
@@ -103,21 +104,31 @@ class UdpTransport:
                 self._sockets[_family(peer)].connect(peer)
                 self._peer = peer
 
-    def _open(self) -> None:
+    def _open(self, attempts: int = 1) -> None:
+        fault = self._bind()
+        if self._sockets and (fault is None or fault.errno in _NO_SUCH_FAMILY):
+            return
+        self._close()
+        if attempts > 1:  # the number that one family was given is taken in the other
+            self.port = 0
+            self._open(attempts - 1)
+            return
+        raise LinkError(f"port {self.port}: cannot be listened on ({reason(fault or OSError())})")
+
+    def _bind(self) -> OSError | None:
+        """Opens a socket for each family; returns what was wrong with one of them."""
         fault: OSError | None = None
         for family, host in self._binds:
+            if family in self._sockets:
+                continue
             try:
                 opened = _bound(family, host, self.port)
             except OSError as error:
-                fault = error if fault is None else fault
+                fault = error
                 continue
             self._sockets[family] = opened
             self.port = opened.getsockname()[1]  # the second family gets the number that the first one was given
-        if not self._sockets:
-            raise LinkError(f"port {self.port}: cannot be listened on ({reason(fault or OSError())})")
-        if fault is not None and fault.errno not in _NO_SUCH_FAMILY:
-            self._close()
-            raise LinkError(f"port {self.port}: cannot be listened on ({reason(fault)})")
+        return fault
 
     def _close(self) -> None:
         for opened in self._sockets.values():

@@ -101,6 +101,27 @@ def test_a_port_that_is_taken() -> None:
         UdpTransport(0, "192.0.2.1")  # not an address of this machine
 
 
+@needs_ipv6
+def test_a_number_that_is_taken_in_one_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any port will do: another one is tried. This one: no."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other, UdpTransport(0, "127.0.0.1") as free:
+        other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        other.bind(("::", 0))
+        taken, asked, bound = other.getsockname()[1], list[int](), transport._bound
+
+        def first_taken(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+            asked.append(port)
+            return bound(family, host, taken if len(asked) == 1 else port)
+
+        monkeypatch.setattr(transport, "_bound", first_taken)
+        with UdpTransport() as found:
+            assert found.port not in (taken, free.port)
+            assert len(asked) == 4
+        monkeypatch.undo()
+        with pytest.raises(LinkError, match=rf"port {taken}: cannot be listened on"):
+            UdpTransport(taken)
+
+
 def test_listening_to_one_peer() -> None:
     """L8: the system drops what others send, and lets them in again when the peer is gone."""
     with UdpTransport(0, "127.0.0.1") as receiver, UdpTransport() as peer, UdpTransport() as stranger:
