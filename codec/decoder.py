@@ -18,7 +18,8 @@ from fvc.codec.motion.predictor import Integers
 from fvc.codec.motion.quantizer import to_sample
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Renderer
-from fvc.codec.wire.bitstream import Header, Packet
+from fvc.codec.wire.bitstream import Header, Kind, Packet
+from fvc.codec.wire.container import begins_keyframe
 
 
 @dataclass
@@ -51,11 +52,13 @@ class Decoder:
     """
 
     def __init__(self, header: Header, renderer: Renderer) -> None:
-        self._header, self.renderer = header, renderer
+        self.header, self.renderer = header, renderer
         self._motion = MotionDecoder(header)
         self._concealment = Concealment(header.fps)
         self._picture: np.ndarray | None = None
         self._is_blank = True  # nothing is on the screen yet
+        self._keyframe: int | None = None  # number of the newest one
+        self._cut: int | None = None  # a frame that begins a new scene and has not been shown
         self._tally = Tally()
         self.last: tuple[int, Integers | None] | None = None
         self.shown = Shown.HELD
@@ -74,7 +77,10 @@ class Decoder:
     def put(self, packet: Packet) -> None:
         """Takes a MOTION, KEY or REFRESH packet with its full number. Never raises for what is in it."""
         try:
-            self._tally.repeated += not self._motion.put(packet)
+            is_new = self._motion.put(packet)
+            if is_new and begins_keyframe(packet):
+                self._note_keyframe(packet)
+            self._tally.repeated += not is_new
         except StreamError:
             self._tally.damaged += 1
 
@@ -106,17 +112,31 @@ class Decoder:
         if sample is None and self._is_blank:
             sample = self.renderer.rest
         self._is_blank = False
-        return None if sample is None else self.renderer.prepare(index, sample)
+        if sample is None:
+            return None
+        is_cut = self._cut is not None and self._cut <= index
+        self._cut = None if is_cut else self._cut
+        return self.renderer.prepare(index, sample, is_cut)
 
     def lose(self) -> None:
         """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
         self._motion.lose()
 
+    def _note_keyframe(self, packet: Packet) -> None:
+        """A KEY packet before its time begins a new scene (specification, 8.2)."""
+        number, interval = packet.number, self.header.keyframe_interval
+        if self._keyframe is not None and number <= self._keyframe:
+            return
+        is_early = self._keyframe is not None and (not interval or number - self._keyframe < interval)
+        if packet.kind == Kind.KEY and is_early:
+            self._cut = number
+        self._keyframe = number
+
     def _advance(self, index: int) -> None:
         self._motion.fault = None
         for number, integers in self._motion.advance(index):
             self.last = number, integers
-            self._concealment.know(number, to_sample(integers, self._header.quantizers) if integers else None)
+            self._concealment.know(number, to_sample(integers, self.header.quantizers) if integers else None)
         self._tally.damaged += self._motion.fault is not None
 
     def _count(self, is_new: bool) -> None:

@@ -80,6 +80,7 @@ class Encoder:
             filters = FILTERS if self._plan.quality is None else LEARNED
         self._smooth = SampleSmoother(float(header.fps), filters)
         self._motion = MotionEncoder(header.quantizers)
+        self._next_index = 0
         self.skipped = 0
 
     @property
@@ -87,27 +88,47 @@ class Encoder:
         """Whether `encode_tracked` looks at the pixels."""
         return self._network is not None
 
-    def encode(self, frame: Frame, *, audio_packets: int = 0, force_keyframe: bool = False) -> Packet:
+    def encode(self, frame: Frame | np.ndarray, *, audio_packets: int = 0, force_keyframe: bool = False) -> Packet:
         """Tracks and codes a frame.
 
         Args:
+            frame: with its number, or only its pixels, uint8 [H, W, 3]: then it is the one after the last.
             audio_packets: how many packets of sound precede it; keyframes tell the receiver.
             force_keyframe: the receiver asked for one: this frame, or the next one with a face, becomes a keyframe.
         """
+        if isinstance(frame, np.ndarray):
+            frame = Frame(frame, self._next_index)
         if self._tracker is None:
             self._tracker = FaceTracker()
         face = self._tracker.track(frame.rgb)
         sup = None if face is None else face.sup
-        return self.encode_tracked(frame, sup, audio_packets=audio_packets, force_keyframe=force_keyframe)
+        is_cut = self._tracker.is_cut
+        return self.encode_tracked(
+            frame, sup, is_cut=is_cut, audio_packets=audio_packets, force_keyframe=force_keyframe
+        )
 
     def encode_tracked(
-        self, frame: Frame, sup: np.ndarray | None, *, audio_packets: int = 0, force_keyframe: bool = False
+        self,
+        frame: Frame,
+        sup: np.ndarray | None,
+        *,
+        is_cut: bool = False,
+        audio_packets: int = 0,
+        force_keyframe: bool = False,
     ) -> Packet:
         """Codes a frame whose sup landmarks ([33, 2], pixels) are known; None: no face, the receiver holds.
 
         The pixels are not looked at where the profile has no learned parts (see `looks`).
+
+        Args:
+            is_cut: the frame begins a new scene: it, or the next one with a face, becomes a keyframe, and is not
+                smoothed with those before.
+            audio_packets, force_keyframe: as in `encode`.
         """
-        if force_keyframe:
+        self._next_index = frame.index + 1
+        if is_cut:
+            self._smooth.reset()
+        if is_cut or force_keyframe:
             self._schedule.restart()
         if sup is None:
             self._smooth.reset()

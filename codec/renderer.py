@@ -40,6 +40,10 @@ class Renderer:
         self._history = PoseHistory(fps)
         self._retarget = Retarget(rest) if relative_motion else None
 
-    def prepare(self, index: int, sample: DrivingSample) -> DrawInputs:
-        """What frame `index` is drawn from, now that it shows this sample. Indices rise from call to call."""
-        return self._history.add(index, self._retarget(sample) if self._retarget else sample)
+    def prepare(self, index: int, sample: DrivingSample, is_cut: bool = False) -> DrawInputs:
+        """What frame `index` is drawn from, now that it shows this sample. Indices rise from call to call.
+
+        Args:
+            is_cut: the frame begins a new scene: nothing fades over from the frames before it.
+        """
+        return self._history.add(index, self._retarget(sample) if self._retarget else sample, is_cut)

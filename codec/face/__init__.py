@@ -1,1 +1,1 @@
-"""The sender's eye: where the face is, its crop, and which frames become source pictures."""
+"""The sender's side of pictures: where the face is, its crop, and which frames become source pictures."""

@@ -1,8 +1,8 @@
 """The fixed square crop: choosing it, cutting it out, pasting the drawn face back. Knows nothing about networks.
 
-One crop per clip (a moving one would have to be sent, and would make the background swim). It is the square around
-everywhere the face went, with room for hair and shoulders, moved and shrunk to stay inside the frame where that is
-possible.
+There is one crop per clip: a moving one would have to be sent, and would make the background move. It is the square
+around all places of the face, but for short excursions, with room for hair and shoulders. It is moved and shrunk to
+stay inside the frame where the face leaves room for that; what of it lies outside is black.
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from fvc.codec.constants import MAX_CROP_SIDE, SIDE
 from fvc.codec.wire.bitstream import Crop
 
 _ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)
-_LEAST_ROOM = 1.25  # what is accepted rather than leave the frame
+_LEAST_ROOM = 1.02  # the same for a crop that is as large as the frame allows
+_OUTER_ROOM = 1.1  # the same for a crop that must leave the frame, because the face needs more than is in it
+_EXCURSION = 1.5  # how much larger than usual excursions must make the crop, to be left out of it
+_SHORT = 0.12  # share of the frames that may belong to excursions,
+_SHORT_FRAMES, _SHORT_LONG = 30, 0.04  # and at most so many, or this share if it is more
 _FEATHER = 0.06  # width of the seam over the side of the crop
 _BAND = 256  # rows that are blended at a time
 
@@ -26,13 +30,14 @@ def choose_crop(boxes: np.ndarray, width: int, height: int) -> Crop:
         boxes: [T, 4], left, top, right, bottom of the landmarks in each frame with a face, pixels.
         width, height: of the upright frame.
     """
+    boxes = boxes[in_usual_place(boxes)]
     left, top = boxes[:, :2].min(0)
     right, bottom = boxes[:, 2:].max(0)
-    extent = float(max(right - left, bottom - top, 8.0))
+    extent = _extent(boxes)
     side = extent * _ROOM
-    inside = min(width, height)
+    inside = float(min(width, height))
     if side > inside:
-        side = max(float(inside), extent * _LEAST_ROOM)
+        side = inside if extent * _LEAST_ROOM <= inside else extent * _OUTER_ROOM
     side = int(np.clip(round(side), 16, MAX_CROP_SIDE))
 
     def place(low: float, high: float, limit: int) -> int:
@@ -42,14 +47,38 @@ def choose_crop(boxes: np.ndarray, width: int, height: int) -> Crop:
     return Crop(width, height, place(left, right, width), place(top, bottom, height), side)
 
 
+def _extent(boxes: np.ndarray) -> float:
+    """Side of the smallest square around all boxes, at least 8 pixels."""
+    return float(max(*(boxes[:, 2:].max(0) - boxes[:, :2].min(0)), 8.0))
+
+
+def in_usual_place(boxes: np.ndarray) -> np.ndarray:
+    """Which faces the crop is chosen for: all but a few that are far from where the face usually is.
+
+    These are left out only if they would make the crop much larger.
+
+    Args:
+        boxes: [T, 4], as in `choose_crop`.
+
+    Returns:
+        bool [T].
+    """
+    count = len(boxes)
+    few = int(min(_SHORT * count, max(_SHORT_FRAMES, _SHORT_LONG * count)))
+    distance = np.abs(boxes - np.median(boxes, axis=0)).max(1)
+    is_usual = np.zeros(count, bool)
+    is_usual[np.argsort(distance, kind="stable")[: count - few]] = True
+    return is_usual if _extent(boxes) > _EXCURSION * _extent(boxes[is_usual]) else np.ones(count, bool)
+
+
 def cut(rgb: np.ndarray, crop: Crop) -> np.ndarray:
-    """uint8 [H, W, 3] of the crop's frame size -> uint8 [256, 256, 3]; beyond the frame its border goes on."""
+    """uint8 [H, W, 3] of the crop's frame size -> uint8 [256, 256, 3]; what is outside the frame is black."""
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = max(crop.x, 0), max(crop.y, 0), min(crop.x + crop.side, width), min(crop.y + crop.side, height)
     square = rgb[y0:y1, x0:x1]
     if square.shape[:2] != (crop.side, crop.side):
         margins = (y0 - crop.y, crop.y + crop.side - y1, x0 - crop.x, crop.x + crop.side - x1)
-        square = cv2.copyMakeBorder(square, *margins, borderType=cv2.BORDER_REPLICATE)
+        square = cv2.copyMakeBorder(square, *margins, borderType=cv2.BORDER_CONSTANT)
     how = cv2.INTER_AREA if crop.side > SIDE else cv2.INTER_CUBIC
     return square if crop.side == SIDE else cv2.resize(square, (SIDE, SIDE), interpolation=how)
 

@@ -1,10 +1,10 @@
-"""A source picture with the eyes or the mouth of another frame: shut lids cost a few hundred bytes, not a picture.
+"""The patched picture: the first source picture once more, with the eyes or the mouth of another frame.
 
-Source frames are chosen with open eyes, and among three there is seldom one with shut ones; lids that no source shows
-are drawn badly. So the first source picture is sent once more with the eyes of a frame that has them shut, and the
-mouth of one that has it unlike all sources, pasted where its own are. AV1 predicts all else from the first.
+Source frames are chosen with open eyes, so closed lids are seldom among them, and what no source shows is drawn badly.
+The patched picture has the eyes of a frame in which they are closed, and a mouth that is unlike those of all sources,
+pasted over its own. AV1 predicts the rest from the first picture, so it costs a few hundred bytes.
 
-Geometry only, in pixels of the 256x256 crop: landmarks -> similarity and soft mask; `patched` applies them.
+Geometry only, in pixels of the 256x256 crop: landmarks -> similarity transform and soft mask; `patched` applies them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fvc.codec.face.landmarks import EYES, MOUTH, NOSE_TIP, NOSE_WINGS
 
 _CORNERS = tuple(corner for eye in EYES for corner in (eye.outer, eye.inner))
 _NOSE = (NOSE_TIP, *NOSE_WINGS)
-# what is pasted -> (landmark groups, each of which is a convex spot; landmarks that must come to lie on the base's)
+# Part -> (landmark groups, whose convex hulls are pasted; landmarks that are aligned with those of the base picture)
 PARTS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
     "eyes": (EYES, _CORNERS),
     "mouth": ((MOUTH,), _CORNERS + _NOSE),
 }
-_GROW, _SOFT = 0.025, 0.01  # of the crop's side: room around the spot, standard deviation of its edge
+_GROW, _SOFT = 0.025, 0.01  # over the crop's side: margin around the hull, standard deviation of its soft edge
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift [2, 3] that takes points `a` [K, 2] nearest to `b`, by least squares."""
+    """The similarity transform [2, 3] that brings points `a` [K, 2] nearest to `b`, by least squares."""
     centre_a, centre_b = a.mean(0), b.mean(0)
     x, y = ((p - c) @ [1, 1j] for p, c in ((a, centre_a), (b, centre_b)))
     z = complex((np.conj(x) * y).sum() / max(float((np.abs(x) ** 2).sum()), 1e-12))
@@ -37,22 +37,27 @@ def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _moved(sup: np.ndarray, donor: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """The similarity that brings a part of the donor onto the base, and the donor's landmarks there; any unit."""
+    """The transform that aligns a part of the donor with the base, and the donor's landmarks under it; any unit."""
     anchors = list(PARTS[part][1])
     matrix = similarity(donor[anchors], sup[anchors])
     return matrix, donor @ matrix[:, :2].T + matrix[:, 2]
 
 
 def placed_landmarks(sup: np.ndarray, donor: np.ndarray, part: str) -> np.ndarray:
-    """The donor's landmarks [33, 2] where it lies on a base with landmarks `sup`, as far as this part is concerned."""
+    """The donor's landmarks [33, 2] after this part of it is aligned with a base with landmarks `sup`."""
     return _moved(sup, donor, part)[1]
 
 
 def placed(sup: np.ndarray, donor: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How a part of the donor (landmarks [33, 2] in [-1, 1]) comes to lie on a base with landmarks `sup`.
+    """How a part of the donor is pasted over a base.
 
-    Returns the similarity donor -> base in pixels [2, 3], a mask float32 [256, 256] in [0, 1] of the base's pixels,
-    and the base's landmarks with the donor's for this part.
+    Args:
+        sup, donor: landmarks [33, 2] of base and donor, in [-1, 1].
+        part: "eyes" or "mouth".
+
+    Returns:
+        the similarity transform donor -> base in pixels [2, 3], a mask float32 [256, 256] in [0, 1] of the base's
+        pixels, and the base's landmarks with the donor's for this part.
     """
     base, other = ((points + 1) * (SIDE / 2) - 0.5 for points in (sup, donor))
     matrix, moved = _moved(base, other, part)
@@ -69,20 +74,26 @@ def placed(sup: np.ndarray, donor: np.ndarray, part: str) -> tuple[np.ndarray, n
 def patched(
     picture: np.ndarray, sup: np.ndarray, donor: np.ndarray, donor_sup: np.ndarray, part: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A picture uint8 [256, 256, 3] with a part ("eyes", "mouth") of the donor's, and its landmarks [33, 2]."""
+    """A picture with a part ("eyes", "mouth") of the donor's pasted over its own, and its landmarks.
+
+    Args:
+        picture, donor: uint8 [256, 256, 3].
+        sup, donor_sup: their landmarks [33, 2] in [-1, 1].
+    """
     matrix, mask, landmarks = placed(sup, donor_sup, part)
     warped = cv2.warpAffine(donor, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     mixed = picture + (warped.astype(np.float32) - picture) * mask[..., None]
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8), landmarks
 
 
-Shown = tuple[np.ndarray, np.ndarray]  # a picture and its landmarks
+Picture = tuple[np.ndarray, np.ndarray]  # uint8 [256, 256, 3] and its landmarks [33, 2]
 
 
-def with_patched(sources: Sequence[Shown], donors: Mapping[str, Shown]) -> list[Shown]:
-    """The sources, and behind them the first once more with what the donors (part -> frame that has it) have for it.
+def with_patched(sources: Sequence[Picture], donors: Mapping[str, Picture]) -> list[Picture]:
+    """The sources, followed by the patched picture, which is made of the first; without donors there is none.
 
-    Without donors nothing is added.
+    Args:
+        donors: part -> the picture that it is taken from.
     """
     picture, sup = sources[0]
     for part, donor in donors.items():

@@ -1,4 +1,4 @@
-"""Which frames of a clip become its source frames. Numbers only: knows nothing about pixels or files."""
+"""Which frames of a clip become its source pictures. Numbers only: knows nothing about pixels or files."""
 
 from __future__ import annotations
 
@@ -7,55 +7,63 @@ import numpy as np
 from fvc.codec.face.landmarks import MOUTH, OUTER_EYE_CORNERS
 from fvc.codec.face.patching import PARTS, placed_landmarks
 
-SOURCES = 3  # as in the paper (section 3.3), or more where they are worth it, or are asked for
-_MOST = 6  # of those that are not asked for: drawing from 7 still keeps up on two cores
-_WORTH = 1.1  # by so many times a further one must lower the mean distance to the nearest source
-PICTURES = SOURCES + 1  # what a call begins with, with the one that `choose_donors` is for
+SOURCES = 3  # source frames, as in the paper (section 3.3); more where they are worth it, or are asked for
+_MAX_AUTO_SOURCES = 6  # with the patched picture these are 7, which still are drawn in real time on two cores
+_MIN_GAIN = 1.1  # a source more must lower the mean distance to the nearest source by this factor
+_STILL = 0.01  # mean distance over that of the outer eye corners, up to which a face does not move: tracker noise
+INITIAL_PICTURES = SOURCES + 1  # what a call begins with: the source frames and the patched picture
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
 SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
-_PLACE = 0.25  # what a shift of the whole face counts, against as large a change of pose or expression
-_CANDIDATES, _JUDGES = 240, 480  # frames that may be chosen, and that say how near the chosen ones are
-_PASSES = 20
+_SHIFT_WEIGHT = 0.25  # of a shift of the whole face, relative to an equally large change of pose or expression
+_CANDIDATES, _SAMPLES = 240, 480  # frames that may be chosen, and frames that the distances are averaged over
+_PASSES = 20  # of k-medoids, at most
 SHUT = 0.75  # eyes are shut below this share of the least open source's openness
-_NEWS = 0.1  # share of the mean distance to the nearest source's mouth that one more must take away
-_ALIKE = 0.04  # of the outer eye corners' distance that eyes and nose may be off, laid upon the first source's
-_TURNED = 1.0  # what a radian of yaw away from the first source counts, against the openness of a median eye
+_MIN_MOUTH_GAIN = 0.1  # a donor of the mouth must lower the mean distance to the nearest mouth by this share
+_SAME_POSE = 0.04  # over the distance of the outer eye corners: how far eyes and nose may be from the first source's
+_YAW_WEIGHT = 1.0  # of a radian of yaw between donor and first source, relative to the openness of a median eye
 
 
 def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int | None = None) -> list[int]:
-    """The frames that are least far from all others: k-medoids of the landmarks, the best of them first.
+    """The frames to which all others are nearest: k-medoids of the landmarks, the most useful first.
 
-    How far the landmarks of a frame are from those of the nearest source says best how well it can be drawn. (The
-    paper, section 3.3, takes a frontal frame and the two extremes of yaw, which few frames are near to; 18 % more
-    LPIPS, see training/LOG.md.) Faded frames are not taken. The first is the one that serves the clip best alone, of
-    those with open eyes if there are any. Clips of one or two frames repeat them.
+    The distance of a frame's landmarks to those of the nearest source predicts best how well it can be drawn. (The
+    paper, section 3.3, takes a frontal frame and the two extremes of yaw, which few frames are near to: 18 % more
+    LPIPS, see training/LOG.md.) Faded frames are not taken. The first source is the one that serves the clip best
+    alone, of those with open eyes if there are any.
 
     Args:
-        sup: [T, 33, 2], landmarks in any unit; openness of the eyes, contrast: [T], of every frame with a face.
-        count: how many; None: 3 to 6, as many as are worth their bytes: heads that move about much need more.
+        sup: [T, 33, 2], landmarks in any unit, of every frame with a face.
+        openness: [T], of the eyes.
+        contrast: [T], of the face's pixels.
+        count: how many, where clips with fewer frames repeat the first; None: 3 to 6, as many as are worth their
+            bytes, since heads that move much need more, and one or two of a face that does not move.
 
     Returns:
         indices into the given arrays.
     """
     usable = np.flatnonzero(contrast >= SHARP * np.median(contrast))
-    candidates, judges = _spread(usable, _CANDIDATES), _spread(usable, _JUDGES)
-    far = distances(sup[judges], sup[candidates])
-    sets = [_medoids(far, n) for n in (range(SOURCES, _MOST + 1) if count is None else [count])]
-    chosen = min(sets, key=lambda chosen: float(far[:, chosen].min(1).mean()) * _WORTH ** len(chosen))
+    candidates, samples = _spread(usable, _CANDIDATES), _spread(usable, _SAMPLES)
+    far = distances(sup[samples], sup[candidates])
+    eyes = sup[samples][:, OUTER_EYE_CORNERS[0]] - sup[samples][:, OUTER_EYE_CORNERS[1]]
+    chosen = (
+        _best_set(far, _STILL * float(np.median(np.linalg.norm(eyes, axis=1))))
+        if count is None
+        else _medoids(far, count)
+    )
     awake = openness[candidates] >= _OPEN * np.median(openness[usable])
     chosen.sort(key=lambda n: (not awake[n], far[:, n].mean()))
-    chosen += chosen[:1] * ((count or SOURCES) - len(chosen))
+    chosen += chosen[:1] * ((count or 0) - len(chosen))
     return [int(candidates[n]) for n in chosen]
 
 
 def choose_donors(
     sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, yaw: np.ndarray, chosen: list[int]
 ) -> dict[str, int]:
-    """Frames whose eyes or mouth the first source frame shall be sent with once more (`codec.face.patching`).
+    """Frames from which the patched picture takes its eyes or mouth (`codec.face.patching`).
 
-    "eyes": those that are shut most, of a head turned about as the first source's; "mouth": of heads turned as
-    that one, the one that brings the mouths of all frames nearest to one that was sent. Either is left out where it
-    would say little new.
+    "eyes": the frame with the most closed eyes, with a yaw near the first source's. "mouth": among frames with the
+    first source's head pose, the one whose mouth most reduces the distance of all frames to the nearest transmitted
+    mouth. Either is left out where it would add little.
 
     Args:
         sup, openness, contrast: as in `choose_sources`; yaw: [T] radians; chosen: what that returned.
@@ -67,40 +75,64 @@ def choose_donors(
     candidates = _spread(np.flatnonzero(is_usable), _CANDIDATES * 4)
     donors = {}
     turned = np.abs(yaw[candidates] - yaw[chosen[0]])
-    shut = candidates[(openness[candidates] / max(float(np.median(openness)), 1e-6) + _TURNED * turned).argmin()]
+    shut = candidates[(openness[candidates] / max(float(np.median(openness)), 1e-6) + _YAW_WEIGHT * turned).argmin()]
     if openness[shut] < SHUT * openness[chosen].min():
         donors["eyes"] = int(shut)
     base, lips = sup[chosen[0]], list(MOUTH)
     on_base = np.stack([placed_landmarks(base, points, "mouth") for points in sup[[*candidates, *chosen]]])
-    mouths = on_base[:, lips] - on_base[:, lips].mean(1, keepdims=True)  # their shapes, wherever they are
+    mouths = on_base[:, lips] - on_base[:, lips].mean(1, keepdims=True)  # shapes, without their positions
     mouths, known = mouths[: len(candidates)], mouths[len(candidates) :]
     anchors = list(PARTS["mouth"][1])
     turned = distances(on_base[: len(candidates), anchors], base[None, anchors])[:, 0]
-    alike = np.flatnonzero(turned <= _ALIKE * np.linalg.norm(base[OUTER_EYE_CORNERS[0]] - base[OUTER_EYE_CORNERS[1]]))
+    alike = np.flatnonzero(
+        turned <= _SAME_POSE * np.linalg.norm(base[OUTER_EYE_CORNERS[0]] - base[OUTER_EYE_CORNERS[1]])
+    )
     near = distances(mouths, known).min(1)
     few = _spread(alike, _CANDIDATES)
     saved = np.maximum(near[:, None] - distances(mouths, mouths[few]), 0).mean(0) if len(few) else np.zeros(1)
-    if saved.max() > _NEWS * near.mean():
+    if saved.max() > _MIN_MOUTH_GAIN * near.mean():
         donors["mouth"] = int(candidates[few[saved.argmax()]])
     return donors
 
 
 def _spread(indices: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of them, evenly spaced."""
+    """At most `count` of the indices, evenly spaced."""
     return indices if len(indices) <= count else indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """[A, K, 2], [B, K, 2] -> [A, B]: root mean square over the landmarks, of centred faces and of their centres."""
+    """Distances of faces: root mean square over the landmarks of centred faces, and of their centres, which count less.
+
+    Args:
+        a, b: [A, K, 2] and [B, K, 2], landmarks in any unit.
+
+    Returns:
+        [A, B], in the same unit.
+    """
     centre_a, centre_b = a.mean(1, keepdims=True), b.mean(1, keepdims=True)
-    total = _PLACE * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))
+    total = _SHIFT_WEIGHT * ((centre_a[:, None] - centre_b[None]) ** 2).sum((2, 3))
     for k in range(a.shape[1]):  # one landmark at a time: little memory
         total += (((a - centre_a)[:, None, k] - (b - centre_b)[None, :, k]) ** 2).sum(-1) / a.shape[1]
     return np.sqrt(total)
 
 
+def _best_set(far: np.ndarray, still: float) -> list[int]:
+    """As many medoids as are worth it; one or two where the mean distance to the nearest is at most `still`."""
+    for count in range(1, SOURCES):
+        chosen = _medoids(far, count)
+        if _mean_distance(far, chosen) <= still:
+            return chosen
+    sets = [_medoids(far, count) for count in range(SOURCES, _MAX_AUTO_SOURCES + 1)]
+    return min(sets, key=lambda chosen: _mean_distance(far, chosen) * _MIN_GAIN ** len(chosen))
+
+
+def _mean_distance(far: np.ndarray, chosen: list[int]) -> float:
+    """Of all samples (rows) to the nearest chosen candidate (columns)."""
+    return float(far[:, chosen].min(1).mean())
+
+
 def _medoids(far: np.ndarray, count: int) -> list[int]:
-    """At most `count` candidates [columns] such that the mean distance of all judges [rows] to the nearest is small."""
+    """K-medoids: at most `count` candidates (columns), to the nearest of which all samples (rows) have short ways."""
     chosen: list[int] = []
     for _ in range(min(count, far.shape[1])):
         chosen.append(int(_costs(far, chosen).argmin()))
@@ -114,7 +146,7 @@ def _medoids(far: np.ndarray, count: int) -> list[int]:
 
 
 def _costs(far: np.ndarray, others: list[int]) -> np.ndarray:
-    """[candidates]: the mean distance to the nearest source, if the candidate joins `others`; taken ones: infinite."""
+    """[candidates]: mean distance to the nearest source if the candidate joins `others`; infinite for those."""
     nearest = far[:, others].min(1, keepdims=True) if others else np.inf
     costs = np.minimum(far, nearest).mean(0)
     costs[others] = np.inf

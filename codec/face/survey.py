@@ -1,4 +1,4 @@
-"""First look at a clip: track every frame once, so that crop and source frames can be chosen before coding starts.
+"""First look at a clip: every frame is tracked once, so that crop and source frames are known before coding starts.
 
 Keeps 0.3 kB per frame, not the frames: an hour at 15 fps is 17 MB.
 """
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.face.crop import choose_crop
+from fvc.codec.face.crop import choose_crop, in_usual_place
+from fvc.codec.face.detection import Face
 from fvc.codec.face.source_choice import choose_donors, choose_sources
-from fvc.codec.face.tracker import Face, FaceTracker
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
+
+_STEADY = 5  # frames
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,15 @@ class Survey:
     """What tracking a clip gave.
 
     Attributes:
-        frames: number of frames; n_faces: largest number of faces seen in one frame.
+        frames: number of frames.
+        n_faces: how many faces were seen at once, for a third of a second at 15 fps or more.
         index: [T] int, the frames that show the face; all other arrays have one row for each of these.
-        sup: [T, 33, 2] pixels; boxes: [T, 4] pixels; yaw, openness, contrast: [T].
+        sup: [T, 33, 2], landmarks in pixels.
+        boxes: [T, 4], left, top, right, bottom of all landmarks in pixels.
+        yaw: [T], radians.
+        openness: [T], of the eyes (`Face.eye_openness`).
+        contrast: [T], standard deviation of the face's pixels.
+        cuts: frames that begin a new scene, in order; the first frame is none of them.
     """
 
     frames: int
@@ -35,20 +44,24 @@ class Survey:
     yaw: np.ndarray
     openness: np.ndarray
     contrast: np.ndarray
+    cuts: tuple[int, ...] = ()
 
     def sup_of(self) -> dict[int, np.ndarray]:
         """frame index -> sup landmarks."""
         return dict(zip(self.index.tolist(), self.sup, strict=True))
 
     def sources(self, count: int | None = None) -> list[int]:
-        """Frame indices of the source frames, the most useful first; None: as many as are worth it."""
-        return [int(self.index[i]) for i in choose_sources(self.sup, self.openness, self.contrast, count)]
+        """Frame indices of the source frames, the most useful first; `count` None: as many as are worth it."""
+        rows = np.flatnonzero(in_usual_place(self.boxes))  # in other places the face is not in the crop
+        chosen = choose_sources(self.sup[rows], self.openness[rows], self.contrast[rows], count)
+        return [int(self.index[rows[i]]) for i in chosen]
 
     def donors(self, chosen: Sequence[int]) -> dict[str, int]:
-        """Part -> frame index of whose eyes or mouth the first of the `chosen` source frames is sent with again."""
-        rows = np.searchsorted(self.index, chosen).tolist()
-        found = choose_donors(self.sup, self.openness, self.contrast, self.yaw, rows)
-        return {part: int(self.index[row]) for part, row in found.items()}
+        """Part ("eyes", "mouth") -> frame from which the patched picture takes it (`codec.face.patching`)."""
+        rows = np.flatnonzero(in_usual_place(self.boxes))
+        at = np.searchsorted(self.index[rows], chosen).tolist()
+        found = choose_donors(self.sup[rows], self.openness[rows], self.contrast[rows], self.yaw[rows], at)
+        return {part: int(self.index[rows[row]]) for part, row in found.items()}
 
     def crop(self, width: int, height: int) -> Crop:
         """The clip's fixed crop."""
@@ -56,7 +69,7 @@ class Survey:
 
 
 def contrast_of(rgb: np.ndarray, face: Face) -> float:
-    """Standard deviation of the face's pixels: little in a fade or a blur."""
+    """Standard deviation of the face's pixels, in levels: small in a fade or a blur."""
     left, top, right, bottom = (max(int(edge), 0) for edge in face.box)
     patch = rgb[top : max(bottom, top + 8) : 4, left : max(right, left + 8) : 4]
     return float(patch.std()) if patch.size else 0.0
@@ -64,16 +77,20 @@ def contrast_of(rgb: np.ndarray, face: Face) -> float:
 
 def survey(frames: Iterable[Frame], tracker: FaceTracker, each: Callable[[], None] = lambda: None) -> Survey:
     """Tracks all frames; calls `each` after every one."""
-    count = n_faces = 0
+    count, faces, cuts = 0, list[int](), list[int]()
     rows: list[tuple[int, np.ndarray, tuple[float, ...], float, float, float]] = []
     for frame in frames:
         count += 1
         face = tracker.track(frame.rgb)
+        if tracker.is_cut:
+            cuts.append(frame.index)
         if face is not None:
-            n_faces = max(n_faces, face.count)
+            faces.append(face.count)
             contrast = contrast_of(frame.rgb, face)
             rows.append((frame.index, face.sup, face.box, face.pose[0], face.eye_openness, contrast))
         each()
     columns = list(zip(*rows, strict=True)) or [()] * 6
     index, sup, boxes, yaw, openness, contrasts = (np.array(column) for column in columns)
-    return Survey(count, n_faces, index.astype(int), sup, boxes, yaw, openness, contrasts)
+    steady = sorted(faces, reverse=True)[: _STEADY if count >= 2 * _STEADY else 1]  # one face may pass for two briefly
+    n_faces = steady[-1] if steady else 0
+    return Survey(count, n_faces, index.astype(int), sup, boxes, yaw, openness, contrasts, tuple(cuts))

@@ -1,117 +1,135 @@
-"""Face tracking: one frame in, 478 landmarks and a head pose out. The only file that knows MediaPipe.
+"""Face tracking: one frame in, 478 landmarks and a head pose out.
 
-Which of the landmarks the codec uses, and what each of them is: `codec.face.landmarks`.
+Which of the landmarks the codec uses, and what each of them is: `codec.face.landmarks`. How they are found in a
+picture: `codec.face.detection`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import dataclass
-from typing import Any
-
-import cv2
 import numpy as np
 
-from fvc.codec.face.landmarks import N_LANDMARKS, SUP, Mesh, openness
-from fvc.codec.media.quiet import native_stderr_closed
+from fvc.codec.face.cuts import Change, CutDetector
+from fvc.codec.face.detection import Face, FaceMesh, FaceSearch, Window
 
-_MAX_TRACKED_SIDE = 1280  # pixels; larger frames are halved until they fit: the tracker looks at 256x256 anyway
-
-
-@dataclass(frozen=True)
-class Face:
-    """One tracked face.
-
-    Attributes:
-        landmarks: float32 [478, 3], x right and y down in pixels of the frame, z in the same unit, smaller is nearer.
-        count: how many faces the frame showed (the largest, or the one followed so far, is this one).
-    """
-
-    landmarks: np.ndarray
-    count: int = 1
-
-    @property
-    def sup(self) -> np.ndarray:
-        """float32 [33, 2]: the sup landmarks in pixels of the frame."""
-        return self.landmarks[list(SUP), :2]
-
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """left, top, right, bottom of all landmarks, pixels."""
-        low, high = self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-    @property
-    def pose(self) -> tuple[float, float, float]:
-        """(yaw, pitch, roll) in radians, uncalibrated.
-
-        Yaw > 0: the nose points to the image's right; pitch > 0: it points down; roll > 0: the head leans clockwise.
-        """
-        point = self.landmarks
-        x = point[Mesh.RIGHT_EAR_LEVEL] - point[Mesh.LEFT_EAR_LEVEL]
-        x = x / np.linalg.norm(x)
-        y = point[Mesh.CHIN] - point[Mesh.FOREHEAD]
-        y = y - x * float(x @ y)
-        y = y / np.linalg.norm(y)
-        back = np.cross(x, y)  # out of the back of the head: +z for a frontal face
-        yaw, pitch = np.arctan2(-back[0], back[2]), np.arctan2(-back[1], np.hypot(back[0], back[2]))
-        return float(yaw), float(pitch), float(np.arctan2(x[1], x[0]))
-
-    @property
-    def eye_openness(self) -> float:
-        """Lid distance over eye width, mean of both eyes: about 0.3 open, below 0.15 closed."""
-        return openness(self.sup)
+_LARGE = 0.2  # width of a face over the longer side of the frame: whole frames are enough to find it again
+_SEARCH_EVERY = 8  # frames, while no face is there
+_DRAGGED = 0.08  # of the face's size: landmarks that are off by more on average are those of the scene before
 
 
 class FaceTracker:
     """Follows one face through a video (or finds it in a still).
 
+    MediaPipe looks for faces in the whole frame, where it finds those of a tenth of the frame's width or more. Where
+    it finds none, smaller ones are searched for (`FaceSearch`), down to 32 pixels; such a face is then followed
+    in a square window around it. At a scene cut the tracker starts anew: what MediaPipe remembers of the face before
+    would drag the landmarks for several frames.
+
     Args:
         still: treat every picture by itself, as for source frames.
         max_faces: how many faces to look for; the largest is taken at first, then the one that continues it.
+
+    Attributes:
+        is_cut: whether the newest frame began a new scene.
     """
 
     def __init__(self, still: bool = False, max_faces: int = 2) -> None:
-        self._still = still
+        self._still, self._max_faces = still, max_faces
         self._last: Face | None = None
-        self._noted = False
-        with native_stderr_closed():
-            from mediapipe.python.solutions.face_mesh import FaceMesh  # slow to import, and only senders need it
-
-            self._mesh: Any = FaceMesh(static_image_mode=still, max_num_faces=max_faces, refine_landmarks=True)
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+        self._window: Window | None = None  # where a small face is looked for; None: in the whole frame
+        self._missed = 0  # frames without a face, up to the newest
+        self._is_large = False  # whether the face that was followed last is one that MediaPipe finds in whole frames
+        self._cuts = CutDetector()
+        self.is_cut = False
+        self._searcher: FaceSearch | None = None
+        self._stills: FaceMesh | None = None
+        self._mesh = FaceMesh(still, max_faces)
 
     def track(self, rgb: np.ndarray) -> Face | None:
         """Returns the face in `rgb` (uint8 [H, W, 3]), or None when there is none."""
-        height, width = rgb.shape[:2]
-        while max(rgb.shape[:2]) > _MAX_TRACKED_SIDE:
-            rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
-        with contextlib.nullcontext() if self._noted else native_stderr_closed():
-            found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
-        self._noted = self._noted or bool(found)  # the last of the notes comes with the first face
-        scale = np.array([width, height, width], np.float32)  # z shares x's unit
-        faces = []
-        for face in found:
-            landmarks = np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale
-            if np.isfinite(landmarks).all() and len(landmarks) == N_LANDMARKS:
-                faces.append(Face(landmarks, len(found)))
-        self._last = self._choose(faces)
+        change = Change.NONE if self._still else self._cuts.look(rgb)
+        self.is_cut = change == Change.CUT
+        if self._still or self.is_cut:
+            self._restart()
+        face = self._follow(rgb)
+        if change == Change.SUDDEN and face is not None and self._is_dragged(rgb, face):
+            self.is_cut = True
+            self._restart()
+            face = self._follow(rgb)
+        self._last = face
+        self._missed = 0 if self._last else self._missed + 1
         return self._last
 
-    def _choose(self, faces: list[Face]) -> Face | None:
-        if not faces:
+    def _restart(self) -> None:
+        """Forgets the face that was followed."""
+        self._last = self._window = None
+        self._missed, self._is_large = 0, False
+        if not self._still:
+            self._mesh.restart()
+
+    def _is_dragged(self, rgb: np.ndarray, face: Face) -> bool:
+        """Whether a face lies elsewhere than where it is found without knowledge of the frames before."""
+        if self._stills is None:
+            self._stills = FaceMesh(True, self._max_faces)
+        centre = face.landmarks[:, :2].mean(0)
+        found = _nearest(self._stills.find(rgb, self._window), centre)
+        return found is not None and bool(np.linalg.norm(found.sup - face.sup, axis=1).mean() > _DRAGGED * found.size)
+
+    def _follow(self, rgb: np.ndarray) -> Face | None:
+        if self._window is not None:
+            face = self._choose(self._mesh.find(rgb, self._window))
+            if face is not None:
+                if not self._window.suits(face.box):
+                    self._look_at(Window.around(face.box, rgb))
+                return face
+            self._look_at(None)
+        face = self._choose(self._mesh.find(rgb))
+        if face is not None:
+            self._is_large = face.size >= _LARGE * max(rgb.shape[:2])
+            return face
+        if self._is_large:
             return None
+        return self._find_small(rgb)
+
+    def _find_small(self, rgb: np.ndarray) -> Face | None:
+        """A face that is too small for MediaPipe to find in the whole frame."""
+        boxes = []
+        if self._last is not None:  # lost in this frame: it is probably still near
+            boxes.append(self._last.box)
+        if self._missed % _SEARCH_EVERY == 0:
+            self._searcher = self._searcher or FaceSearch()
+            boxes += self._searcher.boxes(rgb)
+        for box in boxes:
+            self._look_at(Window.around(box, rgb))
+            face = self._choose(self._mesh.find(rgb, self._window))
+            if face is not None:
+                return face
+        self._look_at(None)
+        return None
+
+    def _look_at(self, window: Window | None) -> None:
+        if window != self._window:
+            self._window = window
+            if not self._still:
+                self._mesh.restart()
+
+    def _choose(self, faces: list[Face]) -> Face | None:
         if self._last is None or self._still:
-            return max(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]))
-        before = self._last.landmarks[:, :2].mean(0)
-        return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks[:, :2].mean(0) - before)))
+            return max(faces, key=lambda face: face.area, default=None)
+        return _nearest(faces, self._last.landmarks[:, :2].mean(0))
 
     def close(self) -> None:
-        """Frees the native graph."""
-        self._mesh.close()
+        """Frees the native graphs."""
+        for graph in (self._mesh, self._stills, self._searcher):
+            if graph is not None:
+                graph.close()
 
     def __enter__(self) -> FaceTracker:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _nearest(faces: list[Face], point: np.ndarray) -> Face | None:
+    """The face whose centre is nearest to a point, pixels."""
+    return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks[:, :2].mean(0) - point)), default=None)

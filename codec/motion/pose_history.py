@@ -47,8 +47,14 @@ class PoseHistory:
         self._frames_back = [math.floor(k * _INTERVAL * fps + Fraction(1, 2)) for k in range(1, MOMENTS + 1)]
         self._shown: deque[tuple[int, np.ndarray]] = deque()
 
-    def add(self, index: int, sample: DrivingSample) -> DrawInputs:
-        """The sample is shown as frame `index`; indices rise. Before the first frame the head was as in that one."""
+    def add(self, index: int, sample: DrivingSample, is_cut: bool = False) -> DrawInputs:
+        """The sample is shown as frame `index`; indices rise. Before the first frame the head was as in that one.
+
+        Args:
+            is_cut: the frame begins a new scene, and counts as the first.
+        """
+        if is_cut:
+            self._shown.clear()
         self._shown.append((index, _position(sample)))
         while len(self._shown) > 1 and self._shown[1][0] <= index - self._frames_back[-1]:
             self._shown.popleft()

@@ -106,7 +106,7 @@ class _Counts:
 def _write_packets(
     writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: SoundTrack, progress: Progress
 ) -> _Counts:
-    counts, sup_of = _Counts(), clip.seen.sup_of()
+    counts, sup_of, cuts = _Counts(), clip.seen.sup_of(), set(clip.seen.cuts)
 
     def write_sound(seconds: Fraction | None) -> None:
         for packet in sound.due(seconds):
@@ -117,7 +117,8 @@ def _write_packets(
         for frame in frames:
             write_sound(frame.index / clip.rate)
             sup = sup_of.get(frame.index)
-            packet = encoder.encode_tracked(frame, sup, audio_packets=writer.audio_packets)
+            is_cut = frame.index in cuts
+            packet = encoder.encode_tracked(frame, sup, is_cut=is_cut, audio_packets=writer.audio_packets)
             writer.write(packet)
             counts.keyframes += begins_keyframe(packet)
             counts.without_face += sup is None

@@ -178,7 +178,7 @@ class TestPacketizer:
         if packetizer.copies_left_out:
             assert redundancy
 
-    def test_absurd_arguments(self) -> None:
+    def test_arguments_out_of_range(self) -> None:
         for arguments in ((-1,), (7,), (0, 0), (0, 9), (6, 8, True)):
             with pytest.raises(UsageError):
                 Packetizer(*arguments)  # type: ignore[arg-type]

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fvc.codec.constants import SIDE
+from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import EYES, MOUTH, N_LANDMARKS, SUP
 from fvc.codec.face.patching import PARTS, patched, placed, similarity, with_patched
 from fvc.codec.face.source_choice import choose_donors
-from fvc.codec.face.detection import Face
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.flow import Points
-from fvc.models.presets import DEFAULT, PRESETS
+from fvc.models.model import build_network
+from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, shipped
 
@@ -138,7 +139,7 @@ def test_openness_is_of_the_same_landmarks() -> None:
 @torch.no_grad()
 def test_eyes_come_from_the_source_that_has_them_so() -> None:
     """Shut eyes are taken from the source with shut eyes, though another one is nearer in pose."""
-    generator = PRESETS["composed"].build(torch.from_numpy(face())).generator.eval()
+    generator = build_network("composed", torch.from_numpy(face())).generator.eval()
     generator.near_part[[k for eye in EYES for k in eye]] = 6.0
 
     def at(*sups: np.ndarray) -> Points:
