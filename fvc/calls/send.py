@@ -192,7 +192,7 @@ class _Call:
                     self._session.send(packet)
                     sounds = packet.number + 1
                 face = tracker.track(frame.rgb)
-                self._send(encoder, frame, face, sounds)
+                self._send(encoder, frame, face, tracker.is_cut, sounds)
                 self._extend(refresher, frame, face)
                 progress("sending", self._frames, None)
                 if self._frames == self._options.frames:
@@ -231,9 +231,11 @@ class _Call:
         self._left_out += index - self._frames
         self._frames = index + 1
 
-    def _send(self, encoder: Encoder, frame: Frame, face: Face | None, sounds: int) -> None:
+    def _send(self, encoder: Encoder, frame: Frame, face: Face | None, is_cut: bool, sounds: int) -> None:
         sup = None if face is None else face.sup
-        packet = encoder.encode_tracked(frame, sup, audio_packets=sounds, force_keyframe=self._wants_keyframe)
+        packet = encoder.encode_tracked(
+            frame, sup, is_cut=is_cut, audio_packets=sounds, force_keyframe=self._wants_keyframe
+        )
         self._wants_keyframe = False
         self._coded += len(packet.payload)
         self._session.send(packet)
