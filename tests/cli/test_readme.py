@@ -41,7 +41,7 @@ def code_lines(text: str) -> Iterator[str]:
 
 def words(line: str) -> list[str]:
     """A line of shell without its comment; words as the shell sees them where it can."""
-    line = re.sub(r"(^|\s)#.*", "", line)
+    line = re.sub(r"(^|\s)#.*", "", line.removeprefix("$ "))
     try:
         return shlex.split(line)
     except ValueError:
