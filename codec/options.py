@@ -40,6 +40,7 @@ class EncoderOptions:
             where the head moves about (`codec.face.source_choice`). One more is made of the first, with shut eyes or
             another mouth, where the clip has such and the networks can use it.
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
+        video_stream, audio_stream: which of the input's video and audio streams, from 0; None: as players choose.
     """
 
     fps: str | float | Fraction = 15
@@ -53,6 +54,8 @@ class EncoderOptions:
     canvas: bool = True
     source_frames: int | None = None
     source_bytes: int | None = None
+    video_stream: int | None = None
+    audio_stream: int | None = None
 
     def __post_init__(self) -> None:
         Profile.named(self.profile)
@@ -60,6 +63,9 @@ class EncoderOptions:
         self.plan()
         if self.source_frames is not None and not 1 <= self.source_frames <= MAX_SOURCES:
             raise OptionError("source_frames", self.source_frames, f"must be 1 to {MAX_SOURCES}")
+        for option in ("video_stream", "audio_stream"):
+            if (number := getattr(self, option)) is not None and number < 0:
+                raise OptionError(option, number, "must be 0 or more")
         low, high = BITRATES
         if self.audio_bitrate is not None and not low <= self.audio_bitrate <= high:
             raise OptionError("audio_bitrate", self.audio_bitrate, f"must be {low // 1000}k to {high // 1000}k")

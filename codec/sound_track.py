@@ -31,13 +31,18 @@ class SoundTrack:
     Args:
         source: the file; None: no sound.
         bitrate: bit/s of Opus; None: no sound.
+        audio_stream: which of its audio streams, from 0; None: as `VideoReader` chooses.
 
     Raises:
         InputError: the file's sound cannot be read.
     """
 
-    def __init__(self, source: PathLike | None = None, bitrate: int | None = None) -> None:
-        coded = encode_opus(source, bitrate) if source is not None and bitrate is not None else None
+    def __init__(
+        self, source: PathLike | None = None, bitrate: int | None = None, audio_stream: int | None = None
+    ) -> None:
+        coded = None
+        if source is not None and bitrate is not None:
+            coded = encode_opus(source, bitrate, audio_stream=audio_stream)
         self.audio = Audio(coded[0].frame_ms, coded[0].pre_skip) if coded else None
         self._packets = enumerate(coded[1] if coded else ())
         self._next = next(self._packets, None)

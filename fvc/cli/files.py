@@ -59,6 +59,12 @@ def encode(
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
+    video_stream: Annotated[
+        int | None, typer.Option(help="Which of the input's video streams, from 0. Default: as players choose.", min=0)
+    ] = None,
+    audio_stream: Annotated[
+        int | None, typer.Option(help="Which of its audio streams, from 0. Default: as players choose.", min=0)
+    ] = None,
     preset: Annotated[str, typer.Option(help=f"Which networks: {installed_presets()}.")] = DEFAULT,
     force: Force = False,
     as_json: Json = False,
@@ -87,6 +93,8 @@ def encode(
             canvas=not no_canvas,
             source_frames=source_frames,
             source_bytes=source_bytes,
+            video_stream=video_stream,
+            audio_stream=audio_stream,
             preset=preset,
             note=note_line,
             progress=bar,

@@ -55,7 +55,7 @@ def encode(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
         options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, kbps, keyframe_interval,
-            refresh, audio_bitrate, canvas, source_frames, source_bytes.
+            refresh, audio_bitrate, canvas, source_frames, source_bytes, video_stream, audio_stream.
 
     Returns:
         the report that `fvc encode --json` prints.
@@ -67,13 +67,16 @@ def encode(
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, sources], [file_path(source)])
-    with VideoReader(source) as video, _both_or_none(stream, sources, overwrite) as (file, sources_writer):
+    with (
+        VideoReader(source, video_stream=told.video_stream) as video,
+        _both_or_none(stream, sources, overwrite) as (file, sources_writer),
+    ):
         clip = track_video(video, told.rate, note, progress)
         progress("sources", 0, None)
         builder = model.source_builder(told.kind)
         source_set, whole = builder.choose(video, clip, told.canvas, told.source_frames, told.source_bytes)
         progress("sources", 1, 1)
-        sound = SoundTrack(source, told.audio_bitrate)
+        sound = SoundTrack(source, told.audio_bitrate, told.audio_stream)
         if told.audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
         header = stream_header(source_set, clip, told.interval, told.quantizers, sound.audio)
