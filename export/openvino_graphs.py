@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
-from fvc.models.model import Network, load_network, load_weights
+from fvc.models.model import Network, build_network, load_network, load_weights
 from fvc.models.presets import PRESETS
 from fvc.models.weights import folder_of, write_manifest
 
@@ -126,7 +126,7 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     import openvino
 
     folder = folder or folder_of(preset)
-    load_weights(PRESETS[preset].build(), run_weights)  # before anything is written
+    load_weights(build_network(preset), run_weights)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")

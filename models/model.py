@@ -11,11 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fvc.codec.motion.sample import N_UNSUP
+from fvc.codec.motion.sample import N_SUP, N_UNSUP
 from fvc.models.flow import Points
 from fvc.models.interface import Generator
 from fvc.models.keypoints import MotionNet
-from fvc.models.presets import PRESETS
+from fvc.models.presets import GENERATORS, PRESETS
 from fvc.models.restorer import Restorer
 
 RESTORER = "restorer."  # prefix of the restorer's tensors in a weights file
@@ -108,8 +108,18 @@ def borrow_weights(network: nn.Module, weights: Path) -> int:
     return sum(tensor.numel() for tensor in fits.values())
 
 
+def build_network(preset: str, mean_sup: Tensor | None = None) -> Network:
+    """The untrained network of a preset.
+
+    `mean_sup` [33, 2]: mean landmarks, where the reference position starts; not needed where weights are loaded.
+    """
+    chosen = PRESETS[preset]
+    mean_sup = torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup
+    return Network(GENERATORS[chosen.generator].load(), mean_sup, **chosen.size)
+
+
 def load_network(weights: Path, preset: str) -> Network:
     """A trained network in evaluation mode, float32. Raises ValueError if the file does not fit the preset."""
-    network = PRESETS[preset].build()
+    network = build_network(preset)
     load_weights(network, weights)
     return network.eval()

@@ -1,7 +1,7 @@
 """The registry: generators (classes that draw) and presets (a generator, its size, and what training shows it).
 
-Receivers read this file too, so it imports no torch; a generator's class is imported when a preset is built. What a
-generator must offer is written in `models.interface`.
+Receivers read this file too, so it imports no torch: `models.model.build_network` imports the class of a generator when
+it is needed. What a generator must offer is written in `models.interface`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from fvc.models.model import Network
+from typing import Any
 
 DEFAULT = "composed"
 
@@ -73,16 +68,6 @@ class Preset:
     def blends_parts(self) -> bool:
         """See `GeneratorClass`."""
         return GENERATORS[self.generator].blends_parts
-
-    def build(self, mean_sup: Tensor | None = None) -> Network:
-        """The untrained network (needs torch). `mean_sup` [33, 2] starts the reference position."""
-        import torch
-
-        from fvc.codec.motion.sample import N_SUP
-        from fvc.models.model import Network
-
-        mean_sup = torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup
-        return Network(GENERATORS[self.generator].load(), mean_sup, **self.size)
 
 
 PAPER_PROFILES = {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}  # the paper's three, alike

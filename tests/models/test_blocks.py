@@ -8,7 +8,8 @@ import torch
 from fvc.models.flow import Points, SparseMotion
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
-from fvc.models.presets import DEFAULT, PRESETS
+from fvc.models.model import build_network
+from fvc.models.presets import DEFAULT
 from fvc.models.restorer import Restorer
 
 
@@ -74,7 +75,7 @@ def test_resizing_is_torchs(sides: tuple[int, int]) -> None:
 def test_a_restorer_begins_as_the_identity_and_earlier_weights_load_with_one() -> None:
     pictures = torch.rand(2, 3, 64, 40)
     assert torch.equal(Restorer()(pictures), pictures)
-    network = PRESETS[DEFAULT].build()
+    network = build_network(DEFAULT)
     torch.nn.init.ones_(network.restorer.out.bias)
     before = {n: t for n, t in network.state_dict().items() if not n.startswith("restorer.")}
     missing, unexpected = network.load_state_dict(before)

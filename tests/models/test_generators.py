@@ -11,13 +11,14 @@ from fvc.export.openvino_graphs import graphs
 from fvc.models.flow import Points
 from fvc.models.generator import from_head, push_off_heads
 from fvc.models.layers import identity_grid
+from fvc.models.model import build_network
 from fvc.models.presets import PRESETS
 from fvc.training.generator.step import draw_batch
 
 
 def test_first_order_model_switches_to_the_nearest_source() -> None:
     torch.manual_seed(0)
-    generator = PRESETS["fom-mobile"].build().generator.eval()
+    generator = build_network("fom-mobile").generator.eval()
     pictures, unsup = torch.rand(1, 2, 3, 256, 256), torch.rand(2, 10, 2) - 0.5
 
     def at(position: torch.Tensor) -> Points:
@@ -75,7 +76,7 @@ def test_a_head_that_turns_shows_its_other_side() -> None:
 @torch.no_grad()
 def test_any_number_of_sources(preset: str, count: int) -> None:
     torch.manual_seed(0)
-    network = PRESETS[preset].build(torch.rand(N_SUP, 2) - 0.5).eval()
+    network = build_network(preset, torch.rand(N_SUP, 2) - 0.5).eval()
     for profile in Profile:
         pictures, unsup, jacobians = draw_batch(network, random_batch(1, count), set(profile.parts))
         assert pictures.shape == (1, 1, 3, 256, 256)
@@ -87,7 +88,7 @@ def test_any_number_of_sources(preset: str, count: int) -> None:
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_gradients_reach_every_parameter(preset: str) -> None:
     torch.manual_seed(0)
-    network = PRESETS[preset].build(torch.rand(N_SUP, 2) - 0.5)
+    network = build_network(preset, torch.rand(N_SUP, 2) - 0.5)
     for name, parameter in network.named_parameters():
         if "head" in name:  # zero at the start of training, which hides what comes before
             torch.nn.init.normal_(parameter, std=0.05)
@@ -102,5 +103,5 @@ def test_gradients_reach_every_parameter(preset: str) -> None:
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_every_preset_has_graphs(preset: str) -> None:
     with torch.no_grad():
-        for module, example in graphs(PRESETS[preset].build().eval()).values():
+        for module, example in graphs(build_network(preset).eval()).values():
             module(*example)

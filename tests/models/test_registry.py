@@ -19,6 +19,7 @@ from fvc.codec.motion.sample import DrivingSample
 from fvc.export import shipped as exports
 from fvc.export.openvino_graphs import convert, main
 from fvc.models.installed import InstalledModel
+from fvc.models.model import build_network
 from fvc.models.presets import GENERATORS, PRESETS, GeneratorClass, Preset
 from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, installed_presets, shipped
@@ -60,7 +61,7 @@ def test_a_new_generator_is_trained_converted_and_drawn_with(
 def test_a_new_generator_can_be_exported(flat: Preset) -> None:
     """It has no `reference`, which exports use where there is one."""
     torch.manual_seed(0)
-    graphs = {graph.name: graph for graph in exports.graphs_of(flat.build().eval(), "0" * 64, sources=3)}
+    graphs = {graph.name: graph for graph in exports.graphs_of(build_network(flat.name).eval(), "0" * 64, sources=3)}
     assert graphs["embed"].outputs == ("embedding0", "embedding1")
     assert graphs["draw"].per_source == {"embedding1"}
     [picture] = exports.run_module(graphs["draw"].module, graphs["draw"].example)
@@ -81,7 +82,7 @@ def test_capabilities_come_from_the_registry() -> None:
 
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_generators_have_the_written_interface(preset: str) -> None:
-    generator: Any = PRESETS[preset].build().generator
+    generator: Any = build_network(preset).generator
     assert isinstance(generator, torch.nn.Module)
     for method, names in (
         ("embed", ["pictures", "kp_source"]),

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from fvc.codec.face.landmarks import SUP_MIRROR
 from fvc.models.generator import Size
-from fvc.models.model import borrow_weights, load_network
+from fvc.models.model import borrow_weights, build_network, load_network
 from fvc.models.presets import DEFAULT, PRESETS
 from fvc.training.generator import anchoring
 from fvc.training.generator.pruning import prune
@@ -19,7 +19,7 @@ from fvc.training.generator.pruning import prune
 
 def test_a_preset_borrows_what_fits(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    giver, taker = PRESETS["composed"].build(), PRESETS["frontalizer-multiscale"].build()
+    giver, taker = build_network("composed"), build_network("frontalizer-multiscale")
     save_file({name: tensor.numpy() for name, tensor in giver.state_dict().items()}, tmp_path / "a.safetensors")
     assert borrow_weights(taker, tmp_path / "a.safetensors") > 1_000_000
     assert torch.equal(taker.generator.out.weight, giver.generator.out.weight)
@@ -35,7 +35,7 @@ def test_a_preset_borrows_what_fits(tmp_path: Path) -> None:
 def test_anchoring_leads_keypoints_to_the_face(
     pack_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = PRESETS["fom-mobile"].build()
+    network = build_network("fom-mobile")
     torch.nn.init.zeros_(network.motion.keypoints.jacobians.bias)
     save_file({k: t.numpy() for k, t in network.state_dict().items()}, tmp_path / "in.safetensors")
     arguments = ["a", pack_path, tmp_path / "in.safetensors", tmp_path / "out.safetensors", "--steps", 6, "--batch", 4]
@@ -63,8 +63,8 @@ def test_anchors_are_places_of_the_face() -> None:
 def test_pruning_keeps_what_carries_most() -> None:
     torch.manual_seed(0)
     full = Size()
-    large, same = (PRESETS[DEFAULT].build().generator.eval() for _ in range(2))
-    small = PRESETS["tiny"].build().generator.eval()
+    large, same = (build_network(DEFAULT).generator.eval() for _ in range(2))
+    small = build_network("tiny").generator.eval()
     same.load_state_dict(large.state_dict())
     for layer in (same.deep, same.up_middle, same.join_middle, same.up_fine, same.join_fine, same.out):
         layer.apply(lambda module: module.reset_parameters() if hasattr(module, "reset_parameters") else None)

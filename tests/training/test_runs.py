@@ -18,7 +18,8 @@ from conftest import Run as Command
 from safetensors.numpy import load_file
 
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
-from fvc.models.presets import DEFAULT, PRESETS
+from fvc.models.model import build_network
+from fvc.models.presets import DEFAULT
 from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import load_checkpoint, save_checkpoint, write_portable
 from fvc.training.generator.engine import Engine
@@ -64,7 +65,7 @@ def test_training_goes_on_where_it_stopped(pack_path: Path, perceptual: Path, tm
 
 def test_checkpoints_of_the_first_version_go_on(pack_path: Path, perceptual: Path, tmp_path: Path) -> None:
     """AdamW without `fused`, no discriminator, no restorer: what the first runs wrote."""
-    network = PRESETS[DEFAULT].build(torch.zeros(33, 2))
+    network = build_network(DEFAULT, torch.zeros(33, 2))
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-3, (0.5, 0.99), weight_decay=1e-3)
     for parameter in trained:

@@ -33,8 +33,7 @@ from fvc.codec.face.landmarks import (
     SUP_MIRROR,
 )
 from fvc.models.keypoints import INPUT_SIDE, KeypointNet
-from fvc.models.model import load_weights
-from fvc.models.presets import PRESETS
+from fvc.models.model import build_network, load_weights
 from fvc.training.data.pack import Pack
 from fvc.training.generator.batches import FileFrames
 from fvc.training.generator.engine import computes_in_half
@@ -71,7 +70,7 @@ def main() -> None:
     torch.manual_seed(0)
     pack = Pack(args.data, SUP)
     frames, sampler = FileFrames(pack, SUP_MIRROR), Sampler(pack, seed=0)
-    network = PRESETS["fom-mobile"].build()
+    network = build_network("fom-mobile")
     load_weights(network, args.weights)
     learner = network.motion.keypoints.train()
     learner.jacobians.load_state_dict(KeypointNet().jacobians.state_dict())  # back to the identity

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fvc.models.generator import ComposedGenerator, Size
 from fvc.models.layers import InvertedResidual
-from fvc.models.model import load_weights
+from fvc.models.model import build_network, load_weights
 from fvc.models.presets import DEFAULT, PRESETS
 
 
@@ -125,7 +125,7 @@ def prune_weights(weights: Path, preset: str, out: Path) -> None:
     """Writes pruned weights of `preset`. Raises ValueError where either is not of the default's generator."""
     if PRESETS[preset].generator != PRESETS[DEFAULT].generator:
         raise ValueError(f"{preset}: is not a smaller {DEFAULT}")
-    large, small = PRESETS[DEFAULT].build(), PRESETS[preset].build()
+    large, small = build_network(DEFAULT), build_network(preset)
     load_weights(large, weights)
     known, state = large.state_dict(), small.state_dict()
     same = {name: known[name] for name, tensor in state.items() if known[name].shape == tensor.shape}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fvc.codec.face.source_choice import SOURCES
-from fvc.models.model import Network, borrow_weights, load_weights
+from fvc.models.model import Network, borrow_weights, build_network, load_weights
 from fvc.models.presets import PRESETS
 from fvc.training.data.pack import Pack
 from fvc.training.generator.batches import Batch, DeviceFrames, FileFrames, Prefetch
@@ -122,13 +122,13 @@ class TrainingRun:
         self._prepare_batches(pack)
 
     def _build_networks(self, mean_sup: torch.Tensor) -> None:
-        preset, device, options = PRESETS[self.recipe.preset], self.engine.device, self.options
-        self.network: Network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        preset, device, options = self.recipe.preset, self.engine.device, self.options
+        self.network: Network = build_network(preset, mean_sup).to(device, memory_format=torch.channels_last)
         self.borrowed = 0 if options.borrow is None else borrow_weights(self.network, options.borrow)
         if options.init is not None:
             load_weights(self.network, options.init)
         self.network.motion.requires_grad_(not self.recipe.keep_motion)
-        self.average: Network = preset.build(mean_sup).to(device, memory_format=torch.channels_last)
+        self.average: Network = build_network(preset, mean_sup).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.network.state_dict())
         self.discriminator = None if self.recipe.adversarial_after is None else Discriminator().to(device)
 
