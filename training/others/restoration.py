@@ -2,11 +2,11 @@
 
     python -m fvc.training.others.restoration DATA OUT --perceptual FOLDER [--minutes 40]
 
-Source pictures of DATA/train are coded in sets of three: those that `fvc encode` would choose, as it would code them,
-and random ones, finer and coarser. The network sees squares of 128x128 of what AV1 left and is to give what was there.
-The loss is LPIPS, relative L1 of the same features, and L1. What is evaluated (on DATA/val, coded by default) and kept
-are the weights' running averages. Coded pictures stay in OUT/train.npy and OUT/val.npy; resumes from OUT/last.pt;
-writes OUT/restorer.safetensors and a line of OUT/log.jsonl per evaluation.
+Source pictures of DATA/train are coded: those that `fvc encode` would choose, as it would code them, and random sets of
+three, finer and coarser. The network gets decoded squares of 128x128 and learns to restore the originals. The loss is
+LPIPS, relative L1 of the same features, and L1. The weights' running averages are evaluated (on DATA/val, coded by the
+defaults) and kept. Coded pictures stay in OUT/train.npy and OUT/val.npy; resumes from OUT/last.pt; writes
+OUT/restorer.safetensors and a line of OUT/log.jsonl per evaluation.
 
     python -m fvc.training.others.restoration --join RUN/weights.safetensors OUT/restorer.safetensors WEIGHTS
 
@@ -30,57 +30,58 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import Clip, find_clips, open_clip
 from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.av1_pictures import MOST_OFFSET, decode_series, encode_series
 from fvc.codec.wire.source_set import code_pictures
-from fvc.evaluation.clips import Cache, Clip, find_clips, opened
+from fvc.models.model import RESTORER
 from fvc.models.restorer import Restorer
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
 from fvc.training.generator.losses import load_perceptual, perceptual_loss
 
-_SQUARE = 128
-_FPS = Fraction(2)  # frames that sources are chosen from
-_AVERAGE = 0.999
-_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
-PREFIX = "restorer."
+SQUARE = 128  # pixels
+FPS = Fraction(2)  # of the frames that sources are chosen from
+AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
+LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 
 
-def coded_sets(clip: Clip, others: int, draw: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def coded_sets(clip: Clip, others: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs (original, decoded), uint8 [256, 256, 3], of the clip's sources and of `others` random sets."""
     crops = {frame.index: crop for frame, crop in clip.frames()}
     chosen = [crops[index] for index in clip.seen.sources() if index in crops]
     yield from zip(chosen, code_pictures(chosen, SOURCE_CRF)[1], strict=True)
     for _ in range(others):
-        picked = [crops[int(index)] for index in draw.choice(list(crops), min(3, len(crops)), replace=False)]
-        crf = round(float(np.exp(draw.uniform(np.log(5), np.log(40)))))
-        coded = encode_series(picked, crf, int(draw.integers(0, MOST_OFFSET + 1)))
+        picked = [crops[int(index)] for index in rng.choice(list(crops), min(3, len(crops)), replace=False)]
+        crf = round(float(np.exp(rng.uniform(np.log(5), np.log(40)))))
+        coded = encode_series(picked, crf, int(rng.integers(0, MOST_OFFSET + 1)))
         yield from zip(picked, decode_series(coded, 256, 256), strict=True)
 
 
 def collect(data: Path, split: str, others: int, cache: Cache, out: Path) -> np.ndarray:
-    """uint8 [N, 2, 256, 256, 3]: originals and what AV1 left; made now, or before."""
+    """uint8 [N, 2, 256, 256, 3]: originals and decoded pictures; read from `out` where an earlier call made it."""
     if not out.exists():
-        draw, pairs = np.random.default_rng(0), list[np.ndarray]()
+        rng, pairs = np.random.default_rng(0), list[np.ndarray]()
         for file in tqdm(find_clips(data, split), desc=split):
-            with opened(file, _FPS, cache) as clip:
-                pairs += [np.stack(pair) for pair in coded_sets(clip, others, draw)]
+            with open_clip(file, FPS, cache) as clip:
+                pairs += [np.stack(pair) for pair in coded_sets(clip, others, rng)]
         np.save(out.with_suffix(".part.npy"), np.stack(pairs))
         out.with_suffix(".part.npy").replace(out)
     return np.asarray(np.load(out, mmap_mode="r"))
 
 
 def batch_of(pairs: np.ndarray, size: int, step: int) -> tuple[Tensor, Tensor]:
-    """(original, decoded), [size, 3, 128, 128] in [0, 1]: mostly of the middle, some mirrored, some darker."""
-    draw = np.random.default_rng([0, step])
+    """(original, decoded), [size, 3, 128, 128] in [0, 1]: mostly from the middle, some mirrored, some darker."""
+    rng = np.random.default_rng([0, step])
     squares = []
-    for index in draw.integers(0, len(pairs), size):
-        y, x = np.clip(draw.normal(64, 40, 2), 0, 128).astype(int) // 2 * 2
-        square = pairs[index, :, y : y + _SQUARE, x : x + _SQUARE]
-        squares.append(square[:, :, ::-1] if draw.random() < 0.5 else square)
+    for index in rng.integers(0, len(pairs), size):
+        y, x = np.clip(rng.normal(64, 40, 2), 0, 128).astype(int) // 2 * 2
+        square = pairs[index, :, y : y + SQUARE, x : x + SQUARE]
+        squares.append(square[:, :, ::-1] if rng.random() < 0.5 else square)
     both = torch.from_numpy(np.stack(squares)).permute(1, 0, 4, 2, 3).float() / 255
-    gains = draw.uniform(0.7, 1, (size, 1, 1, 1)) * draw.uniform(0.85, 1, (size, 3, 1, 1))
-    gains[draw.random(size) < 0.6] = 1
+    gains = rng.uniform(0.7, 1, (size, 1, 1, 1)) * rng.uniform(0.85, 1, (size, 3, 1, 1))
+    gains[rng.random(size) < 0.6] = 1
     both = both * torch.from_numpy(gains).float()
     return both[0].contiguous(memory_format=torch.channels_last), both[1].contiguous(memory_format=torch.channels_last)
 
@@ -122,10 +123,10 @@ class Training:
             relative, lpips = perceptual_loss(self.perceptual, restored, original, torch.ones_like(original[:, :1]))
         losses = {"lpips": lpips, "relative": relative, "l1": (restored - original).abs().mean()}
         self.optimizer.zero_grad()
-        sum((_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        keep = min(_AVERAGE, (1 + self.step) / (10 + self.step))
+        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 mean.lerp_(new, 1 - keep)
@@ -145,7 +146,7 @@ class Training:
 
 @torch.no_grad()
 def evaluate(network: Restorer, perceptual: Any, pairs: np.ndarray) -> dict[str, float]:
-    """LPIPS-squeeze and PSNR against the originals, of what AV1 left and of what the network makes of it."""
+    """LPIPS-squeeze and PSNR against the originals, of decoded pictures before and after restoring."""
     values = []
     for pair in pairs:
         original, decoded = (torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255 for picture in pair)
@@ -159,9 +160,9 @@ def evaluate(network: Restorer, perceptual: Any, pairs: np.ndarray) -> dict[str,
 
 
 def join(weights: Path, restorer: Path, out: Path) -> None:
-    """Weights of `composed` with this restorer."""
-    state = {name: tensor for name, tensor in load_file(weights).items() if not name.startswith(PREFIX)}
-    save_file(state | {PREFIX + name: tensor for name, tensor in load_file(restorer).items()}, out)
+    """Writes the weights with this restorer in place of theirs."""
+    state = {name: tensor for name, tensor in load_file(weights).items() if not name.startswith(RESTORER)}
+    save_file(state | {RESTORER + name: tensor for name, tensor in load_file(restorer).items()}, out)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Integer tracks of many people -> the priors of motion coding (`codec/motion/priors.bin`, bitstream_spec.md, Annex A).
 
-Weights are ridge regressions, one component after the other; how strongly weights across components are held back is
-chosen on people left out, so that parts whose components tell little of each other get none. Squared errors count by
-the spread that they meet in the coder, which is what costs bits. Spreads and the shape of errors are then fitted by
-gradient descent on the number of bits. Everything here may use floats: the result is integers.
+Prediction weights are ridge regressions, one component after the other. The ridge on weights across components is
+chosen on held-out people, so parts whose components hardly predict each other get none. Squared errors are weighted by
+the spread that the coder expects of them, since that ratio costs bits. Spreads and the error distribution are then
+fitted by gradient descent on the number of bits. Everything here may use floats: the result is integers.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from fvc.codec.motion.adaptation import (
 from fvc.codec.motion.priors import SHAPE_STEPS, PartPriors, pack
 from fvc.codec.motion.quantizer import USUAL_BITS
 from fvc.codec.motion.sample import PART_SHAPES
-from fvc.training.tables.tracks import Track
+from fvc.models.tracks import Track
 
 GROUP = 75  # frames from one keyframe to the next
-_RIDGES = ((30.0, 300.0), (300.0, 3000.0), (3000.0, 1e5), (1e5, 1e5))  # of this frame's changes, of what was before
+_RIDGES = ((30.0, 300.0), (300.0, 3000.0), (3000.0, 1e5), (1e5, 1e5))  # on this frame's changes, on earlier values
 _HOLDS = (0, 32, 52)  # candidates for PartPriors.hold_threshold
 _FLOOR = ERROR_FLOOR / STEP
 _SQRT2 = math.sqrt(2)
@@ -60,22 +60,22 @@ class Groups:
         self.held_out = np.array(held_out)
 
     def moving(self, held_out: bool | None = None) -> np.ndarray:
-        """bool [N, GROUP]: real frames but keyframes, of people who are held out, or not, or (None) all."""
+        """bool [N, GROUP]: real frames except keyframes; of held-out people, of the others, or (None) of all."""
         mask = self.real.copy()
         mask[:, 0] = False
         return mask if held_out is None else mask & (self.held_out == held_out)[:, None]
 
 
 def _features(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Changes, last changes, distances of the last frame to the running mean: [N, GROUP, n] each."""
-    change, last, apart = (np.zeros_like(x) for _ in range(3))
+    """Changes, previous changes, previous frame's deviations from the running mean: [N, GROUP, n] each."""
+    change, last, deviation = (np.zeros_like(x) for _ in range(3))
     change[:, 1:] = x[:, 1:] - x[:, :-1]
     last[:, 1:] = change[:, :-1]
     mean = x[:, 0].copy()
     for t in range(1, GROUP):
-        apart[:, t] = x[:, t - 1] - mean
-        mean += _share(MEAN_GAIN) * apart[:, t]
-    return change, last, apart
+        deviation[:, t] = x[:, t - 1] - mean
+        mean += _share(MEAN_GAIN) * deviation[:, t]
+    return change, last, deviation
 
 
 def _running(errors: np.ndarray, start: np.ndarray, pace: Callable[[int], float]) -> np.ndarray:
@@ -97,7 +97,7 @@ def _share(gain: tuple[int, int]) -> float:
 
 
 def _order(changes: np.ndarray) -> np.ndarray:
-    """Pivoted Cholesky: next comes what the components before leave most of."""
+    """Pivoted Cholesky: each next component is the one whose variance the previous ones explain least."""
     left = changes.T @ changes
     order: list[int] = []
     for _ in range(len(left)):
@@ -119,12 +119,12 @@ def _solve(gram: np.ndarray, i: int, known: list[int], ridges: np.ndarray) -> np
 
 
 def _proxy(errors: np.ndarray) -> float:
-    """About what errors cost, up to a constant."""
+    """Approximate bits per error, up to a constant."""
     return float(np.log2(np.abs(errors) + 0.3).mean())
 
 
-class _Shape(torch.nn.Module):
-    """Errors over their spread: a mixture of normal distributions, cut at 16 spreads."""
+class _ErrorDistribution(torch.nn.Module):
+    """Distribution of error over spread: a mixture of normal distributions, truncated at 16 spreads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,38 +148,43 @@ class _Shape(torch.nn.Module):
 
 @dataclass(frozen=True)
 class _Memory:
-    """What the coder remembers before each frame of `mask`: arrays [T, n] in steps, `start` [n]."""
+    """State of the coder before each frame of `mask`, in quantizer steps."""
 
-    start: np.ndarray
-    error: np.ndarray
-    expected: np.ndarray
-    quick: np.ndarray
+    start: np.ndarray  # [n], expected errors at a keyframe
+    error: np.ndarray  # [T, n], the errors that follow
+    expected: np.ndarray  # [T, n], their expected sizes
+    recent: np.ndarray  # [T, n], exponential means of their sizes, with the gain of the recent activity
 
 
 class _Spreads:
-    """What the coder knows of each error beforehand, and the fit of what it makes of it."""
+    """Features that the coder knows before each error, and the fit of a spread to them."""
 
     def __init__(self, memory: _Memory) -> None:
         expected, size = memory.expected, np.abs(memory.error)
-        calm = ACTIVITY_PRIOR * expected.mean(1, keepdims=True)
-        actual, usual = (np.cumsum(a, 1) - a + calm for a in (size, expected))
-        lively = np.log((memory.quick.sum(1) + _FLOOR * size.shape[1]) / expected.sum(1))
-        arrays = (memory.error, np.log(expected), np.log(actual / usual), lively[:, None])
-        self._error, self._expected, self._now, self._lately = (torch.tensor(a, dtype=torch.float32) for a in arrays)
+        prior = ACTIVITY_PRIOR * expected.mean(1, keepdims=True)
+        so_far, expected_so_far = (np.cumsum(a, 1) - a + prior for a in (size, expected))  # of this frame's components
+        frame_activity = np.log(so_far / expected_so_far)
+        recent_activity = np.log((memory.recent.sum(1) + _FLOOR * size.shape[1]) / expected.sum(1))[:, None]
+        arrays = (memory.error, np.log(expected), recent_activity, frame_activity)
+        self._error, self._expected, self._recent, self._frame = (torch.tensor(a, dtype=torch.float32) for a in arrays)
 
-    def fit(self, shape: _Shape, fixed: bool, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Constants [n] and exponents [3]: expected error, lately, now. `fixed`: one constant, shape as it is."""
+    def fit(self, distribution: _ErrorDistribution, fixed: bool, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Constants [n], and exponents [3] of expected error, recent activity and frame activity.
+
+        `fixed`, for keyframes: one constant for all components, the first two exponents 1 and 0, and the distribution
+        stays as it is.
+        """
         n = self._error.shape[1]
         constants, exponents = torch.zeros(1 if fixed else n), torch.tensor([1.0, 0.0 if fixed else 0.8, 0.6])
-        free = [constants, exponents, *([] if fixed else shape.parameters())]
+        free = [constants, exponents, *([] if fixed else distribution.parameters())]
         for tensor in free[:2]:
             tensor.requires_grad_()
         optimizer = torch.optim.Adam(free, lr=0.04)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, 0.002)
-        draw = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(0)
         for _ in range(steps):
-            rows = torch.randint(len(self._error), (min(45000 // n, len(self._error)),), generator=draw)
-            loss = shape.bits(self._error[rows], self._spread(constants, exponents, rows)).mean()
+            rows = torch.randint(len(self._error), (min(45000 // n, len(self._error)),), generator=rng)
+            loss = distribution.bits(self._error[rows], self._spread(constants, exponents, rows)).mean()
             optimizer.zero_grad()
             loss.backward()
             if fixed:
@@ -189,20 +194,20 @@ class _Spreads:
         return constants.detach(), exponents.detach()
 
     def _spread(self, constants: torch.Tensor, exponents: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        logarithm = exponents[0] * self._expected[rows] + exponents[1] * self._lately[rows]
-        return torch.exp(constants + logarithm + exponents[2] * self._now[rows]).clamp(1 / 16)
+        logarithm = exponents[0] * self._expected[rows] + exponents[1] * self._recent[rows]
+        return torch.exp(constants + logarithm + exponents[2] * self._frame[rows]).clamp(1 / 16)
 
     def spread(self, constants: torch.Tensor, exponents: torch.Tensor) -> np.ndarray:
-        """[T, n], in steps."""
+        """Spreads [T, n], in quantizer steps."""
         with torch.no_grad():
             rows = torch.arange(len(self._error)).split(4000)
             return torch.cat([self._spread(constants, exponents, r) for r in rows]).numpy().astype(np.float64)
 
-    def bits(self, shape: _Shape, constants: torch.Tensor, exponents: torch.Tensor) -> float:
-        """Mean over every other frame and all components."""
+    def bits(self, distribution: _ErrorDistribution, constants: torch.Tensor, exponents: torch.Tensor) -> float:
+        """Bits per component, mean over every other frame."""
         with torch.no_grad():
             rows = torch.arange(0, len(self._error), 2).split(2000)
-            every = [shape.bits(self._error[r], self._spread(constants, exponents, r)) for r in rows]
+            every = [distribution.bits(self._error[r], self._spread(constants, exponents, r)) for r in rows]
             return float(torch.cat(every).mean())
 
 
@@ -217,7 +222,7 @@ def _exponent(value: torch.Tensor) -> int:
 
 
 def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -> _Memory:
-    """From the learned predictions' errors of the rows of `mask`; where to hold is decided as the coder does."""
+    """From the prediction errors [T, n] of the frames of `mask`; decides where to hold a value as the coder does."""
     start = np.maximum(np.abs(errors).mean(0), 1 / STEP)  # a component may never have moved
     learned, held = np.zeros_like(groups.x), np.diff(groups.x, axis=1, prepend=groups.x[:, :1])
     learned[mask] = errors
@@ -225,31 +230,31 @@ def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -
     held_run = _running(np.abs(held), HOLD_START * start, _slow)
     is_held = HOLD_UNIT * held_run < hold * learned_run
     taken = np.where(is_held, held, learned)
-    quick = _running(np.abs(taken), start, lambda _: _share(ACTIVITY_GAIN))
+    recent = _running(np.abs(taken), start, lambda _: _share(ACTIVITY_GAIN))
     expected = np.where(is_held, held_run, learned_run) + _FLOOR
-    return _Memory(start, taken[mask], expected[mask], quick[mask])
+    return _Memory(start, taken[mask], expected[mask], recent[mask])
 
 
 class _Regression:
-    """The weights of one part's changes, for all frames or those of some people."""
+    """Regression of one part's changes on what the coder knows, over all frames or those of some people."""
 
     def __init__(self, groups: Groups) -> None:
-        change, last, apart = _features(groups.x)
+        change, last, deviation = _features(groups.x)
         self.size = float(np.abs(change).mean())
-        lively = _running(np.abs(change).mean(2, keepdims=True), np.array([self.size]), lambda _: 0.3)
-        self._pace = lively + 0.2 * self.size
-        self.order = _order((change / self._pace)[groups.moving()])
+        activity = _running(np.abs(change).mean(2, keepdims=True), np.array([self.size]), lambda _: 0.3)
+        self._activity = activity + 0.2 * self.size
+        self.order = _order((change / self._activity)[groups.moving()])
         self.n = len(self.order)
-        self._table = np.concatenate([array[..., self.order] for array in (change, last, apart)], -1)
+        self._table = np.concatenate([array[..., self.order] for array in (change, last, deviation)], -1)
 
     def weights(self, mask: np.ndarray, ridges: tuple[float, float], spread: np.ndarray | None = None) -> np.ndarray:
-        """[n, 3n] over (changes, last changes, distances). Errors count by `spread` [T, n], else by liveliness."""
+        """[n, 3n] over changes, previous changes, deviations; errors relative to `spread` [T, n], or to activity."""
         n, rows = self.n, self._table[mask].astype(np.float32)
         result, gram = np.zeros((n, 3 * n)), np.zeros(0)
         for i in range(n):
             if spread is not None or not i:
-                worth = 1 / (self._pace[mask] if spread is None else spread[:, i : i + 1])
-                weighted = rows * worth.astype(np.float32)
+                scale = 1 / (self._activity[mask] if spread is None else spread[:, i : i + 1])
+                weighted = rows * scale.astype(np.float32)
                 gram = (weighted.T @ weighted).astype(np.float64)
             ridge = np.full(3 * n, ridges[1])
             ridge[:n] = ridges[0]
@@ -258,7 +263,7 @@ class _Regression:
         return result
 
     def errors(self, mask: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """[T, n]."""
+        """Prediction errors [T, n]."""
         rows = self._table[mask]
         return rows[:, : self.n] - rows @ weights.T
 
@@ -266,7 +271,7 @@ class _Regression:
 def fit_part(
     tracks: Sequence[Track], part: str, note: Callable[[str], None] = print, effort: float = 1.0
 ) -> PartPriors:
-    """Priors of one part; `effort` scales the number of steps."""
+    """Priors of one part; `effort` scales the number of optimizer steps."""
     groups = Groups(tracks, part)
     regression = _Regression(groups)
     groups.x = groups.x[..., regression.order]
@@ -274,22 +279,22 @@ def fit_part(
     mask = groups.moving()
     note(f"{part}: {mask.sum()} frames in {len(groups.x)} groups; ridges {ridges}, hold {hold}/64")
     errors = regression.errors(mask, regression.weights(mask, ridges))
-    shape = _Shape()
+    distribution = _ErrorDistribution()
     memory = _remember(groups, errors, mask, 0)
     spreads = _Spreads(memory)
-    weights = regression.weights(mask, ridges, spreads.spread(*spreads.fit(shape, False, round(120 * effort))))
+    weights = regression.weights(mask, ridges, spreads.spread(*spreads.fit(distribution, False, round(120 * effort))))
     memory = _remember(groups, regression.errors(mask, weights), mask, hold)
-    constants, exponents = _Spreads(memory).fit(shape, False, round(300 * effort))
+    constants, exponents = _Spreads(memory).fit(distribution, False, round(300 * effort))
     mean, key_weights, key_errors = _fit_key(groups)
-    usual = np.maximum(np.abs(key_errors).mean(0), 1 / STEP)
-    key = _Spreads(_Memory(usual, key_errors, np.broadcast_to(usual, key_errors.shape), np.abs(key_errors)))
-    key_constant, key_exponents = key.fit(shape, True, round(150 * effort))
+    key_size = np.maximum(np.abs(key_errors).mean(0), 1 / STEP)
+    key = _Spreads(_Memory(key_size, key_errors, np.broadcast_to(key_size, key_errors.shape), np.abs(key_errors)))
+    key_constant, key_exponents = key.fit(distribution, True, round(150 * effort))
     whole, n = np.rint(weights * STEP).astype(np.int64), regression.n
     return PartPriors(
         order=regression.order,
         mean=np.clip(mean * (1 << 16 - USUAL_BITS[part]), 0, 65535).astype(np.int64),
         key_weights=np.rint(key_weights * STEP).astype(np.int64),
-        key_error=np.rint(usual * STEP).astype(np.int64),
+        key_error=np.rint(key_size * STEP).astype(np.int64),
         now_weights=whole[:, :n],
         last_weights=whole[:, n : 2 * n],
         mean_weights=whole[:, 2 * n :],
@@ -301,7 +306,7 @@ def fit_part(
         frame_activity_exponent=_exponent(exponents[2]),
         key_activity_exponent=_exponent(key_exponents[2]),
         hold_threshold=hold,
-        shape=shape.table(),
+        shape=distribution.table(),
     )
 
 
@@ -314,8 +319,8 @@ def _choose(
     for ridges in _RIDGES:
         errors = regression.errors(test, regression.weights(train, ridges))
         for hold in _HOLDS:
-            spreads, shape = _Spreads(_remember(groups, errors, test, hold)), _Shape()
-            bits = spreads.bits(shape, *spreads.fit(shape, False, steps))
+            spreads, distribution = _Spreads(_remember(groups, errors, test, hold)), _ErrorDistribution()
+            bits = spreads.bits(distribution, *spreads.fit(distribution, False, steps))
             note(f"  ridges {ridges}, hold {hold}/64: {bits * regression.n:.1f} bits for a frame of people held out")
             best = min(best, (bits, ridges, hold))
     return best[1], best[2]
@@ -343,10 +348,10 @@ def _fit_key(groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return mean, weights, table - table @ weights.T
 
 
-def fit_priors(tracks: Sequence[Track], shaped: Sequence[Track], note: Callable[[str], None] = print) -> bytes:
-    """The bytes of `codec/motion/priors.bin`; `shaped` are tracks of the part `shape` (`fvc.training.tables.shape`)."""
+def fit_priors(tracks: Sequence[Track], coefficients: Sequence[Track], note: Callable[[str], None] = print) -> bytes:
+    """The bytes of `codec/motion/priors.bin`; `coefficients`: tracks of the part `shape` (`training.tables.shape`)."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     return pack(
-        {part: fit_part(tracks, part, note) for part in PART_SHAPES} | {"shape": fit_part(shaped, "shape", note)}
+        {part: fit_part(tracks, part, note) for part in PART_SHAPES} | {"shape": fit_part(coefficients, "shape", note)}
     )

@@ -1,17 +1,15 @@
-"""The basis of `codec.motion.landmark_basis` and what is usual in its coefficients -> `codec/motion/shape.bin`, a part
-of `codec/motion/priors.bin`.
+"""Fits the landmark basis (`codec/motion/shape.bin`) and the priors of its coefficients (in `priors.bin`).
 
     python -m fvc.training.tables.shape DIR [--basis] [--nearest] [--seconds 60] [--quality Q] [--cache DIR]
         [--out codec/motion]
 
-Every clip of DIR is tracked at 15 fps. The basis (with --basis) makes two forms diagonal: `influence.bin`, which says
-what of an error is seen in the drawn face, to the identity; and the covariance of the changes between frames, frames
-weighted by how lively they are, as squared errors are in `fvc.training.tables.priors`.
+Every clip of DIR is tracked at 15 fps. With --basis: the basis that diagonalizes two forms at once, the influence of an
+error on the drawn face (`influence.bin`), which becomes the identity, and the covariance of changes between frames,
+each frame divided by its activity, as in `training.tables.priors`.
 
-`fvc fit-priors` fits those of all parts, these among them. They are fitted on the integers that `fvc encode` sends,
-which depend on the priors. With --nearest they are fitted on the nearest integers: after --basis, there is nothing else
-to begin with. Then run it once more, without. (A third time gains nothing: what is thought to be rare is sent even
-less.)
+Without: the priors, which `fvc fit-priors` fits too, among those of all parts. They are fitted on the integers that
+`fvc encode` sends, and these depend on the priors. So after --basis run it with --nearest, on the nearest integers, and
+then once more without. (A third run gains nothing: rare values become even rarer.)
 """
 
 from __future__ import annotations
@@ -23,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.codec.cache import Cache
+from fvc.codec.dataset import find_clips, open_clip
 from fvc.codec.face.crop import to_crop
 from fvc.codec.motion import coding, landmark_basis, priors
 from fvc.codec.motion.entropy import RangeWriter, format_tables
@@ -30,28 +30,29 @@ from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.motion.quantizer import DEFAULT, to_integers
 from fvc.codec.motion.rdo import DEFAULT_QUALITY, RateDistortion, Targets
 from fvc.codec.motion.sample import DrivingSample
-from fvc.evaluation.clips import Cache, find_clips, opened
+from fvc.models.tracks import FPS, Track, people
 from fvc.training.tables.influence import unpack_influence
 from fvc.training.tables.priors import GROUP, fit_part
-from fvc.training.tables.tracks import FPS, Track, people
 
 _QUANTIZERS = {"shape": DEFAULT["shape"]}
-_CALM = 0.2 / 128  # added to a frame's liveliness
+ACTIVITY_FLOOR = 0.2 / 128  # added to a frame's activity, in half sides of the crop
 
 
 def basis(faces: Sequence[np.ndarray], influence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks [T, 33, 2] of each clip, M [66, 66] -> mean [66] and basis [66, 66], see `codec.motion.landmark_basis`.
 
-    The coefficients e of an error have the sum of squares that M gives the error.
+    M is the identity in this basis: the influence of an error is the sum of its squared coefficients.
     """
-    moved = np.zeros((landmark_basis.COUNT, landmark_basis.COUNT))
+    covariance = np.zeros((landmark_basis.COUNT, landmark_basis.COUNT))
     for face in faces:
         changes = np.diff(face.reshape(len(face), -1), axis=0).astype(np.float64)
-        lively = np.convolve(np.abs(changes).mean(1), np.full(5, 1 / 5), "same")[: len(changes), None] + _CALM
-        moved += (changes / lively).T @ (changes / lively)
+        activity = (
+            np.convolve(np.abs(changes).mean(1), np.full(5, 1 / 5), "same")[: len(changes), None] + ACTIVITY_FLOOR
+        )
+        covariance += (changes / activity).T @ (changes / activity)
     values, axes = np.linalg.eigh(influence)
     root, inverse = (axes * values**power @ axes.T for power in (0.5, -0.5))
-    main = np.linalg.eigh(root @ moved @ root)[1][:, ::-1]  # what moves most comes first
+    main = np.linalg.eigh(root @ covariance @ root)[1][:, ::-1]  # largest variance first
     return np.mean([face.reshape(len(face), -1).mean(0) for face in faces], 0), (inverse @ main).T
 
 
@@ -71,13 +72,13 @@ def nearest(face: np.ndarray) -> np.ndarray:
 
 
 def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Name, person and landmarks [T, 33, 2] of each clip; of each person at most so many seconds."""
+    """Name, person and landmarks [T, 33, 2] of each clip; at most so many seconds of each person."""
     who, kept, limit = people(folder), Cache(cache), round(seconds * FPS)
     left = defaultdict[str, int](lambda: limit)
     for file in find_clips(folder.parent, folder.name):
         name = file.path.name
         person = who.get(name, file.path.stem)
-        with opened(file, FPS, kept) as clip:
+        with open_clip(file, FPS, kept) as clip:
             face = to_crop(clip.seen.sup, clip.crop)[: left[person]]
         left[person] -= len(face)
         if len(face) > 1:
