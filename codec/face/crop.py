@@ -2,7 +2,7 @@
 
 There is one crop per clip: a moving one would have to be sent, and would make the background move. It is the square
 around all places of the face, but for short excursions, with room for hair and shoulders. It is moved and shrunk to
-stay inside the frame where the face leaves room for that; what of it lies outside is black.
+stay inside the frame where the face leaves room for that; what lies outside is plain.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from fvc.codec.constants import MAX_CROP_SIDE, SIDE
+from fvc.codec.media.colour import with_margins
 from fvc.codec.wire.bitstream import Crop
 
 _ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)
@@ -72,13 +73,13 @@ def in_usual_place(boxes: np.ndarray) -> np.ndarray:
 
 
 def cut(rgb: np.ndarray, crop: Crop) -> np.ndarray:
-    """uint8 [H, W, 3] of the crop's frame size -> uint8 [256, 256, 3]; what is outside the frame is black."""
+    """uint8 [H, W, 3] of the crop's frame size -> uint8 [256, 256, 3]; outside the frame there are plain margins."""
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = max(crop.x, 0), max(crop.y, 0), min(crop.x + crop.side, width), min(crop.y + crop.side, height)
     square = rgb[y0:y1, x0:x1]
     if square.shape[:2] != (crop.side, crop.side):
         margins = (y0 - crop.y, crop.y + crop.side - y1, x0 - crop.x, crop.x + crop.side - x1)
-        square = cv2.copyMakeBorder(square, *margins, borderType=cv2.BORDER_CONSTANT)
+        square = with_margins(square, *margins)
     how = cv2.INTER_AREA if crop.side > SIDE else cv2.INTER_CUBIC
     return square if crop.side == SIDE else cv2.resize(square, (SIDE, SIDE), interpolation=how)
 

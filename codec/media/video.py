@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 
 from fvc.codec.constants import MAX_FPS
 from fvc.codec.errors import InputError, UsageError
-from fvc.codec.media.colour import to_rgb
+from fvc.codec.media.colour import to_rgb, with_margins
 from fvc.codec.media.quiet import native_stderr_closed
 from fvc.codec.media.webp import is_animated_webp, read_animation
 
@@ -90,7 +90,7 @@ class VideoReader:
 
     Attributes:
         width, height: of the upright frames, in pixels; each side is 16 to 8192. If the size changes midway, later
-            frames are scaled to fit, and the rest is black.
+            frames are scaled to fit, and get plain margins.
         source_fps: average rate that the file states, or None.
         start: time stamp of the first frame, in seconds.
         duration: of the video stream, in seconds, or of the file where the stream states none, or None.
@@ -146,7 +146,7 @@ class VideoReader:
         count, end, size = 0, Fraction(0), (0, 0)
         with open(self._path, "rb") as file:
             for frame in read_animation(file, self.name, MAX_PIXELS):
-                count, end, size = count + 1, frame.time + frame.duration, frame.rgb.shape[1::-1]
+                count, end, size = count + 1, frame.time + frame.duration, (frame.rgb.shape[1], frame.rgb.shape[0])
         if not count:
             raise InputError(f"{self.name}: no video frame in it can be decoded")
         self.has_audio, self.source_fps, self._step = False, count / end, end / count
@@ -228,7 +228,7 @@ class VideoReader:
             held = frame
 
     def _pixels(self, reformatter: VideoReformatter, frame: av.VideoFrame) -> np.ndarray:
-        """uint8 RGB of the first frame's size; frames of another shape keep theirs, with black beside them."""
+        """uint8 RGB of the first frame's size; frames of another shape keep theirs, with plain margins."""
         width, height = self._square
         if (frame.width, frame.height) == self._stored:
             return to_rgb(reformatter, frame, width, height, self.name)
@@ -238,9 +238,8 @@ class VideoReader:
         if width - size[0] <= _SAME_SHAPE * width and height - size[1] <= _SAME_SHAPE * height:
             return to_rgb(reformatter, frame, width, height, self.name)
         x, y = (width - size[0]) // 2, (height - size[1]) // 2
-        rgb = np.zeros((height, width, 3), np.uint8)
-        rgb[y : y + size[1], x : x + size[0]] = to_rgb(reformatter, frame, *size, self.name)
-        return rgb
+        rgb = to_rgb(reformatter, frame, *size, self.name)
+        return with_margins(rgb, y, height - size[1] - y, x, width - size[0] - x)
 
     def _timeline(self) -> Iterator[tuple[Fraction, av.VideoFrame | None]]:
         """Source frames with their times in seconds since the first, and last `(end of the clip, None)`."""

@@ -58,11 +58,14 @@ def test_to_crop_places_pixel_centres() -> None:
     assert to_crop(np.array([[20.0, 10.0], [120.0, 110.0], [70.0, 60.0]]), crop).tolist() == [[-1, -1], [1, 1], [0, 0]]
 
 
-def test_what_is_outside_the_frame_is_black() -> None:
+def test_margins_outside_the_frame_are_plain() -> None:
     """Not the frame's border over and over, which was sent and drawn as streaks."""
-    picture = cut(np.full((200, 400, 3), 200, np.uint8), Crop(400, 200, 50, -40, 256))
-    assert picture[:30].max() == 0
-    assert picture[60:220].min() > 195
+    frame = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    picture = cut(frame, Crop(300, 200, -40, -30, SIDE))
+    assert (picture[30:230, 40:] == frame[:, : SIDE - 40]).all()
+    for margin, edge in ((picture[:30], frame[0]), (picture[230:], frame[-1]), (picture[30:230, :40], frame[:, 0])):
+        assert (margin == margin[0, 0]).all()
+        assert np.abs(margin[0, 0] - edge.mean(0)).max() <= 20
 
 
 @pytest.mark.parametrize(("width", "height"), [(480, 480), (640, 480), (480, 640)])
