@@ -48,6 +48,9 @@ class VideoWriter:
         overwrite: whether a video that is there already is replaced.
         group: where the file is opened, None: a group of its own.
 
+    Attributes:
+        size: (width, height) of the file's frames, in pixels: both are even.
+
     Raises:
         UsageError: the name has none of these endings.
         OutputError: from any method, when the file cannot be written; nothing is left behind.
@@ -69,6 +72,7 @@ class VideoWriter:
         group: OutputGroup | None = None,
     ) -> None:
         self.name, self._shape = label(path), (height, width, 3)
+        self.size = (width + width % 2, height + height % 2)
         self._frames = self._samples = 0  # written so far
         self._reformatter = VideoReformatter()
         self._container: Any = None
@@ -87,7 +91,7 @@ class VideoWriter:
             self._container.flags |= av.container.Flags.bitexact.value
             self._container.metadata.update(metadata or {})
             self._video = self._container.add_stream(video_codec, Fraction(fps), options)
-            self._video.width, self._video.height = width + width % 2, height + height % 2
+            self._video.width, self._video.height = self.size
             self._video.pix_fmt = "yuv420p"
             context = self._video.codec_context
             context.time_base = 1 / Fraction(fps)

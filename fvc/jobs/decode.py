@@ -107,7 +107,7 @@ def decode(
         "fps": round(float(header.fps), 3),
         "duration_s": round(float(frames / header.fps), 3),
         "profile": header.profile.label,
-        "size": list(size),
+        "size": list(video.size),
         "frames_held": play.decoder.held,
         "complete": reader.end is not None,
         "damaged_places": play.damaged_places,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import av
 import cv2
 import numpy as np
 import pytest
+from conftest import Encoded, write_stream
 from video_support import H, W, corner
 
+import fvc
 from fvc.codec.errors import OutputError
 from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.media.video import VideoReader
 from fvc.codec.media.video_writer import VideoWriter
+from fvc.codec.wire.bitstream import Crop
 
 
 def write(path: Path, frames: Sequence[np.ndarray], **options: Any) -> None:
@@ -52,7 +56,10 @@ def test_written_colours_use_the_matrix_of_bt709(tmp_path: Path) -> None:
 
 
 def test_odd_size_is_padded(tmp_path: Path) -> None:
-    write(tmp_path / "a.mp4", [corner((49, 63))] * 3)
+    with VideoWriter(tmp_path / "a.mp4", 63, 49, Fraction(25)) as writer:
+        for _ in range(3):
+            writer.write(corner((49, 63)))
+        assert writer.size == (64, 50)
     with VideoReader(tmp_path / "a.mp4") as reader:
         assert (reader.width, reader.height) == (64, 50)
         rgb = next(reader.frames(Fraction(25))).rgb
@@ -164,3 +171,13 @@ def test_atomic_write_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
         assert (tmp_path / "a").read_bytes() == b"old"
     assert (tmp_path / "a").read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_decode_states_the_size_that_the_file_has(encoded: Encoded, tmp_path: Path) -> None:
+    """Of an input with odd sides: the file has one row and one column more."""
+    header, packets = encoded.parsed()
+    crop = Crop(193, 145, 10, 10, 120)
+    stream = write_stream(tmp_path / "odd.fvc", replace(header, crop=crop, audio=None), packets[:2])
+    report = fvc.decode(stream, encoded.sources, tmp_path / "odd.mp4", canvas="full")
+    with VideoReader(tmp_path / "odd.mp4") as reader:
+        assert report["size"] == [reader.width, reader.height] == [194, 146]
