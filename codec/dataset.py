@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+import fvc.codec.face.cuts
+import fvc.codec.face.detection
 import fvc.codec.face.landmarks
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
@@ -125,7 +127,13 @@ def yaw_range(yaw: np.ndarray) -> float:
     return float(high - low)
 
 
-_TRACKING_CODE = code_digest(fvc.codec.face.tracker, fvc.codec.face.landmarks, fvc.codec.face.survey)
+_TRACKING_CODE = code_digest(
+    fvc.codec.face.cuts,
+    fvc.codec.face.detection,
+    fvc.codec.face.landmarks,
+    fvc.codec.face.survey,
+    fvc.codec.face.tracker,
+)
 
 
 def _digest(path: Path) -> str:

@@ -60,7 +60,7 @@ class SystemRun:
         self.payload_bytes: list[int] = []
         self.packet_bytes: list[int] = []
         header = stream_header(self.sources, clip, options.interval, options.quantizers)
-        self._landmarks = clip.seen.sup_of()
+        self._landmarks, self._cuts = clip.seen.sup_of(), set(clip.seen.cuts)
         self._writer = StreamWriter(BytesIO(), header)
         self._encoder = Encoder(header, builder.network, plan=options.plan(), filters=filters)
         self.renderer = model.renderer(self.sources, header.profile, header.fps)
@@ -77,7 +77,8 @@ class SystemRun:
         return self._decoder.next(frame.index)
 
     def _send(self, frame: Frame) -> None:
-        packet = self._encoder.encode_tracked(frame, self._landmarks.get(frame.index))
+        sup, is_cut = self._landmarks.get(frame.index), frame.index in self._cuts
+        packet = self._encoder.encode_tracked(frame, sup, is_cut=is_cut)
         self._writer.write(packet)
         self.payload_bytes.append(len(packet.payload))
         self.packet_bytes.append(len(bytes(packet)))

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from fvc.codec.cache import Cache, code_digest
-from fvc.codec.face import landmarks, patching, tracker
+from fvc.codec.face import cuts, detection, landmarks, patching, tracker
 from fvc.codec.reporting import Progress
 from fvc.evaluation.metrics import catalog, face_metrics, frame_metrics, instruments, metrics, reference
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
 from fvc.evaluation.pictures import Originals, read_pictures
 
-_MODULES = (metrics, catalog, face_metrics, frame_metrics, reference, instruments, tracker, landmarks, patching)
-_METRICS_CODE = code_digest(*_MODULES)
+_TRACKING = (tracker, detection, cuts, landmarks, patching)
+_METRICS_CODE = code_digest(metrics, catalog, face_metrics, frame_metrics, reference, instruments, *_TRACKING)
 
 
 class CachedMetrics:

@@ -81,18 +81,20 @@ def received(
     clip: Clip, header: Header, renderer: Renderer, point: Point, frames: int
 ) -> tuple[list[DrawInputs], dict[str, float | None]]:
     """The receiver's draw inputs of the first frames, and "bits_per_frame", "motion_kbps", "distance", "skipped"."""
-    sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
+    tracked, cuts = clip.seen.sup_of(), set(clip.seen.cuts)
+    sup = {index: to_crop(points, clip.crop) for index, points in tracked.items()}
     encoder = Encoder(header, None, plan=point.options(clip.rate).plan())
     decoder, shown = Decoder(header, renderer), list[DrawInputs]()
     distances, size = list[float](), 0
     for index in range(frames):
         if point.quantizer is not None:
-            packet = encoder.encode_tracked(Frame(_NO_PIXELS, index), clip.seen.sup_of().get(index))
+            packet = encoder.encode_tracked(Frame(_NO_PIXELS, index), tracked.get(index), is_cut=index in cuts)
             size += len(packet.payload)
             decoder.put(packet)
             inputs = decoder.next(index)
         elif index in sup or not shown:
-            inputs = renderer.prepare(index, DrivingSample({"sup": sup[index]}) if index in sup else renderer.rest)
+            sample = DrivingSample({"sup": sup[index]}) if index in sup else renderer.rest
+            inputs = renderer.prepare(index, sample, index in cuts)
         else:
             inputs = None
         shown.append(inputs or shown[-1])

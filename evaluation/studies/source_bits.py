@@ -83,7 +83,7 @@ def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) ->
         header = stream_header(source_set, clip.tracked, _INTERVAL)
         first = len(bytes(header)) + len(bytes(source_set)) - sum(map(len, source_set.sections()[1:]))
         renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, cores())
-        inputs = {i: renderer.prepare(i, DrivingSample({"sup": points})) for i, points in sup.items()}
+        inputs = {i: renderer.prepare(i, DrivingSample({"sup": sup[i]}), i in clip.seen.cuts) for i in sup}
         outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], cores()))
         row = {"bytes": float(len(bytes(source_set))), "first_face": 8 * first / LINK}
         for net, network in networks.lpips.items():
