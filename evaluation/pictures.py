@@ -1,7 +1,7 @@
 """Pictures on disk while a clip is measured: lossless RGB files, and the decoded frames of any coded file.
 
-Everything is streamed; no more than a frame is in memory. Coded video is 4:2:0 in BT.601, limited range, without tags
-that would cost bits: what players take untagged video of this size for.
+Everything is streamed; at most one frame is in memory. Coded video is 4:2:0 in BT.601, limited range, without tags,
+which would cost bits: players assume just that of untagged video of this size.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFr
             interpolation=SWS,
             threads=1,
         )
-        frame.colorspace = frame.color_range = 0  # untagged: the encoders shall not write what they are told
+        frame.colorspace = frame.color_range = 0  # untagged: encoders would write what they are told
         frame.pts, frame.time_base = count, 1 / fps
         yield frame
 
 
 @dataclass(frozen=True)
 class Originals:
-    """The pictures of a clip that all systems code: losslessly on disk, with a SHA-256 of their pixels."""
+    """The pictures of a clip that all systems code: a lossless file, and the SHA-256 of their pixels."""
 
     path: Path
     fps: Fraction

@@ -16,18 +16,19 @@ import numpy as np
 from fvc.codec.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HEADER_BYTES
 
 HEADER_BYTES = RTP_HEADER_BYTES + UDP_IPV4_HEADER_BYTES  # of a datagram
-MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta would say nothing
-TOLERANCE = 0.05  # relative: how near an achieved rate shall be to the one that was asked for
+MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta means nothing
+TOLERANCE = 0.05  # relative difference of a rate from its target that ends the search
 
 _INSIDE = 0.15  # how far inside its bracket the search looks, so that a rate that moves in jumps is narrowed down too
 
 
 @dataclass(frozen=True)
 class Knob:
-    """What an encoder's rate is searched with: a number that lowers the rate as it grows.
+    """The parameter that an encoder's rate is searched with; the rate falls as it grows.
 
     Attributes:
-        name: the encoder's; best, worst: its ends; step: its resolution; octave: change that about halves the rate.
+        name: the encoder's name of it; best, worst: its ends; step: its resolution.
+        octave: the change that about halves the rate.
         between: a finer resolution, for rates that whole steps miss; None: there is none.
     """
 

@@ -1,10 +1,10 @@
-"""The trained baselines of the README's tables: presets that are compared with ours, and not shipped for calls.
+"""The trained baselines: presets that `fvc evaluate` compares with ours, and that are not shipped for calls.
 
-    python -m fvc.evaluation.presets.baselines RUN/weights.safetensors PRESET     # keeps what a run made, as float16
+    python -m fvc.evaluation.presets.baselines RUN/weights.safetensors PRESET     # keeps a run's weights, as float16
 
-`evaluation/presets/weights/PRESET.safetensors` has all networks but the restorer, which is that of `composed`. The
-files are part of the repository, not of the wheel. `exported` makes of one what the receiver runs, in the user's cache
-folder, when it is first asked for.
+`evaluation/presets/weights/PRESET.safetensors` has all networks except the restorer, which is that of `composed`. The
+files are part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used, into
+the user's cache folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def exported(preset: str) -> Path:
 
 
 def keep(weights: Path, preset: str) -> Path:
-    """Writes what a run made to `evaluation/presets/weights`; returns the file."""
+    """Writes the weights of a run to `evaluation/presets/weights`; returns the file."""
     from safetensors.torch import load_file, save_file
 
     own = {name: t.half().contiguous() for name, t in load_file(weights).items() if not name.startswith(_SHARED)}

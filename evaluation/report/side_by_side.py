@@ -24,10 +24,10 @@ from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 from fvc.evaluation.pictures import read_pictures
 from fvc.evaluation.report.wording import rate
 
-_BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)
-_MOMENTS = 6
+_BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)  # colours of captions: ground, title, facts
+_MOMENTS = 6  # columns of the strip
 _LINE, _FONT = 26, 15  # pixels: height of a line of caption, size of its type
-_BITRATE = 96_000  # bit/s that the sound is carried at on its way into the video
+_BITRATE = 96_000  # bit/s of the sound on its way into the video
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def _facts(point: dict[str, Any]) -> str:
 def write_side_by_side(
     path: Path, panels: Sequence[Panel], fps: Fraction, count: int, sound: Path | None
 ) -> np.ndarray:
-    """Writes an MP4 (H.264) of the panels beside each other, captions above; returns the strip of six moments of it.
+    """Writes an MP4 (H.264) of the panels beside each other, captions above; returns a strip of six of its moments.
 
     Args:
-        count: frames of each panel; sound: the file whose sound is heard, if it has any.
+        count: frames of each panel; sound: the file whose sound is used, if it has any.
 
     Returns:
         uint8 [H, W, 3]: a row for each panel, a column for each moment.
@@ -149,7 +149,7 @@ class _Sound:
         self._played = 0
 
     def until(self, seconds: Fraction) -> Iterator[np.ndarray]:
-        """What is heard up to then and was not given yet, float32 `[n]`."""
+        """The sound up to then that was not returned yet, float32 `[n]`."""
         while self._decoder and self._played < seconds * RATE and (packet := next(self._packets, None)) is not None:
             pcm = self._decoder.decode(packet)
             self._played += len(pcm)
