@@ -175,7 +175,9 @@ def datagram(data: bytes) -> None:
     spec_header = spec_decoder.parse_header(header_bytes)[0]
     depacketizer, blank = Depacketizer(header), {part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}
     motion, due = MotionDecoder(header), 0
-    decoder = Decoder(header, Renderer(lambda _: _BLANK, to_sample(blank, QUANTIZERS), header.fps))
+    decoder = Decoder(
+        header, Renderer(lambda _: _BLANK, to_sample(blank, QUANTIZERS).only(header.profile.parts), header.fps)
+    )
     found: dict[int, Any] = {}
     packets: list[Packet] = []
     while at < len(data) and len(arrived) < 40:

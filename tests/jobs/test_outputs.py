@@ -436,7 +436,7 @@ def test_sources_beside_the_stream(short: Path, run: Run) -> None:
     short.with_suffix(".fvs").rename(short.with_name("other.fvs"))
     result = run("decode", short)
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "there is no talk.fvs beside it; name its sources (--sources)" in result.err
+    assert "there is no talk.fvs beside it; name its --sources" in result.err
     missing = run("decode", short.with_name("none.fvc"))
     assert (missing.code, "none.fvc: no such file" in missing.err) == (3, True)
     wrong = run("decode", short, short.with_name("a.mp4"))
