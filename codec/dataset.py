@@ -21,8 +21,8 @@ import fvc.codec.face.detection
 import fvc.codec.face.landmarks
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
-from fvc.codec.cache import Cache, code_digest
-from fvc.codec.errors import InputError
+from fvc.codec.base.cache import Cache, code_digest
+from fvc.codec.base.errors import InputError
 from fvc.codec.face.crop import cut
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker

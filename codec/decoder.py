@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.concealment import Concealment, Shown
 from fvc.codec.motion.pose_history import DrawInputs

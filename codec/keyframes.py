@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import Enum
 from itertools import pairwise
 
-from fvc.codec.constants import MAX_SLICES
-from fvc.codec.errors import OptionError
+from fvc.codec.base.constants import MAX_SLICES
+from fvc.codec.base.errors import OptionError
 from fvc.codec.wire.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 from fvc.codec.keyframes import check_refresh
 from fvc.codec.media.opus import BITRATES
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer

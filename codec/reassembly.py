@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fvc.codec.constants import MAX_SLICES, REORDERING_WINDOW
-from fvc.codec.errors import StreamError
+from fvc.codec.base.constants import MAX_SLICES, REORDERING_WINDOW
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import coding
 from fvc.codec.motion.entropy import RangeReader, format_tables
 from fvc.codec.motion.predictor import Integers, MotionModel

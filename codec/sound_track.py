@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Protocol
 
+from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.opus import encode_opus
-from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import Audio, Kind, Packet
 
 

@@ -10,8 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.encoder import MotionNetwork, make_sample
-from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.survey import Survey, survey
@@ -20,7 +21,6 @@ from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.motion.sample import Profile
-from fvc.codec.reporting import Note, Progress, silent
 from fvc.codec.wire.bitstream import Audio, Crop, Header
 from fvc.codec.wire.source_set import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 

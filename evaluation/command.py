@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 
 
 class CommandError(FvcError):

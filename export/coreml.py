@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fvc.codec.errors import FvcError, OptionError
+from fvc.codec.base.errors import FvcError, OptionError
 from fvc.codec.face.source_choice import INITIAL_PICTURES
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample

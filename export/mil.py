@@ -20,7 +20,7 @@ from coremltools.converters.mil.mil import types
 from coremltools.models import MLModel
 from torch import Tensor
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 
 
 @dataclass

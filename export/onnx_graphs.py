@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 import torch
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample

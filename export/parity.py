@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fvc.codec.base.errors import FvcError
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import FvcError
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.renderer import Draw, Renderer

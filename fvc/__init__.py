@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fvc.codec.version import __version__
+from fvc.codec.base.version import __version__
 
 __all__ = [
     "Decoder",
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from fvc.codec.base.errors import FvcError
     from fvc.codec.call.datagram import Depacketizer, Packetizer
     from fvc.codec.decoder import Decoder
     from fvc.codec.encoder import Encoder
-    from fvc.codec.errors import FvcError
     from fvc.codec.media.video import Frame
     from fvc.jobs.decode import decode
     from fvc.jobs.encode import encode
@@ -47,7 +47,7 @@ _HOMES = {
     "Depacketizer": "fvc.codec.call.datagram",
     "Encoder": "fvc.codec.encoder",
     "Frame": "fvc.codec.media.video",
-    "FvcError": "fvc.codec.errors",
+    "FvcError": "fvc.codec.base.errors",
     "Packetizer": "fvc.codec.call.datagram",
     "decode": "fvc.jobs.decode",
     "encode": "fvc.jobs.encode",

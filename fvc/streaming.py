@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from fvc.calls.enrolment import enrol
+from fvc.codec.base.reporting import Note, silent
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
 from fvc.codec.media.video import Frame
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, silent
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 

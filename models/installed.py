@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fvc.codec.errors import SourcesError
+from fvc.codec.base.errors import SourcesError
+from fvc.codec.base.reporting import Note, silent
 from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer
-from fvc.codec.reporting import Note, silent
 from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import SourceSet

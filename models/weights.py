@@ -12,7 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from fvc.codec.errors import FvcError, UsageError
+from fvc.codec.base.errors import FvcError, UsageError
 from fvc.models.presets import PRESETS
 
 GRAPHS = ("motion", "embed", "draw")

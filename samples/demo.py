@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 import fvc
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.crop import cut
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import VideoReader

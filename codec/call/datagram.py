@@ -13,8 +13,8 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 
-from fvc.codec.constants import MAX_DATAGRAM, REORDERING_WINDOW
-from fvc.codec.errors import StreamError, UsageError
+from fvc.codec.base.constants import MAX_DATAGRAM, REORDERING_WINDOW
+from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.wire.bitstream import (
     MAX_PAYLOAD,
     SYNCED,

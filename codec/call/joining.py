@@ -12,9 +12,9 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from fvc.codec.base.errors import StreamError
 from fvc.codec.call.session import Address
 from fvc.codec.call.setup import Ack, Piece, Setup, SetupReceiver
-from fvc.codec.errors import StreamError
 from fvc.codec.wire.bitstream import Header
 
 MAX_SENDERS, MAX_OF_A_HOST = 16, 4

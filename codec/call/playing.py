@@ -13,10 +13,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.call.datagram import Depacketizer, audio_begun
 from fvc.codec.call.playout import PlayoutClock
 from fvc.codec.call.session import SILENCE
-from fvc.codec.constants import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.motion.concealment import Shown
 from fvc.codec.motion.pose_history import DrawInputs

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from fvc.codec.base.constants import RTP_CLOCK
+from fvc.codec.base.errors import StreamError
 from fvc.codec.call.joining import Challenges, Offer, Sender, Senders, same_call
 from fvc.codec.call.playing import Playback, Playing, Shot
 from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, is_control, parse_control
@@ -20,9 +22,7 @@ from fvc.codec.call.rtp_stream import RtpStatistics
 from fvc.codec.call.session import MIN_TIMEOUT, REPORT_INTERVAL, SILENCE, Address
 from fvc.codec.call.setup import ACK, CHALLENGE, PIECE, Ack, Challenge, Piece
 from fvc.codec.call.traffic import Traffic
-from fvc.codec.constants import RTP_CLOCK
 from fvc.codec.decoder import Tally
-from fvc.codec.errors import StreamError
 from fvc.codec.renderer import Renderer
 from fvc.codec.wire.bitstream import Header
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from fvc.codec.constants import RTP_PAYLOAD_TYPE
-from fvc.codec.errors import StreamError
+from fvc.codec.base.constants import RTP_PAYLOAD_TYPE
+from fvc.codec.base.errors import StreamError
 
 MAX_PACKET = 1400  # bytes: room for the largest datagram or set-up piece, and RTP or RTCP headers
 _NAME = b"FVC2"  # its digit is the version of section 11

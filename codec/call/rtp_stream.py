@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from fvc.codec.base.constants import RTP_CLOCK
 from fvc.codec.call.rtp import Rtp
-from fvc.codec.constants import RTP_CLOCK
 
 _MAX_DROPOUT, _MAX_MISORDER = 3000, 100  # packets; RFC 3550, A.1
 _MAX_TRANSIT_CHANGE = 10.0  # seconds; more is another clock, or a time stamp that has wrapped

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.rtp import App, Bye, Control, Pli, Report, is_control, parse_control
 from fvc.codec.call.rtp_stream import RtpSender
 from fvc.codec.call.session import MIN_TIMEOUT, Address
 from fvc.codec.call.setup import ACK, CHALLENGE, PIECE, Ack, Challenge, Setup, SetupSender
 from fvc.codec.call.traffic import Traffic
-from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.wire.bitstream import Kind, Packet
 
 _MAX_ATTEMPTS = 2  # numbers under which a set-up is sent before it is given up

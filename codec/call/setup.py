@@ -12,8 +12,8 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 
-from fvc.codec.constants import MAX_SETUP_PIECE, MAX_SETUP_PIECES, MIN_CALL_FPS
-from fvc.codec.errors import StreamError
+from fvc.codec.base.constants import MAX_SETUP_PIECE, MAX_SETUP_PIECES, MIN_CALL_FPS
+from fvc.codec.base.errors import StreamError
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import SourceSet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
+from fvc.codec.base.constants import UDP_IPV4_HEADER_BYTES
 
 
 @dataclass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from fvc.codec.constants import MAX_CROP_SIDE, SIDE
+from fvc.codec.base.constants import MAX_CROP_SIDE, SIDE
 from fvc.codec.media.colour import with_margins
 from fvc.codec.wire.bitstream import Crop
 
@@ -87,6 +87,21 @@ def cut(rgb: np.ndarray, crop: Crop) -> np.ndarray:
 def to_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
     """Pixels of the frame [..., 2] -> [-1, 1] of the crop, float32."""
     return ((points - [crop.x, crop.y]) * (2 / crop.side) - 1).astype(np.float32)
+
+
+def from_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
+    """[-1, 1] of the crop [..., 2] -> pixels of the frame: the inverse of `to_crop`."""
+    return (points + 1) * (crop.side / 2) + [crop.x, crop.y]
+
+
+def to_picture(points: np.ndarray) -> np.ndarray:
+    """[-1, 1] of the crop [..., 2] -> columns and rows of the 256x256 picture, whose first pixel is at (0, 0)."""
+    return (points + 1) * (SIDE / 2) - 0.5
+
+
+def from_picture(points: np.ndarray) -> np.ndarray:
+    """The inverse of `to_picture`."""
+    return (points + 0.5) / (SIDE / 2) - 1
 
 
 def paste(canvas: np.ndarray, picture: np.ndarray, crop: Crop) -> np.ndarray:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fvc.codec.face.landmarks import N_LANDMARKS, SUP, Mesh, openness
-from fvc.codec.media.quiet import native_stderr_closed
+from fvc.codec.media.native import native_stderr_closed
 
 _MAX_TRACKED_SIDE = 1280  # pixels; larger pictures are halved until they fit: MediaPipe looks at 256x256 anyway
 _WINDOW = 4.0  # side of a window over the size of the face in it

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
+from fvc.codec.face.crop import from_picture, to_picture
 from fvc.codec.face.landmarks import EYES, MOUTH, NOSE_TIP, NOSE_WINGS
 
 _CORNERS = tuple(corner for eye in EYES for corner in (eye.outer, eye.inner))
@@ -59,13 +60,13 @@ def placed(sup: np.ndarray, donor: np.ndarray, part: str) -> tuple[np.ndarray, n
         the similarity transform donor -> base in pixels [2, 3], a mask float32 [256, 256] in [0, 1] of the base's
         pixels, and the base's landmarks with the donor's for this part.
     """
-    base, other = ((points + 1) * (SIDE / 2) - 0.5 for points in (sup, donor))
+    base, other = to_picture(sup), to_picture(donor)
     matrix, moved = _moved(base, other, part)
     mask, landmarks = np.zeros((SIDE, SIDE), np.float32), np.array(sup, np.float32)
     for group in map(list, PARTS[part][0]):
         spot = cv2.convexHull(np.concatenate([moved[group], base[group]]).astype(np.float32))
         cv2.fillConvexPoly(mask, np.rint(spot).astype(np.int32), 1.0)
-        landmarks[group] = (moved[group] + 0.5) / (SIDE / 2) - 1
+        landmarks[group] = from_picture(moved[group])
     grow = 2 * round(_GROW * SIDE) + 1
     mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grow, grow)))
     return matrix, cv2.GaussianBlur(mask, (0, 0), _SOFT * SIDE), landmarks

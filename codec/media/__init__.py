@@ -1,1 +1,1 @@
-"""Video, sound and pictures in and out, threads between them, and what keeps native libraries quiet."""
+"""Video, sound and pictures in and out, threads between them, side effects of native libraries."""

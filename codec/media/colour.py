@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
 
 # One thread and no platform-specific shortcuts: the same file gives the same pixels everywhere.
 SWS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT

@@ -16,7 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc.codec.errors import UsageError
+from fvc.codec.base.errors import UsageError
 from fvc.codec.media.video import Clock, VideoReader, decode
 
 RATE = 48_000  # samples per second, of all that Opus sees and returns
@@ -29,33 +29,29 @@ SHORT = Fraction(1, 10)  # seconds: a stated duration that is shorter than the p
 
 @dataclass(frozen=True)
 class OpusParams:
-    """What a decoder must know about the packets.
+    """Parameters of mono Opus packets at 48 kHz, which a decoder needs.
 
     Attributes:
-        rate: samples per second, always 48000.
-        channels: always 1.
-        frame_ms: duration of each packet, one of FRAME_MS.
-        pre_skip: samples to drop at the start of the decoded sound (the encoder's delay).
+        frame_ms: duration of each packet in milliseconds, one of FRAME_MS.
+        pre_skip: samples to drop at the start of the decoded sound (the encoder's delay), 0 to 48000.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    rate: int = RATE
-    channels: int = 1
     frame_ms: int = 60
     pre_skip: int = 312
 
     def __post_init__(self) -> None:
-        if (self.rate, self.channels) != (RATE, 1) or not 0 <= self.pre_skip <= RATE:
-            raise UsageError(f"Opus with {self.rate} Hz, {self.channels} channels and {self.pre_skip} samples of delay")
+        if not 0 <= self.pre_skip <= MAX_PRE_SKIP:
+            raise UsageError(f"a pre_skip of {self.pre_skip} samples is out of range 0..{MAX_PRE_SKIP}")
         if self.frame_ms not in FRAME_MS:
             raise UsageError(f"Opus packets of {self.frame_ms} ms; it must be one of {', '.join(map(str, FRAME_MS))}")
 
     @property
     def frame_size(self) -> int:
         """Samples per packet."""
-        return self.frame_ms * self.rate // 1000
+        return self.frame_ms * RATE // 1000
 
 
 def encode_opus(
@@ -134,7 +130,7 @@ def _packets(encoder: OpusEncoder, sound: Iterator[np.ndarray]) -> Iterator[byte
 
 
 def _sound(reader: VideoReader) -> Iterator[np.ndarray]:
-    """The file's sound without gaps, int16 `[n]` at 48 kHz, from the first video frame to the end of the video."""
+    """The file's sound without gaps, int16 `[n]` at 48 kHz, from the first picture to the end of the last."""
     end = _end_of(reader)
     sent = 0
     for start, pcm in _placed(reader):
@@ -216,7 +212,3 @@ class OpusDecoder:
         skip = min(self._skip, len(slot))
         self._skip -= skip
         return slot[skip:]
-
-    def flush(self) -> np.ndarray:
-        """What the decoder still holds after the last packet: nothing, since Opus decodes without delay."""
-        return np.zeros(0, np.float32)

@@ -21,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from fvc.codec.errors import OutputError, UsageError
+from fvc.codec.base.errors import OutputError, UsageError
 from fvc.codec.media.video import label, name_fault, reason
 
 _HEAD = 64  # bytes at the start of a file that are enough to tell its kind

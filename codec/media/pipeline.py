@@ -1,8 +1,8 @@
-"""Stages that work at the same time: each in threads of its own, a bounded number of items apart, order kept.
+"""Stages that work at the same time: each in threads of its own, a bounded number of items ahead, in order.
 
-Decoders, encoders, the tracker and the networks let go of the interpreter's lock, so threads are enough to keep
-several cores busy. An error in any stage comes out where its items would have; closing (or leaving, or interrupting)
-the last stage stops those before it and waits until they have stopped. Knows nothing about video.
+Decoders, encoders, the tracker and the networks release the interpreter's lock, so threads are enough to keep several
+cores busy. An error in a stage is raised where its items would have come out. Closing the last stage (or leaving or
+interrupting it) stops those before it and waits until they have stopped. Knows nothing about video.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _END = object()
 
 
 def ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
-    """The same items, made in a thread that is at most `depth` of them ahead.
+    """The same items, produced in a thread that is at most `depth` of them ahead.
 
-    Close it (`contextlib.closing`) before what `items` reads from is closed: the thread uses that till then.
+    Close it (`contextlib.closing`) before what `items` reads from is closed: the thread uses that until then.
     """
     ready: Queue[Any] = Queue(depth)
     stop = threading.Event()

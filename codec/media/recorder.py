@@ -16,7 +16,7 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any, BinaryIO, ClassVar
 
-from fvc.codec.errors import OutputError
+from fvc.codec.base.errors import OutputError
 from fvc.codec.media.output import VIDEO, OutputGroup
 from fvc.codec.media.video_writer import VideoWriter
 

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from fvc.codec.constants import MAX_FPS
-from fvc.codec.errors import InputError, UsageError
+from fvc.codec.base.constants import MAX_FPS
+from fvc.codec.base.errors import InputError, UsageError
 from fvc.codec.media.colour import to_rgb, with_margins
-from fvc.codec.media.quiet import native_stderr_closed
+from fvc.codec.media.native import native_stderr_closed
 from fvc.codec.media.webp import is_animated_webp, read_animation
 
 MIN_INPUT_SIDE, MAX_INPUT_SIDE = 16, 8192  # pixels, of frames that are read

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from fvc.codec.errors import OutputError
+from fvc.codec.base.errors import OutputError
 from fvc.codec.media.colour import SWS
 from fvc.codec.media.output import VIDEO, OutputGroup
 from fvc.codec.media.video import label

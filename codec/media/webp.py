@@ -16,7 +16,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
 
 _HAS_ANIMATION = 0x02  # in the flags of VP8X
 _DISPOSE, _NO_BLENDING = 0x01, 0x02  # in the flags of ANMF

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import constriction
 import numpy as np
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.adaptation import FRACTION_BITS
 from fvc.codec.motion.predictor import Context
 from fvc.codec.motion.priors import SHAPE_STEPS, PartPriors, load

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.adaptation import (
     ACTIVITY_GAIN,
     ACTIVITY_PRIOR,

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 from fvc.codec.motion.rdo import BEST, DEFAULT_QUALITY, LOWEST
 
 MIN_KBPS = 0.5  # the lowest rate that may be asked for

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 
 N_SUP = 33  # tracked landmarks (`codec.face.landmarks.SUP`)
 N_UNSUP = 10  # learned keypoints

@@ -16,8 +16,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from fvc.codec.errors import StreamError
-from fvc.codec.media.scheduling import leave_real_time
+from fvc.codec.base.errors import StreamError
+from fvc.codec.media.native import leave_real_time
 
 MOST_OFFSET = 63  # quantizer index steps (AV1 has 255) by which SVT-AV1 can code one picture more coarsely
 _FRAME_HEADERS = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME

@@ -15,7 +15,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Any
 
-from fvc.codec.constants import (
+from fvc.codec.base.constants import (
     MAX_AUDIO_PAYLOAD,
     MAX_CROP_SIDE,
     MAX_END_PAYLOAD,
@@ -28,7 +28,7 @@ from fvc.codec.constants import (
     MODEL_HASH_BYTES,
     SOURCES_HASH_BYTES,
 )
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.quantizer import Quantizer, coded_parts
 from fvc.codec.motion.sample import Profile
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from fvc.codec.constants import MAX_MOTION_PAYLOAD, MAX_NUMBER, MIN_PACKET_BYTES, NUMBER_BITS
-from fvc.codec.errors import StreamError
+from fvc.codec.base.constants import MAX_MOTION_PAYLOAD, MAX_NUMBER, MIN_PACKET_BYTES, NUMBER_BITS
+from fvc.codec.base.errors import StreamError
 from fvc.codec.wire.bitstream import (
     MAX_PAYLOAD,
     SYNC,

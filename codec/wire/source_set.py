@@ -21,7 +21,7 @@ from functools import cache, cached_property
 import cv2
 import numpy as np
 
-from fvc.codec.constants import (
+from fvc.codec.base.constants import (
     MAX_CANVAS_PIXELS,
     MAX_PICTURE_BYTES,
     MAX_SOURCES,
@@ -30,7 +30,7 @@ from fvc.codec.constants import (
     SIDE,
     SOURCES_HASH_BYTES,
 )
-from fvc.codec.errors import OptionError, StreamError
+from fvc.codec.base.errors import OptionError, StreamError
 from fvc.codec.motion.quantizer import Quantizer, for_parts, to_integers, to_sample
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.wire.av1_pictures import (

@@ -10,7 +10,7 @@ import heapq
 import random
 from dataclasses import dataclass
 
-from fvc.codec.errors import OptionError, UsageError
+from fvc.codec.base.errors import OptionError, UsageError
 
 
 @dataclass(frozen=True)

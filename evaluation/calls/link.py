@@ -26,8 +26,8 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
-from fvc.codec.errors import FvcError
+from fvc.codec.base.constants import UDP_IPV4_HEADER_BYTES
+from fvc.codec.base.errors import FvcError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
 from fvc.evaluation import command

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.base.errors import FvcError
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.setup import Setup
-from fvc.codec.errors import FvcError
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.quantizer import to_integers
 from fvc.evaluation.calls.call import Played, Talk, call, coded, load_talk, rtp_call, with_interval

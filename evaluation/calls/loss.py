@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.base.constants import UDP_IPV4_HEADER_BYTES
+from fvc.codec.base.errors import FvcError
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.constants import UDP_IPV4_HEADER_BYTES
-from fvc.codec.errors import FvcError
 from fvc.codec.face.landmarks import landmark_error
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.concealment import Shown

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.cache import Cache, code_digest
+from fvc.codec.base.cache import Cache, code_digest
+from fvc.codec.base.reporting import Progress
 from fvc.codec.face import cuts, detection, landmarks, patching, tracker
-from fvc.codec.reporting import Progress
 from fvc.evaluation.metrics import catalog, face_metrics, frame_metrics, instruments, metrics, reference
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference

@@ -22,11 +22,11 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from fvc.codec.cache import Cache
-from fvc.codec.errors import FvcError
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.errors import FvcError
+from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.face.crop import cut
 from fvc.codec.media.video import VideoReader
-from fvc.codec.reporting import Note, Progress, silent
 from fvc.codec.source_builder import TrackedClip, track_video
 from fvc.evaluation.compare import rates
 from fvc.evaluation.compare.anchors import anchors

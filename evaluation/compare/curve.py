@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.cache import Cache
-from fvc.codec.reporting import Progress
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.reporting import Progress
 from fvc.evaluation.compare import rates
 from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.own_process import in_own_process

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
 from fvc.codec.media.video import VideoReader, reason
 
 

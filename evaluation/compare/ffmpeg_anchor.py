@@ -19,8 +19,8 @@ from typing import Any
 import av
 import numpy as np
 
-from fvc.codec.constants import SIDE
-from fvc.codec.media.scheduling import leave_real_time
+from fvc.codec.base.constants import SIDE
+from fvc.codec.media.native import leave_real_time
 from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.rates import Knob
 from fvc.evaluation.pictures import to_yuv

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.codec.base.reporting import Progress
 from fvc.codec.media.video import VideoReader
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Progress
 from fvc.codec.source_builder import TrackedClip
 from fvc.evaluation.pictures import write_lossless
 from fvc.evaluation.system_run import SystemRun

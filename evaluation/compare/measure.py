@@ -20,13 +20,13 @@ from typing import Any
 
 import av
 
-from fvc.codec.constants import MAX_DATAGRAM, SIDE
+from fvc.codec.base.constants import MAX_DATAGRAM, SIDE
+from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.base.reporting import Note, Progress, silent
+from fvc.codec.base.version import __version__
 from fvc.codec.dataset import SUFFIXES
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.media.output import check_folder
 from fvc.codec.media.video import label, name_fault, reason
-from fvc.codec.reporting import Note, Progress, silent
-from fvc.codec.version import __version__
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.clip import measure_clip
 from fvc.evaluation.compare.ffmpeg_anchor import LIBRARIES
@@ -66,7 +66,7 @@ def measure(
         the contents of results.json.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; `out` is as it was before then.
+        FvcError: see `fvc.codec.base.errors`; `out` is as it was before then.
     """
     videos = find_videos(inputs)
     missing = Metrics(options.metric_weights, options.every).missing

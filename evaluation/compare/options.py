@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.options import EncoderOptions
 from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, anchors

@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import TypeVar
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 
 _TRIES = 3
 _TICK = 0.5  # seconds

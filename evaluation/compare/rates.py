@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fvc.codec.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HEADER_BYTES
+from fvc.codec.base.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HEADER_BYTES
 
 HEADER_BYTES = RTP_HEADER_BYTES + UDP_IPV4_HEADER_BYTES  # of a datagram
 MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta means nothing

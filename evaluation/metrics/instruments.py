@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from fvc.codec.errors import FvcError, InputError
+from fvc.codec.base.errors import FvcError, InputError
 from fvc.codec.face.landmarks import SUP, Mesh
 from fvc.codec.face.patching import similarity
 from fvc.evaluation.metrics.catalog import CATALOG

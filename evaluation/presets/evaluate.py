@@ -13,13 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fvc.codec.cache import Cache, code_digest
+from fvc.codec.base.cache import Cache, code_digest
+from fvc.codec.base.errors import FvcError, InputError, OptionError, OutputError
+from fvc.codec.base.reporting import Note, Progress, silent
+from fvc.codec.base.version import __version__
 from fvc.codec.dataset import Clip, ClipFile, find_clips, open_clip, yaw_range
-from fvc.codec.errors import FvcError, InputError, OptionError, OutputError
 from fvc.codec.media.output import check_folder
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, Progress, silent
-from fvc.codec.version import __version__
 from fvc.evaluation.metrics import instruments as instruments_module
 from fvc.evaluation.metrics import reference as reference_module
 from fvc.evaluation.metrics.metrics import Metrics
@@ -63,7 +63,7 @@ def evaluate(
         note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
 
     Raises:
-        FvcError: see `fvc.codec.errors`; also when every clip fails.
+        FvcError: see `fvc.codec.base.errors`; also when every clip fails.
     """
     for option, value in (("every", every), ("limit", limit)):
         if value is not None and value < 1:

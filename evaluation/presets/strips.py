@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import INNER_LIPS, LIDS, eye_distance
 from fvc.codec.media.output import write_image
 from fvc.evaluation.metrics.reference import Reference

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.codec.base.errors import OptionError, UsageError
 from fvc.codec.dataset import Clip
-from fvc.codec.errors import OptionError, UsageError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import SourceBuilder

@@ -27,9 +27,9 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import Note, silent
 from fvc.codec.media.output import atomic_write, write_image
-from fvc.codec.reporting import Note, silent
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 from fvc.evaluation.report import rate_tables, rd_plot, side_by_side, tables
 from fvc.evaluation.report import wording as w

@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
+from fvc.codec.base.version import __version__
 from fvc.codec.media.video import label
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, PathLike, Progress, silent
-from fvc.codec.version import __version__
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.machine import cpu_name
 from fvc.evaluation.speed.peers import time_peers

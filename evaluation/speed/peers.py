@@ -12,8 +12,8 @@ from typing import Any
 import av
 import numpy as np
 
+from fvc.codec.base.reporting import Note
 from fvc.codec.media.video import reason
-from fvc.codec.reporting import Note
 from fvc.evaluation.compare.anchor import Anchor
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.pictures import read_pictures

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, MotionNetwork
 from fvc.codec.face.tracker import FaceTracker

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 
 _RUN = """import json, sys, time
 import fvc
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 marks = {}
 def progress(stage, done, total):
     marks.setdefault(stage, []).append(time.monotonic())

@@ -31,11 +31,11 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import Clip, find_clips, open_clip, spaced
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import to_crop
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs

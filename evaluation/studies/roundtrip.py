@@ -21,8 +21,8 @@ from typing import Any
 import av
 import numpy as np
 
+from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import SUFFIXES
-from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import cut
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import LIMITS, VideoReader

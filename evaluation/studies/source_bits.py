@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.cache import Cache
-from fvc.codec.constants import SIDE
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import Clip, find_clips, open_clip, spaced
-from fvc.codec.errors import FvcError
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.source_choice import SOURCES
 from fvc.codec.media.pipeline import parallel

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
 from fvc.codec.dataset import Clip, find_clips, open_clip
-from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.crop import cut, from_crop, to_crop
 from fvc.codec.face.landmarks import landmark_error
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
@@ -61,7 +61,7 @@ def seen_by(student: Landmarks, clip: Clip) -> Clip:
     crop, faces = clip.crop, set(clip.seen.index.tolist())
 
     def look(frame: Frame) -> np.ndarray:
-        return (student(cut(frame.rgb, crop)) + 1) * (crop.side / 2) + [crop.x, crop.y]
+        return from_crop(student(cut(frame.rgb, crop)), crop)
 
     sup = [look(frame) for frame in clip.video.frames(clip.rate) if frame.index in faces]
     return replace(clip, seen=replace(clip.seen, sup=np.array(sup, np.float32)))

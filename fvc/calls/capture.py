@@ -13,11 +13,11 @@ from pathlib import Path
 
 import cv2
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import PathLike
+from fvc.codec.media.native import native_stderr_closed
 from fvc.codec.media.pipeline import ahead
-from fvc.codec.media.quiet import native_stderr_closed
 from fvc.codec.media.video import Frame, VideoReader
-from fvc.codec.reporting import PathLike
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "astronaut.mp4"
 _WARM_UP = 5  # pictures of a camera that are dropped while it finds its exposure

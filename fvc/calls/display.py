@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import FvcError, OutputError
 from fvc.codec.call.playing import Shot
-from fvc.codec.constants import SIDE
-from fvc.codec.errors import FvcError, OutputError
 
 
 class Window:

@@ -13,8 +13,9 @@ from itertools import chain, islice
 
 import numpy as np
 
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import Note
 from fvc.codec.call.setup import Setup
-from fvc.codec.errors import InputError
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import openness
@@ -23,7 +24,6 @@ from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
 from fvc.codec.face.survey import Survey, contrast_of, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
-from fvc.codec.reporting import Note
 from fvc.codec.source_builder import SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Audio
 from fvc.codec.wire.source_set import Coded, code_pictures

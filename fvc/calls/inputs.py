@@ -13,9 +13,9 @@ from fvc.calls.capture import Pace, camera_frames, file_frames, renumbered
 from fvc.calls.enrolment import Enrolment, enrol
 from fvc.calls.hangup import Hangup
 from fvc.calls.soundcard import Microphone
+from fvc.codec.base.reporting import Note, PathLike
 from fvc.codec.media.video import Frame, label
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, PathLike
 from fvc.codec.sound_track import SoundSource, SoundTrack
 from fvc.codec.source_builder import SourceBuilder
 

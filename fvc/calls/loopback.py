@@ -20,16 +20,16 @@ from fvc.calls.display import Window
 from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input, paced
 from fvc.calls.sinks import begin_recording
+from fvc.codec.base.errors import UsageError
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import UsageError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.recorder import Recorder
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.jobs.paths import file_path, keep_apart
 from fvc.models.installed import InstalledModel
@@ -76,7 +76,7 @@ def live(
         the report that `fvc live --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`.
+        FvcError: see `fvc.codec.base.errors`.
     """
     if (video is not None) + (camera is not None) + synthetic != 1:
         raise UsageError("live: name one of a video, --camera N and --synthetic")

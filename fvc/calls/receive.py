@@ -14,12 +14,12 @@ from fvc.calls.hangup import Hangup
 from fvc.calls.link import Clock, Link
 from fvc.calls.sinks import Sinks
 from fvc.calls.transport import Transport, UdpTransport, label
+from fvc.codec.base.errors import FvcError, LinkError, SourcesError, UsageError
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.call.joining import Offer
 from fvc.codec.call.playing import Shot
 from fvc.codec.call.receive_session import CallEnded, Declined, Joined, Moved, ReceiveSession, SourcesReplaced
-from fvc.codec.errors import FvcError, LinkError, SourcesError, UsageError
 from fvc.codec.renderer import Renderer
-from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path
 from fvc.models.installed import InstalledModel
@@ -64,7 +64,7 @@ def receive(
         the report that `fvc receive --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; LinkError where no call comes. Nothing is left at `out` then.
+        FvcError: see `fvc.codec.base.errors`; LinkError where no call comes. Nothing is left at `out` then.
     """
     if out is None and not show and not camera and loudspeaker is None:
         raise UsageError("receive: say --out FILE, --show, --virtual-camera, --loudspeaker, or several of them")

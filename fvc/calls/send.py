@@ -13,17 +13,17 @@ from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input
 from fvc.calls.link import Link
 from fvc.calls.transport import Transport, UdpTransport, label, resolve
+from fvc.codec.base.constants import MAX_SOURCES, MIN_CALL_FPS
+from fvc.codec.base.errors import LinkError, OptionError, UsageError
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.send_session import KeyframeWanted, Ready, SendEnded, SendSession, SetupGivenUp
 from fvc.codec.call.session import MIN_TIMEOUT, Address
-from fvc.codec.constants import MAX_SOURCES, MIN_CALL_FPS
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import LinkError, OptionError, UsageError
 from fvc.codec.face.detection import Face
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.options import AUDIO_BITRATE, KEYFRAME_INTERVAL, EncoderOptions
-from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
@@ -112,7 +112,7 @@ def send(
         the report that `fvc send --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; LinkError where nobody answers, the receiver refuses, or it is gone.
+        FvcError: see `fvc.codec.base.errors`; LinkError where nobody answers, the receiver refuses, or it is gone.
     """
     if (video is None) == (camera is None):
         raise UsageError("send: name a video or a camera")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from fvc.calls.display import VirtualCamera, Window
 from fvc.calls.soundcard import Loudspeaker
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.reporting import Note
+from fvc.codec.base.version import __version__
 from fvc.codec.call.playing import Shot
-from fvc.codec.constants import SIDE
 from fvc.codec.media.opus import RATE, OpusDecoder, OpusParams
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.recorder import Recorder
 from fvc.codec.media.video_writer import VideoWriter
-from fvc.codec.reporting import Note
-from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Audio, Header
 
 

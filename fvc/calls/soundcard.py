@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.media.opus import DRIFT, RATE, OpusEncoder
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Audio, Kind, Packet

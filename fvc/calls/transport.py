@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from fvc.codec.base.errors import LinkError, UsageError
 from fvc.codec.call.rtp import MAX_PACKET
 from fvc.codec.call.session import Address
-from fvc.codec.errors import LinkError, UsageError
 from fvc.codec.media.video import reason
 
 _MAX_AT_ONCE = 256  # packets that are taken before the caller can act again

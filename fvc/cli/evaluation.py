@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fvc.cli.output import Bar, Json, extra, note_line, show
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 
 EVALUATE = "fvc evaluate composed --data data/ --metric-weights data/weights --profiles sup,sup+unsup+expr"
 MEASURE = "fvc measure talk.mp4 --out report   |   fvc measure clips/ --metric-weights weights/ --jobs 2"

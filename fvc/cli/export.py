@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fvc.cli.output import Force, extra
-from fvc.codec.errors import FvcError, OutputError
+from fvc.codec.base.errors import FvcError, OutputError
 from fvc.codec.face.source_choice import INITIAL_PICTURES
 
 app = typer.Typer(

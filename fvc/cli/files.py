@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fvc.cli.output import Bar, Force, Json, bit_rate, note_line, show
-from fvc.codec.errors import UsageError
+from fvc.codec.base.errors import UsageError
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import installed_presets
 

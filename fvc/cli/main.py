@@ -13,8 +13,8 @@ import typer
 
 from fvc.cli import calls, evaluation, export, files, training
 from fvc.cli.output import say
-from fvc.codec.errors import FvcError
-from fvc.codec.version import __version__
+from fvc.codec.base.errors import FvcError
+from fvc.codec.base.version import __version__
 
 app = typer.Typer(
     help="Ultra-low-bandwidth video chat: a talking face in a few kbit/s.",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fvc.codec.errors import FvcError, OptionError, OutputError, in_flags
+from fvc.codec.base.errors import FvcError, OptionError, OutputError, in_flags
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
@@ -38,7 +38,7 @@ class Bar:
         return self
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
-        """See `fvc.codec.reporting.Progress`."""
+        """See `fvc.codec.base.reporting.Progress`."""
         if self._progress is None:
             return
         if stage not in self._stages:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fvc.cli.output import Force, extra
-from fvc.codec.errors import InputError, OptionError, UsageError
+from fvc.codec.base.errors import InputError, OptionError, UsageError
 
 _PREPARE = """Examples:  fvc prepare VoxCeleb/ train.pack --max-mib 45   |   fvc prepare DFDC/ s0.pack --shard 0/8
 --identity tube   |   fvc prepare --merge s0.pack s1.pack all.pack"""

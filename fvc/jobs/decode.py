@@ -13,9 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import OptionError, StreamError, UsageError
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
+from fvc.codec.base.version import __version__
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import OptionError, StreamError, UsageError
 from fvc.codec.face.crop import paste
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.output import VIDEO, check_output
@@ -26,8 +28,6 @@ from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.options import MIN_FPS
 from fvc.codec.renderer import Renderer
-from fvc.codec.reporting import Note, PathLike, Progress, silent
-from fvc.codec.version import __version__
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
@@ -73,7 +73,7 @@ def decode(
         the report that `fvc decode --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; nothing is left at `out` then.
+        FvcError: see `fvc.codec.base.errors`; nothing is left at `out` then.
     """
     if canvas not in ("crop", "full"):
         raise OptionError("canvas", canvas, "must be crop or full")

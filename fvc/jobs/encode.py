@@ -11,13 +11,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import InputError
 from fvc.codec.media.output import OutputGroup, check_output
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.options import EncoderOptions
-from fvc.codec.reporting import Note, PathLike, Progress, silent
 from fvc.codec.sound_track import SoundTrack
 from fvc.codec.source_builder import TrackedClip, stream_header, track_video
 from fvc.codec.wire.bitstream import Header
@@ -61,7 +61,7 @@ def encode(
         the report that `fvc encode --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; nothing is left at `out` or `sources_out` then.
+        FvcError: see `fvc.codec.base.errors`; nothing is left at `out` or `sources_out` then.
     """
     told, model = EncoderOptions(**options), InstalledModel.named(preset)
     stream = file_path(out)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.provenance import read_provenance
-from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import VERSION, Kind
 from fvc.codec.wire.container import Damage, StreamReader, begins_keyframe, has_face

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from fvc.codec.errors import InputError, StreamError, UsageError
+from fvc.codec.base.errors import InputError, StreamError, UsageError
+from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.output import FileKind
 from fvc.codec.media.video import label, name_fault
-from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import MAGIC as SOURCES_MAGIC

@@ -8,13 +8,13 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fvc.codec.constants import MAX_FILLED_ITEMS, MAX_FILLED_SECONDS
+from fvc.codec.base.constants import MAX_FILLED_ITEMS, MAX_FILLED_SECONDS
+from fvc.codec.base.errors import StreamError
+from fvc.codec.base.reporting import Note, PathLike
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import StreamError
 from fvc.codec.media.opus import OpusDecoder, OpusParams
 from fvc.codec.media.video import label
 from fvc.codec.motion.pose_history import DrawInputs
-from fvc.codec.reporting import Note, PathLike
 from fvc.codec.wire.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, read_index
 from fvc.jobs.paths import OpenStream, naming

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
+from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.output import atomic_write
-from fvc.codec.reporting import PathLike
 from fvc.codec.wire.bitstream import SYNCED, Kind
 from fvc.codec.wire.container import Damage, StreamReader, StreamWriter
 from fvc.jobs.paths import STREAM, file_path, keep_apart, naming, open_stream
@@ -24,7 +24,7 @@ def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[
         the report that `fvc repair --json` prints.
 
     Raises:
-        FvcError: see `fvc.codec.errors`; nothing is left at `out` then.
+        FvcError: see `fvc.codec.base.errors`; nothing is left at `out` then.
     """
     target = file_path(out)
     keep_apart([target], [file_path(stream)])

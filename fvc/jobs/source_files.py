@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.constants import MAX_SOURCES, SIDE
+from fvc.codec.base.constants import MAX_SOURCES, SIDE
+from fvc.codec.base.errors import InputError, OutputError, SourcesError, StreamError, UsageError
+from fvc.codec.base.reporting import Note, PathLike
 from fvc.codec.encoder import make_sample
-from fvc.codec.errors import InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.face.crop import choose_crop, cut, to_crop
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import PICTURE, OutputGroup, encode_png
 from fvc.codec.media.video import label, read_image, reason
-from fvc.codec.reporting import Note, PathLike
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import Crop, Header
 from fvc.codec.wire.source_set import SourceSet, pixels_hash

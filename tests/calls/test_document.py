@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-from fvc.codec import constants
+from fvc.codec.base import constants
 from fvc.codec.call import joining, session
 from fvc.codec.call.rtp import App, Pli, Report
 from fvc.codec.call.setup import ACK, CHALLENGE, PIECE, Ack, Challenge, Piece

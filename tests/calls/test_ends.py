@@ -20,7 +20,7 @@ from conftest import write_clip
 
 from fvc.calls.enrolment import enrol
 from fvc.calls.send import send
-from fvc.codec.errors import FvcError, InputError
+from fvc.codec.base.errors import FvcError, InputError
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
 from fvc.models.installed import InstalledModel

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from fvc.calls.enrolment import Enrolment, SourceRefresher, enrol
+from fvc.codec.base.reporting import silent
 from fvc.codec.call.setup import Setup
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import SUP, openness
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
-from fvc.codec.reporting import silent
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 

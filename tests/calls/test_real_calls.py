@@ -26,8 +26,8 @@ from fvc.calls.receive import receive
 from fvc.calls.send import send
 from fvc.calls.sinks import SpeakerSink
 from fvc.calls.soundcard import Loudspeaker, Microphone
+from fvc.codec.base.errors import FvcError, LinkError, OutputError, SourcesError, UsageError
 from fvc.codec.call.playing import Shot
-from fvc.codec.errors import FvcError, LinkError, OutputError, SourcesError, UsageError
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import Frame

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
+from fvc.codec.base.errors import StreamError
 from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, is_control, parse_control
 from fvc.codec.call.rtp_stream import RtpSender, RtpStatistics
-from fvc.codec.errors import StreamError
 
 
 class TestRtp:

@@ -10,8 +10,8 @@ import pytest
 from call_support import setup_of
 from conftest import Encoded
 
+from fvc.codec.base.errors import StreamError
 from fvc.codec.call.setup import Ack, Challenge, Piece, Setup, SetupReceiver, SetupSender
-from fvc.codec.errors import StreamError
 
 PEER, MEDIA = 7, 9  # SSRCs of receiver and sender
 

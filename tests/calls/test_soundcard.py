@@ -14,7 +14,7 @@ from sound_support import FakeSound, observed
 from test_opus import beeps, make, onsets
 
 from fvc.calls.soundcard import Loudspeaker, Microphone, SoundLine
-from fvc.codec.errors import UsageError
+from fvc.codec.base.errors import UsageError
 from fvc.codec.media.opus import RATE, OpusDecoder, OpusParams, encode_opus
 from fvc.codec.wire.bitstream import Audio, Packet
 

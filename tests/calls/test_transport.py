@@ -11,8 +11,8 @@ import pytest
 from fvc.calls import transport
 from fvc.calls.link import Link
 from fvc.calls.transport import UdpTransport, label, parse_listen, resolve
+from fvc.codec.base.errors import LinkError, UsageError
 from fvc.codec.call.session import Address
-from fvc.codec.errors import LinkError, UsageError
 
 
 def has_ipv6() -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from conftest import Encoded, Result, Run, write_clip, write_stream
 
-from fvc.codec.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import VideoReader
 

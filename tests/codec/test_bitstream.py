@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.quantizer import DEFAULT, PAPER, Quantizer, for_parts
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.crop import choose_crop, cut, in_usual_place, paste, to_crop
 from fvc.codec.face.survey import Survey
 from fvc.codec.wire.bitstream import Crop

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from make_vectors import VECTORS, header_of
 from spec_decoder import SpecError
 
+from fvc.codec.base.constants import MAX_DATAGRAM, REORDERING_WINDOW
+from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.call.datagram import Datagram, Depacketizer, Packetizer, audio_due
-from fvc.codec.constants import MAX_DATAGRAM, REORDERING_WINDOW
-from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.motion.sample import Profile
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.wire.bitstream import Audio, Header, KeyPayload, Kind, Packet, RefreshPayload

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import coding, priors
 from fvc.codec.motion.entropy import RangeReader, RangeWriter, format_tables, residual
 from fvc.codec.motion.predictor import Context, Integers, MotionModel, log2

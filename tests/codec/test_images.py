@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from video_support import H, W, audio_only, corner, make
 
-from fvc.codec.errors import InputError, OutputError
+from fvc.codec.base.errors import InputError, OutputError
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import VideoReader, read_image
 

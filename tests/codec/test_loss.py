@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from make_vectors import code, header_of, no_network, walk
 
 import fvc
+from fvc.codec.base.constants import REORDERING_WINDOW
+from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.call.datagram import Depacketizer, Packetizer
-from fvc.codec.constants import REORDERING_WINDOW
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import StreamError, UsageError
 from fvc.codec.keyframes import check_refresh
 from fvc.codec.motion.concealment import Concealment, Shown
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs, PoseHistory

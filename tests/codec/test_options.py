@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvc.codec.errors import FvcError, OptionError, in_flags
+from fvc.codec.base.errors import FvcError, OptionError, in_flags
 from fvc.codec.motion.ratecontrol import ConstantQuality, ConstantRate
 from fvc.codec.options import EncoderOptions, parse_fps
 

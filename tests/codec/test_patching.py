@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import EYES, MOUTH, N_LANDMARKS, SUP
 from fvc.codec.face.patching import PARTS, patched, placed, similarity, with_patched

@@ -13,8 +13,8 @@ import pytest
 from conftest import Run
 
 import fvc
+from fvc.codec.base.errors import UsageError
 from fvc.codec.encoder import Encoder, make_sample
-from fvc.codec.errors import UsageError
 from fvc.codec.face.crop import to_crop
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.priors import load

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from fvc.codec.errors import OutputError, UsageError
+from fvc.codec.base.errors import OutputError, UsageError
 from fvc.codec.media.recorder import Recorder
 from fvc.codec.media.video_writer import VideoWriter
 

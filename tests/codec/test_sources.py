@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fvc.codec.constants import SIDE
-from fvc.codec.errors import StreamError, UsageError
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.codec.face.source_choice import choose_sources

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from video_support import assert_levels, corner, grey, levels, make
 
-from fvc.codec.errors import UsageError
+from fvc.codec.base.errors import UsageError
 from fvc.codec.media.opus import RATE, OpusDecoder, encode_opus
 from fvc.codec.media.video import VideoReader
 

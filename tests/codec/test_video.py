@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from video_support import H, W, assert_levels, audio_only, corner, grey, levels, make
 
-from fvc.codec.errors import FvcError, InputError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, UsageError
 from fvc.codec.media.video import VideoReader
 
 STEPS = [20 * i + 10 for i in range(10)]

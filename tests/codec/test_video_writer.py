@@ -16,7 +16,7 @@ from conftest import Encoded, write_stream
 from video_support import H, W, corner
 
 import fvc
-from fvc.codec.errors import OutputError
+from fvc.codec.base.errors import OutputError
 from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.media.video import VideoReader
 from fvc.codec.media.video_writer import VideoWriter

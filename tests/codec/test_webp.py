@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fvc.codec.errors import InputError, UsageError
+from fvc.codec.base.errors import InputError, UsageError
 from fvc.codec.media.video import MAX_PIXELS, VideoReader
 from fvc.codec.media.webp import read_animation
 

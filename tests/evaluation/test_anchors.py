@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from fvc.codec.cache import Cache
-from fvc.codec.errors import InputError
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.errors import InputError
+from fvc.codec.base.reporting import silent
 from fvc.codec.media.video import VideoReader
-from fvc.codec.reporting import silent
 from fvc.evaluation.compare.anchor import Encoded
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.curve import Curve

@@ -16,7 +16,7 @@ from openvino import opset13 as ops
 
 from fvc.calls.capture import file_frames
 from fvc.calls.loopback import live
-from fvc.codec.errors import InputError, OutputError, UsageError
+from fvc.codec.base.errors import InputError, OutputError, UsageError
 from fvc.evaluation.speed.bench import lines
 from fvc.evaluation.speed.dense_first_order import DenseFirstOrder, example
 from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, multiply_adds

@@ -18,9 +18,9 @@ from conftest import Run
 
 import fvc
 from fvc.codec import dataset
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
+from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.dataset import ClipFile, find_clips, open_clip, yaw_range
-from fvc.codec.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample, Profile

@@ -18,7 +18,7 @@ from conftest import Run
 from test_anchors import recounted
 
 import fvc
-from fvc.codec.errors import InputError, OutputError, UsageError
+from fvc.codec.base.errors import InputError, OutputError, UsageError
 from fvc.evaluation.compare import cached_metrics
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor

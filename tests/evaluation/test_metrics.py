@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fvc.codec.errors import FvcError, InputError
+from fvc.codec.base.errors import FvcError, InputError
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import SUP
 from fvc.codec.face.tracker import FaceTracker

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 from fvc.evaluation.compare.own_process import in_own_process
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime", reason="needs fvc[export]")
 import torch
 from conftest import Encoded, Run
 
-from fvc.codec.errors import FvcError
+from fvc.codec.base.errors import FvcError
 from fvc.codec.wire.source_set import SourceSet
 from fvc.export import coreml, mil, parity, verify_on_mac
 from fvc.export.onnx_graphs import TOLERANCE, difference, export_onnx, session

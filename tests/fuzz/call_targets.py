@@ -20,6 +20,9 @@ from typing import Any
 import numpy as np
 
 from fvc.calls.receive import ReceivedCall
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import FvcError, SourcesError, StreamError
+from fvc.codec.base.reporting import silent
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.joining import MAX_SENDERS, Challenges, Offer
 from fvc.codec.call.playing import Shot
@@ -28,10 +31,7 @@ from fvc.codec.call.rtp import MAX_PACKET, App, Bye, Pli, Report, Rtp, is_contro
 from fvc.codec.call.send_session import SendSession
 from fvc.codec.call.session import Address
 from fvc.codec.call.setup import ACK, CHALLENGE, PIECE, Ack, Challenge, Piece, Setup
-from fvc.codec.constants import SIDE
-from fvc.codec.errors import FvcError, SourcesError, StreamError
 from fvc.codec.renderer import Renderer
-from fvc.codec.reporting import silent
 from fvc.codec.wire.bitstream import Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet

@@ -25,17 +25,17 @@ import numpy as np
 import spec_decoder
 
 from fuzz import call_targets
+from fvc.codec.base.constants import REORDERING_WINDOW, SIDE
+from fvc.codec.base.errors import FvcError, InputError, StreamError
+from fvc.codec.base.reporting import silent
 from fvc.codec.call.datagram import Datagram, Depacketizer
-from fvc.codec.constants import REORDERING_WINDOW, SIDE
 from fvc.codec.decoder import Decoder
-from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.media.opus import OpusDecoder, OpusParams
 from fvc.codec.media.video import read_image
 from fvc.codec.motion.quantizer import to_sample
 from fvc.codec.motion.sample import PART_SHAPES
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Renderer
-from fvc.codec.reporting import silent
 from fvc.codec.wire.av1_pictures import decode_still
 from fvc.codec.wire.bitstream import SYNC, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader, StreamWriter, read_index

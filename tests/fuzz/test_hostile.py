@@ -26,8 +26,8 @@ from make_vectors import VECTORS
 from fuzz import run as fuzz_run
 from fuzz.guard import Guard
 from fuzz.targets import TARGETS, CountingWriter, play, read_by_fvc, seeds
+from fvc.codec.base.errors import FvcError, InputError, StreamError
 from fvc.codec.call.datagram import Datagram
-from fvc.codec.errors import FvcError, InputError, StreamError
 from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.media.video import VideoReader, read_image
 from fvc.codec.wire import container

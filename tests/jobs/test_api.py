@@ -14,9 +14,9 @@ import pytest
 from conftest import FPS, SECONDS, Encoded, frames_of, sound_of, write_clip, write_stream
 
 import fvc
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.encoder import Encoder
-from fvc.codec.errors import FvcError, InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import Frame, VideoReader, read_image
 from fvc.codec.options import parse_fps

@@ -11,7 +11,7 @@ import pytest
 from conftest import Encoded, write_stream
 
 import fvc
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.face.crop import paste
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample

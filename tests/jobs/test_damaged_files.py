@@ -13,8 +13,8 @@ import pytest
 from conftest import FPS, SECONDS, Encoded, frames_of, sound_of, write_clip, write_stream
 
 import fvc
-from fvc.codec.constants import SIDE
-from fvc.codec.errors import SourcesError, StreamError
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import SourcesError, StreamError
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.wire.bitstream import Header, KeyPayload, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader

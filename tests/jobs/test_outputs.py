@@ -18,7 +18,7 @@ from conftest import Encoded, Run, write_clip, write_stream
 
 import fvc
 from fvc.calls.receive import receive
-from fvc.codec.errors import OutputError, UsageError
+from fvc.codec.base.errors import OutputError, UsageError
 from fvc.codec.media.output import PICTURE, VIDEO, OutputGroup, atomic_write, check_folder, check_output
 from fvc.codec.media.provenance import Provenance, read_provenance
 from fvc.codec.media.video_writer import VideoWriter

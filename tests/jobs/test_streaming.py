@@ -9,7 +9,7 @@ import pytest
 from conftest import frames_of
 
 import fvc
-from fvc.codec.errors import InputError, OptionError, StreamError
+from fvc.codec.base.errors import InputError, OptionError, StreamError
 
 
 @pytest.fixture(scope="module")

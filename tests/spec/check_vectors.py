@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import coding, priors
 from fvc.codec.motion.predictor import Context, MotionModel
 from fvc.codec.wire import bitstream, container

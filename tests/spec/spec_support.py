@@ -12,7 +12,7 @@ from typing import Any
 import spec_decoder
 from make_vectors import VECTORS
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import entropy
 from fvc.codec.motion.sample import PART_SHAPES, Profile
 from fvc.codec.reassembly import MotionDecoder

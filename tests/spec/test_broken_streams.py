@@ -21,7 +21,7 @@ from spec_support import (
     json_of,
 )
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import coding, entropy, predictor, priors
 from fvc.codec.motion.entropy import RangeWriter
 from fvc.codec.wire.bitstream import Kind, Packet, RefreshPayload

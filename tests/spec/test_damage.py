@@ -19,7 +19,7 @@ from spec_support import (
     by_spec,
 )
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.quantizer import Quantizer
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Audio, Kind, Packet

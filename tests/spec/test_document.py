@@ -25,7 +25,7 @@ from spec_support import (
     section,
 )
 
-from fvc.codec import constants
+from fvc.codec.base import constants
 from fvc.codec.call import datagram
 from fvc.codec.motion import entropy, landmark_basis, priors
 from fvc.codec.motion.quantizer import USUAL_BITS, Quantizer, to_sample

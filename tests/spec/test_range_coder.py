@@ -14,7 +14,7 @@ from spec_support import (
     TABLES,
 )
 
-from fvc.codec.errors import StreamError
+from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import entropy, predictor
 from fvc.codec.motion.entropy import RangeWriter
 

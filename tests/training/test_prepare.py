@@ -14,7 +14,7 @@ import pytest
 from conftest import Run, write_clip
 from fake_pack import clip, write
 
-from fvc.codec.errors import InputError, UsageError
+from fvc.codec.base.errors import InputError, UsageError
 from fvc.codec.face.landmarks import SUP
 from fvc.training.data import prepare as preparing
 from fvc.training.data.pack import Pack

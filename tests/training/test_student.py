@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
 from fvc.codec.dataset import Clip, ClipFile, open_clip
 from fvc.codec.face.crop import to_crop
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR, landmark_error

@@ -29,7 +29,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fvc.codec.errors import FvcError, InputError, OptionError, OutputError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, OptionError, OutputError, UsageError
 from fvc.codec.media.output import FileKind, atomic_write, check_output
 from fvc.training.data.merge import merge
 from fvc.training.data.pack_writer import PACK, PackWriter

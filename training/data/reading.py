@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fvc.codec.errors import InputError
+from fvc.codec.base.errors import InputError
 from fvc.codec.face.crop import cut
 from fvc.codec.face.landmarks import Mesh
 from fvc.codec.face.tracker import FaceTracker

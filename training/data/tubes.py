@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from fvc.codec.face.crop import choose_crop
-from fvc.codec.media.quiet import native_stderr_closed
+from fvc.codec.media.native import native_stderr_closed
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.patching import patched, placed
 from fvc.training.data.pack import Pack
 from fvc.training.generator.sampling import PATCHES, BatchPlan

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fvc.codec.errors import OptionError
+from fvc.codec.base.errors import OptionError
 
 AGREEMENT_STEPS = 10  # steps between agreements: each makes the processes wait for each other and for the device
 

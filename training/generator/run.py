@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fvc.codec.errors import FvcError, InputError, OptionError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, OptionError, UsageError
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.models.presets import PRESETS
 from fvc.training.generator.recipe import SAMPLINGS, SCHEDULES, Recipe, paper_recipe

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import CHIN, FOREHEAD, INNER_LIPS, LIDS
 from fvc.codec.face.source_choice import SHUT
 from fvc.training.data.pack import Clip, Pack

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
 from fvc.codec.dataset import Clip, find_clips, open_clip
 from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.av1_pictures import MOST_OFFSET, decode_series, encode_series

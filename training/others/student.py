@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fvc.codec.constants import SIDE
+from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import OUTER_EYE_CORNERS, SUP, SUP_MIRROR, landmark_error
 from fvc.models.landmark_net import FACE_SIDE, LOOK_SIDE, LandmarkNet
 from fvc.training.data.pack import Pack

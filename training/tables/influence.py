@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fvc.codec.cache import Cache
+from fvc.codec.base.cache import Cache
 from fvc.codec.dataset import Clip, find_clips, open_clip
 from fvc.codec.face.crop import to_crop
 from fvc.codec.face.landmarks import INNER_LIPS, LIDS

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import platformdirs
 
-from fvc.codec.reporting import Note, silent
+from fvc.codec.base.reporting import Note, silent
 
 _T = TypeVar("_T")
 

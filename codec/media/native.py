@@ -1,10 +1,31 @@
-"""Keeps native libraries from taking the machine over."""
+"""Side effects of native libraries, undone: what they print to file descriptor 2, and how they schedule threads."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def native_stderr_closed() -> Iterator[None]:
+    """Nothing reaches file descriptor 2 until the block ends, Python's own messages included.
+
+    MediaPipe prints notes at its start, libpng its warnings.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def leave_real_time() -> None:

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, normative numbers, how work reports itself, kept results, the version."""
