@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 
+from fvc.codec.base.constants import MAX_PRE_SKIP
 from fvc.codec.base.errors import UsageError
 from fvc.codec.media.video import Clock, VideoReader, decode
 
