@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,11 +103,11 @@ class Decoder:
 
         Indices rise from call to call. The first call never returns None.
         """
-        self._advance(index)
+        self._note(self._motion.advance(index))
         if not self._concealment.knows(index):
             keyframe = self._motion.keyframe_after(index)
             if keyframe is not None and keyframe <= index + self._concealment.reach:
-                self._advance(keyframe)  # to draw between it and what was before
+                self._note(self._motion.advance(keyframe))  # to draw between it and what was before
         sample, self.shown = self._concealment.at(index)
         self._count(sample is not None)
         if sample is None and self._is_blank:
@@ -132,12 +133,12 @@ class Decoder:
             self._cut = number
         self._keyframe = number
 
-    def _advance(self, index: int) -> None:
-        self._motion.fault = None
-        for number, integers in self._motion.advance(index):
+    def _note(self, decoded: Iterable[tuple[int, Integers | None]]) -> None:
+        """Frames whose integers are known now."""
+        for number, integers in decoded:
             self.last = number, integers
             self._concealment.know(number, to_sample(integers, self.header.quantizers) if integers else None)
-        self._tally.damaged += self._motion.fault is not None
+        self._tally.damaged += self._motion.take_fault() is not None
 
     def _count(self, is_new: bool) -> None:
         if self.shown == Shown.CONCEALED:

@@ -12,6 +12,8 @@ from fvc.codec.base.constants import MAX_SLICES
 from fvc.codec.base.errors import OptionError
 from fvc.codec.wire.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 
+_SLICE_NUMBERS = 14  # bytes of the numbers in a REFRESH payload, at most
+
 
 class Slot(Enum):
     """How a frame is sent."""
@@ -51,10 +53,12 @@ class KeyframeSchedule:
             return Slot.MOTION
         return Slot.SLICED_KEY if self._count else Slot.KEY
 
-    def slice_bytes(self, index: int) -> int:
-        """The most bytes that frame `index` spends on a slice of an earlier keyframe."""
+    def overhead(self, index: int, slot: Slot, audio_packets: int) -> int:
+        """Bytes of a payload beside the frame's messages, at most: numbers, and the slice of an earlier keyframe."""
+        if slot != Slot.MOTION:
+            return len(bytes(KeyPayload(index, audio_packets, b"")))
         number = index - (self._last or 0)
-        return len(self._slices[number]) + 14 if number < len(self._slices) else 0
+        return len(self._slices[number]) + _SLICE_NUMBERS if number < len(self._slices) else 0
 
     def key_packet(self, index: int, audio_packets: int, data: bytes) -> Packet:
         """The packet of a whole keyframe; the interval begins anew."""

@@ -27,7 +27,6 @@ class MotionDecoder:
 
     Attributes:
         recovered: how often a keyframe restarted the decoding after frames that could not be decoded.
-        fault: what was wrong with the last frame that was refused, None if nothing was.
     """
 
     def __init__(self, header: Header) -> None:
@@ -38,12 +37,17 @@ class MotionDecoder:
         self._newest = -1
         self._started = False
         self.recovered = 0
-        self.fault: StreamError | None = None
+        self._fault: StreamError | None = None
 
     @property
     def waiting(self) -> int:
         """How many packets wait for earlier ones; at most REORDERING_WINDOW."""
         return len(self._waiting)
+
+    def take_fault(self) -> StreamError | None:
+        """What was wrong with the last frame that was refused since this was asked; None if nothing was."""
+        fault, self._fault = self._fault, None
+        return fault
 
     def lose(self) -> None:
         """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
@@ -71,7 +75,7 @@ class MotionDecoder:
         """Decodes as far as packets are there, at most up to frame `number`.
 
         Returns (frame, integers) of what is newly decoded, in order; None stands for a frame without a face. A frame
-        whose payload is invalid (E12, E13) is left out and kept in `fault`; decoding resumes at the next keyframe.
+        whose payload is invalid (E12, E13) is left out (see `take_fault`); decoding resumes at the next keyframe.
         """
         decoded: list[tuple[int, Integers | None]] = []
         while True:
@@ -93,11 +97,11 @@ class MotionDecoder:
 
         Raises StreamError (E04, E05, E12, E13, E23) for damaged data; the decoder then waits for the next keyframe.
         """
-        self.fault = None
+        self.take_fault()
         self.put(packet)
         decoded = self.advance(packet.number)
-        if self.fault is not None:
-            raise self.fault
+        if (fault := self.take_fault()) is not None:
+            raise fault
         return decoded[-1][1] if decoded and decoded[-1][0] == packet.number else None
 
     def _keyframe(self, number: int) -> int | None:
@@ -128,25 +132,25 @@ class MotionDecoder:
         if not isinstance(item, RefreshPayload):
             self._decode(start, decoded)
             return
-        slices = self._slices(start)
+        data = b"".join(part.coded for part in self._slices(start))
         with self._attempt(start):
-            decoded.append((start, self._read(b"".join(part.coded for part in slices), keyframe=True)))
+            decoded.append((start, coding.decode(self._model, RangeReader(data, self._tables), keyframe=True)))
 
     def _decode(self, number: int, decoded: list[tuple[int, Integers | None]]) -> None:
         """Decodes the frame from its packet; the state before it must be right unless it is a KEY."""
         item = self._waiting[number]
         with self._attempt(number):
-            if isinstance(item, Packet) and item.kind == Kind.KEY:
-                decoded.append((number, self._read(KeyPayload.parse(item.payload).coded, keyframe=True)))
-                return
-            motion = item.motion if isinstance(item, RefreshPayload) else item.payload
-            integers = self._read(motion, keyframe=False) if motion else None
+            is_key = isinstance(item, Packet) and item.kind == Kind.KEY
+            if isinstance(item, RefreshPayload):
+                data = item.motion
+            else:
+                data = KeyPayload.parse(item.payload).coded if is_key else item.payload
+            integers = None
+            if data or is_key:
+                integers = coding.decode(self._model, RangeReader(data, self._tables), is_key)
             if integers is not None and isinstance(item, RefreshPayload) and item.slice == 0:
                 coding.replay(self._model, integers, keyframe=True)  # the keyframe in slices has the same integers
             decoded.append((number, integers))
-
-    def _read(self, data: bytes, keyframe: bool) -> Integers:
-        return coding.decode(self._model, RangeReader(data, self._tables), keyframe)
 
     @contextmanager
     def _attempt(self, number: int) -> Iterator[None]:
@@ -155,7 +159,7 @@ class MotionDecoder:
         try:
             yield
         except StreamError as error:
-            self.fault = error
+            self._fault = error
         else:
             self._expected, self._started = number + 1, True
         finally:

@@ -11,7 +11,7 @@ from io import BytesIO
 import numpy as np
 
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, Found
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.smoothing import Filters
@@ -78,7 +78,7 @@ class SystemRun:
 
     def _send(self, frame: Frame) -> None:
         sup, is_cut = self._landmarks.get(frame.index), frame.index in self._cuts
-        packet = self._encoder.encode_tracked(frame, sup, is_cut=is_cut)
+        packet = self._encoder.encode(frame, Found(sup, is_cut))
         self._writer.write(packet)
         self.payload_bytes.append(len(packet.payload))
         self.packet_bytes.append(len(bytes(packet)))

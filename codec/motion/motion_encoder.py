@@ -7,12 +7,13 @@ past.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fvc.codec.motion import coding
 from fvc.codec.motion.entropy import RangeWriter, SymbolTables, format_tables
-from fvc.codec.motion.predictor import Integers, MotionModel
+from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.motion.priors import PartPriors, load
 from fvc.codec.motion.quantizer import Quantizer, to_integers
 from fvc.codec.motion.rdo import RateDistortion, Targets, lambda_of
@@ -27,12 +28,12 @@ class CodedFrame:
 
     Attributes:
         data: the message; empty where every integer was certain.
-        integers: what a decoder reads from it.
+        sliced: the same integers as a keyframe's message, where that travels beside it in slices; else empty.
         model: the motion model afterwards.
     """
 
     data: bytes
-    integers: Integers
+    sliced: bytes
     model: MotionModel
 
 
@@ -54,32 +55,44 @@ class MotionEncoder:
         self._tables = tables or format_tables()
         self._model = MotionModel({part: of.bits for part, of in quantizers.items()}, priors or load())
 
-    def nearest(self, sample: DrivingSample, keyframe: bool) -> CodedFrame:
-        """The integers nearest to the sample, whatever they cost."""
-        integers = {part: values.tolist() for part, values in to_integers(sample, self._quantizers).items()}
-        return self._coded(coding.given(self._model, integers), keyframe)
+    def encode(
+        self, sample: DrivingSample, quality: float | None, keyframe: bool, with_slices: bool = False
+    ) -> CodedFrame:
+        """Codes a frame on trial.
 
-    def cheapest(self, sample: DrivingSample, quality: float, keyframe: bool) -> CodedFrame:
-        """The best of some trials by rate and distortion; quality is 0 (smallest) to 100 (best)."""
-        targets = Targets(self._model, sample, self._quantizers)
-        trials: list[tuple[float, CodedFrame]] = []
-        for offset in _TRIALS:
-            choose = RateDistortion(targets, quality + offset, self._tables)
-            coded = self._coded(choose, keyframe)
-            trials.append((8 * len(coded.data) + lambda_of(quality) * choose.distortion, coded))
-        return min(trials, key=lambda trial: trial[0])[1]
-
-    def as_keyframe(self, coded: CodedFrame) -> bytes:
-        """The same integers as a keyframe's message. `coded.model` then is what that keyframe leaves behind."""
-        writer = RangeWriter(self._tables)
-        coding.encode(coded.model, coding.given(coded.model, coded.integers), writer, keyframe=True)
-        return writer.finish()
+        Args:
+            quality: 0 (smallest) to 100 (best), the best of some trials by rate and distortion; None: the integers
+                nearest to the sample, whatever they cost.
+            keyframe: without memory of the frames before.
+            with_slices: the frame has the same integers as a keyframe that follows in slices.
+        """
+        best, least = None, math.inf
+        for choose in self._choices(sample, quality):
+            model, writer = self._model.copy(), RangeWriter(self._tables)
+            coding.encode(model, choose, writer, keyframe)
+            data = writer.finish()
+            cost = 8.0 * len(data)
+            if isinstance(choose, RateDistortion) and quality is not None:
+                cost += lambda_of(quality) * choose.distortion
+            if best is None or cost < least:
+                best, least = CodedFrame(data, b"", model), cost
+        assert best is not None  # there is a choice at least
+        return replace(best, sliced=self._as_keyframe(best.model)) if with_slices else best
 
     def accept(self, coded: CodedFrame) -> None:
         """The next frame follows this one."""
         self._model = coded.model
 
-    def _coded(self, choose: coding.Choose, keyframe: bool) -> CodedFrame:
-        model, writer = self._model.copy(), RangeWriter(self._tables)
-        integers = coding.encode(model, choose, writer, keyframe)
-        return CodedFrame(writer.finish(), integers, model)
+    def _choices(self, sample: DrivingSample, quality: float | None) -> list[coding.Choose]:
+        """The ways to choose integers that are tried."""
+        if quality is None:
+            integers = {part: values.tolist() for part, values in to_integers(sample, self._quantizers).items()}
+            return [coding.given(self._model, integers)]
+        targets = Targets(self._model, sample, self._quantizers)
+        return [RateDistortion(targets, quality + offset, self._tables) for offset in _TRIALS]
+
+    def _as_keyframe(self, model: MotionModel) -> bytes:
+        """The model's last integers as a keyframe's message; it is afterwards as that keyframe leaves it."""
+        writer = RangeWriter(self._tables)
+        coding.encode(model, coding.given(model, model.integers), writer, keyframe=True)
+        return writer.finish()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Protocol
 
 from fvc.codec.base.errors import OptionError
 from fvc.codec.motion.rdo import BEST, DEFAULT_QUALITY, LOWEST
@@ -116,29 +116,12 @@ class ConstantRate:
         self._keyframe_deferred = True
 
 
-class Sized(Protocol):
-    """A frame coded on trial."""
+def attempts(quality: float | None) -> Iterator[float | None]:
+    """The qualities at which a frame is tried until it fits: falling, down to the coarsest that makes sense.
 
-    @property
-    def bits(self) -> int: ...
-
-
-Attempt = TypeVar("Attempt", bound=Sized)
-
-
-def fit(quality: float | None, code: Callable[[float | None], Attempt], room: float, must_send: bool) -> Attempt | None:
-    """Codes a frame more and more coarsely until it has at most `room` bits; None where no quality is coarse enough.
-
-    Args:
-        quality: of the first attempt; None: there is only one attempt, with the nearest integers.
-        code: codes the frame at a quality.
-        must_send: take the coarsest attempt rather than none.
+    None, the nearest integers, is tried alone.
     """
-    while True:
-        attempt = code(quality)
-        is_coarsest = quality is None or quality <= COARSEST
-        if attempt.bits <= room or (must_send and is_coarsest):
-            return attempt
-        if quality is None or is_coarsest:
-            return None
+    yield quality
+    while quality is not None and quality > COARSEST:
         quality = max(quality - _RETRY_STEP, COARSEST)
+        yield quality

@@ -18,7 +18,6 @@ from fvc.codec.call.receive_session import ReceiveSession
 from fvc.codec.call.send_session import SendSession
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
 from fvc.codec.face.crop import cut
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
@@ -26,6 +25,7 @@ from fvc.codec.motion.quantizer import to_sample
 from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Draw, Renderer
+from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.wire.bitstream import Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
@@ -98,14 +98,13 @@ def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
 
 def coded(talk: Talk, header: Header, refresh: int = 0) -> Iterator[Packet]:
     """The call's packets, without end; keyframe interval and quantizers are those of `header`."""
-    encoder, number = Encoder(header, _no_network, refresh=refresh), 0
-    blank = np.zeros((1, 1, 3), np.uint8)
+    encoder, number = SampleEncoder(header, refresh), 0
     while True:
         sample = talk.samples[talk.clip_frame(number)]
         if sample is None:
-            yield encoder.encode_tracked(Frame(blank, number), None)
+            yield encoder.hold(number)
         else:
-            yield encoder.encode_sample(number, sample)
+            yield encoder.encode(number, sample)
         number += 1
 
 
@@ -143,10 +142,6 @@ def rtp_call(
             if receiving.playing is not None:
                 yield Played(Frame(shot.rgb, shot.index), packet, receiving.playing.decoder)
         receiving.datagrams_to_send(now)  # reports and requests: the clip's packets are what they are
-
-
-def _no_network(_: np.ndarray) -> dict[str, np.ndarray]:
-    raise AssertionError("samples are given")
 
 
 def with_interval(header: Header, seconds: float) -> Header:

@@ -15,7 +15,7 @@ import numpy as np
 
 from fvc.codec.base.constants import SIDE
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder, MotionNetwork
+from fvc.codec.encoder import Encoder, Found, MotionNetwork
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.media.video_writer import VideoWriter
@@ -118,7 +118,7 @@ def _time_sender(stages: dict[str, Stage], frames: list[Frame], header: Header, 
     encoder = Encoder(header, timed, plan=ConstantQuality())
     landmarks = [None if face is None else face.sup for face in faces]
     pairs = zip(frames, landmarks, strict=True)
-    return [stages["code"](encoder.encode_tracked, frame, sup) for frame, sup in pairs]
+    return [stages["code"](encoder.encode, frame, Found(sup)) for frame, sup in pairs]
 
 
 def _time_receiver(

@@ -35,7 +35,7 @@ from fvc.codec.base.cache import Cache
 from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import Clip, find_clips, open_clip, spaced
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, Found
 from fvc.codec.face.crop import to_crop
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
@@ -88,7 +88,7 @@ def received(
     distances, size = list[float](), 0
     for index in range(frames):
         if point.quantizer is not None:
-            packet = encoder.encode_tracked(Frame(_NO_PIXELS, index), tracked.get(index), is_cut=index in cuts)
+            packet = encoder.encode(Frame(_NO_PIXELS, index), Found(tracked.get(index), index in cuts))
             size += len(packet.payload)
             decoder.put(packet)
             inputs = decoder.next(index)

@@ -19,7 +19,7 @@ from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.send_session import KeyframeWanted, Ready, SendEnded, SendSession, SetupGivenUp
 from fvc.codec.call.session import MIN_TIMEOUT, Address
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, Found
 from fvc.codec.face.detection import Face
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
@@ -232,10 +232,8 @@ class _Call:
         self._frames = index + 1
 
     def _send(self, encoder: Encoder, frame: Frame, face: Face | None, is_cut: bool, sounds: int) -> None:
-        sup = None if face is None else face.sup
-        packet = encoder.encode_tracked(
-            frame, sup, is_cut=is_cut, audio_packets=sounds, force_keyframe=self._wants_keyframe
-        )
+        found = Found(None if face is None else face.sup, is_cut)
+        packet = encoder.encode(frame, found, audio_packets=sounds, force_keyframe=self._wants_keyframe)
         self._wants_keyframe = False
         self._coded += len(packet.payload)
         self._session.send(packet)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, Found
 from fvc.codec.media.output import OutputGroup, check_output
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.video import Frame, VideoReader
@@ -121,7 +121,7 @@ def _write_packets(
             write_sound(frame.index / clip.rate)
             sup = sup_of.get(frame.index)
             is_cut = frame.index in cuts
-            packet = encoder.encode_tracked(frame, sup, is_cut=is_cut, audio_packets=writer.audio_packets)
+            packet = encoder.encode(frame, Found(sup, is_cut), audio_packets=writer.audio_packets)
             writer.write(packet)
             counts.keyframes += begins_keyframe(packet)
             counts.without_face += sup is None

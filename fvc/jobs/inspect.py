@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.provenance import read_provenance
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
-from fvc.codec.wire.bitstream import VERSION, Kind
+from fvc.codec.wire.bitstream import VERSION, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader, begins_keyframe, has_face
 from fvc.codec.wire.source_set import VERSION as SOURCES_VERSION
 from fvc.codec.wire.source_set import SourceSet
@@ -43,22 +44,37 @@ def _sources_info(source_set: SourceSet) -> dict[str, Any]:
     }
 
 
-def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
-    header, frames = reader.header, 0
-    count = {"keyframes": 0, "frames_without_face": 0, "audio_packets": 0, "damaged_places": 0}
-    motion = audio = 0
-    for item in reader.packets():
+@dataclass
+class _Count:
+    """What was found in a stream."""
+
+    frames: int = 0
+    keyframes: int = 0
+    frames_without_face: int = 0
+    audio_packets: int = 0
+    damaged_places: int = 0
+    motion: int = 0  # bytes of payloads
+    audio: int = 0
+
+    def add(self, item: Packet | Damage) -> None:
+        """One more packet, or a damaged place."""
         if isinstance(item, Damage):
-            count["damaged_places"] += 1
+            self.damaged_places += 1
         elif item.kind == Kind.AUDIO:
-            count["audio_packets"] += 1
-            audio += len(item.payload)
+            self.audio_packets += 1
+            self.audio += len(item.payload)
         else:
-            frames = item.number + 1
-            motion += len(item.payload)
-            count["keyframes"] += begins_keyframe(item)
-            count["frames_without_face"] += not has_face(item)
-    frames = reader.end.frames if reader.end else frames
+            self.frames = item.number + 1
+            self.motion += len(item.payload)
+            self.keyframes += begins_keyframe(item)
+            self.frames_without_face += not has_face(item)
+
+
+def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
+    header, count = reader.header, _Count()
+    for item in reader.packets():
+        count.add(item)
+    frames = reader.end.frames if reader.end else count.frames
     seconds = float(frames / header.fps)
 
     def kbps(size: int) -> float | None:
@@ -72,10 +88,13 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
         "frames": frames,
         "duration_s": round(seconds, 3),
         "complete": reader.end is not None,
-        **count,
-        "motion_bits_per_frame": round(8 * motion / frames, 1) if frames else None,
-        "motion_kbps": kbps(motion),
-        "audio_kbps": kbps(audio),
+        "keyframes": count.keyframes,
+        "frames_without_face": count.frames_without_face,
+        "audio_packets": count.audio_packets,
+        "damaged_places": count.damaged_places,
+        "motion_bits_per_frame": round(8 * count.motion / frames, 1) if frames else None,
+        "motion_kbps": kbps(count.motion),
+        "audio_kbps": kbps(count.audio),
         "file_kbps": kbps(size),
         "bytes": size,
         "size": [header.crop.width, header.crop.height],

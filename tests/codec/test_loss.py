@@ -15,14 +15,13 @@ import pytest
 from conftest import Encoded, Run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from make_vectors import code, header_of, no_network, walk
+from make_vectors import code, header_of, walk
 
 import fvc
 from fvc.codec.base.constants import REORDERING_WINDOW
 from fvc.codec.base.errors import StreamError, UsageError
 from fvc.codec.call.datagram import Depacketizer, Packetizer
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
 from fvc.codec.keyframes import check_refresh
 from fvc.codec.motion.concealment import Concealment, Shown
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs, PoseHistory
@@ -30,6 +29,7 @@ from fvc.codec.motion.quantizer import Quantizer, to_sample
 from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.renderer import Draw, Renderer
+from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.wire.bitstream import KeyPayload, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import has_face
 from fvc.evaluation.calls import long_call, loss
@@ -45,7 +45,7 @@ class Sent:
     """A stream and its integers; the face is away in frames 23 and 24."""
 
     def __init__(self, refresh: int) -> None:
-        encoder, faces = Encoder(HEADER, no_network, refresh=refresh), walk(HEADER, random.Random("sent"), 1.0)
+        encoder, faces = SampleEncoder(HEADER, refresh), walk(HEADER, random.Random("sent"), 1.0)
         pairs = [code(encoder, HEADER, n, next(faces) if n not in (23, 24) else None) for n in range(FRAMES)]
         self.packets, self.integers = [p for p, _ in pairs], [i for _, i in pairs]
 
@@ -203,7 +203,7 @@ class TestRefresh:
                 assert caught_up == (integers if packet.number >= 10 + SLICES - 1 else None)
 
     def test_skipped_frames_abandon_the_slices(self) -> None:
-        encoder, face = Encoder(HEADER, no_network, refresh=3), next(walk(HEADER, random.Random(1), 1))
+        encoder, face = SampleEncoder(HEADER, 3), next(walk(HEADER, random.Random(1), 1))
         packets = [code(encoder, HEADER, n, face)[0] for n in (0, 10, 13, 14)]
         assert [p.kind for p in packets] == [Kind.KEY, Kind.REFRESH, Kind.MOTION, Kind.MOTION]
 

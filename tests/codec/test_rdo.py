@@ -14,7 +14,7 @@ from conftest import Run
 
 import fvc
 from fvc.codec.base.errors import UsageError
-from fvc.codec.encoder import Encoder, make_sample
+from fvc.codec.encoder import Encoder, Found, make_sample
 from fvc.codec.face.crop import to_crop
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.priors import load
@@ -23,6 +23,7 @@ from fvc.codec.motion.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.motion.rdo import lambda_of
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.reassembly import MotionDecoder
+from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.wire.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
 
@@ -31,10 +32,6 @@ ORIGINAL = Path(__file__).parents[3] / "shared" / "data" / "originals" / "p175.m
 FPS = 15
 FRAMES = 90
 TOLERANCE = 1.02  # of a rate: whole bytes, and the first frame
-
-
-def no_network(_: np.ndarray) -> dict[str, np.ndarray]:
-    raise AssertionError("samples are given")
 
 
 def header_of(profile: Profile = Profile.SUP, quantizers: dict[str, Quantizer] = DEFAULT, interval: int = 75) -> Header:
@@ -59,13 +56,13 @@ def walk(seed: int = 0, pace: float = 0.004) -> Iterator[DrivingSample]:
 
 def sent(
     plan: Plan | None, header: Header | None = None, refresh: int = 0, pace: float = 0.004
-) -> tuple[list[Packet], float, Encoder]:
+) -> tuple[list[Packet], float, SampleEncoder]:
     """Packets, and the mean squared error of what a receiver has of the landmarks, in pixels of 256."""
     header = header or header_of()
-    encoder, decoder, errors = Encoder(header, no_network, refresh=refresh, plan=plan), MotionDecoder(header), []
+    encoder, decoder, errors = SampleEncoder(header, refresh, plan), MotionDecoder(header), []
     packets, last = list[Packet](), np.zeros(66)
     for number, sample in enumerate(walk(pace=pace)):
-        packets.append(encoder.encode_sample(number, sample))
+        packets.append(encoder.encode(number, sample))
         assert decoder.put(packets[-1])
         if (integers := dict(decoder.advance(number))[number]) is not None:
             arrays = {part: np.array(values) for part, values in integers.items()}
@@ -85,9 +82,9 @@ def windows(sizes: list[int], frames: int) -> np.ndarray:
 
 def test_without_a_plan_integers_are_the_nearest() -> None:
     header = header_of(Profile.SUP_UNSUP_EXPR, PAPER)
-    encoder, decoder = Encoder(header, no_network), MotionDecoder(header)
+    encoder, decoder = SampleEncoder(header), MotionDecoder(header)
     for number, sample in enumerate(walk()):
-        assert decoder.put(encoder.encode_sample(number, sample))
+        assert decoder.put(encoder.encode(number, sample))
         [(_, integers)] = list(decoder.advance(number))
         nearest = to_integers(sample, header.quantizers)
         assert integers == {part: values.tolist() for part, values in nearest.items()}
@@ -100,7 +97,7 @@ def test_filters_hold_samples_back_unless_there_are_none(filters: dict[str, Any]
     blank, late = np.zeros((256, 256, 3), np.uint8), False
     for number, sample in zip(range(20), walk(), strict=False):
         sup = (sample.parts["sup"] + 1) * 128  # pixels of the crop, which is the picture
-        assert decoder.put(encoder.encode_tracked(Frame(blank, number), sup))
+        assert decoder.put(encoder.encode(Frame(blank, number), Found(sup)))
         [(_, integers)] = list(decoder.advance(number))
         nearest = to_integers(make_sample(blank, to_crop(sup, header.crop), None), header.quantizers)
         late |= integers != {"sup": nearest["sup"].tolist()}
@@ -139,11 +136,11 @@ def test_decisions_are_the_same_each_time() -> None:
 @pytest.mark.parametrize("profile", list(Profile))
 def test_every_profile(profile: Profile) -> None:
     header = header_of(profile)
-    encoder, decoder = Encoder(header, no_network, plan=ConstantQuality(40)), MotionDecoder(header)
+    encoder, decoder = SampleEncoder(header, plan=ConstantQuality(40)), MotionDecoder(header)
     for number, sample in zip(range(20), walk(), strict=False):
-        assert decoder.put(encoder.encode_sample(number, sample))
+        assert decoder.put(encoder.encode(number, sample))
         assert next(iter(decoder.advance(number)))[1] is not None
-    assert decoder.fault is None
+    assert decoder.take_fault() is None
 
 
 @pytest.mark.parametrize("kbps", [0.5, 0.7, 1.0, 2.0])

@@ -12,7 +12,7 @@ from make_vectors import header_of
 
 import fvc
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, Found
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.ratecontrol import ConstantQuality
@@ -37,7 +37,7 @@ def packets(cuts: set[int], frames: int = 50, missing: frozenset[int] = frozense
     for n in range(frames):
         shift = 60 * (sum(cut <= n for cut in cuts) % 2) + 0.5 * n
         sup = None if n in missing else face(shift)
-        sent.append(encoder.encode_tracked(Frame(np.empty((0, 0, 3), np.uint8), n), sup, is_cut=n in cuts))
+        sent.append(encoder.encode(Frame(np.empty((0, 0, 3), np.uint8), n), Found(sup, n in cuts)))
     return sent
 
 

@@ -27,8 +27,6 @@ from annexes import write_spec
 from invalid_vectors import invalid
 
 from fvc.codec.call.datagram import Datagram, Packetizer
-from fvc.codec.encoder import Encoder
-from fvc.codec.media.video import Frame
 from fvc.codec.motion.quantizer import (
     COMPONENTS,
     DEFAULT,
@@ -40,6 +38,7 @@ from fvc.codec.motion.quantizer import (
     to_sample,
 )
 from fvc.codec.motion.sample import Profile
+from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.wire.av1_pictures import encode_still
 from fvc.codec.wire.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import StreamWriter
@@ -48,10 +47,6 @@ from fvc.codec.wire.source_set import QUANTIZERS, SourceSet, code_pictures
 Integers = dict[str, list[int]]
 HERE = Path(__file__).parents[1]
 VECTORS, SPEC = HERE / "vectors", HERE.parent / "bitstream_spec.md"
-
-
-def no_network(_: np.ndarray) -> Mapping[str, np.ndarray]:
-    raise AssertionError("samples are given")
 
 
 def header_of(profile: Profile, interval: int = 0, audio: Audio | None = None, **fields: Any) -> Header:
@@ -114,7 +109,7 @@ class Stream:
     def __init__(self, header: Header, refresh: int = 0) -> None:
         self._header, self._file = header, io.BytesIO()
         self._writer = StreamWriter(self._file, header)
-        self._encoder = Encoder(header, no_network, refresh=refresh)
+        self._encoder = SampleEncoder(header, refresh)
         self._sounds = 0  # packets of sound so far
         self._next_frame = self._next_sound = 0  # the lowest number that a decoder may find next
         self._follows: int | None = None  # the frame that needs no keyframe
@@ -189,14 +184,13 @@ class Stream:
 
 
 def code(
-    encoder: Encoder, header: Header, number: int, integers: Integers | None, sounds: int = 0
+    encoder: SampleEncoder, header: Header, number: int, integers: Integers | None, sounds: int = 0
 ) -> tuple[Packet, Integers | None]:
     """The packet of a frame (None: no face) and the integers that it carries, after so many packets of sound."""
     if integers is None:
-        blank = Frame(np.zeros((1, 1, 3), np.uint8), number)
-        return encoder.encode_tracked(blank, None, audio_packets=sounds), None
+        return encoder.hold(number, sounds), None
     sample = to_sample({part: np.array(values) for part, values in integers.items()}, header.quantizers)
-    packet = encoder.encode_sample(number, sample, audio_packets=sounds)
+    packet = encoder.encode(number, sample, sounds)
     arrays = to_integers(sample, header.quantizers)
     return packet, {part: array.tolist() for part, array in arrays.items()}
 
@@ -326,7 +320,7 @@ CUT_OFF = "gap"  # has no END packet
 def wire() -> str:
     """Datagrams with two copies, sound and sliced keyframes: some lost, doubled, late, damaged; frames above 2^14."""
     header = header_of(Profile.SUP, interval=8, audio=Audio(20, 312), model_hash=bytes(8))
-    rng, encoder, packetizer = random.Random("wire"), Encoder(header, no_network, refresh=3), Packetizer(2)
+    rng, encoder, packetizer = random.Random("wire"), SampleEncoder(header, 3), Packetizer(2)
     first, sent, faces = 20_000, list[bytes](), walk(header, rng, 1.5)
     truth: dict[int, Integers | None] = {}
     for number in range(first, first + 32):
