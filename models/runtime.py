@@ -23,11 +23,12 @@ import platformdirs
 
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
-from fvc.models.timing import fastest
+from fvc.models.timing import cores, fastest
 from fvc.models.weights import folder_of, model_hash, verify
 
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 _ONE_AT_A_TIME = threading.Lock()
+AT_A_TIME = min(cores(), 8)  # pictures that are drawn at a time where many are wanted
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 

@@ -40,22 +40,29 @@ def cpu_name() -> str:
 def fastest(key: str, candidates: Mapping[str, Callable[[], Run]], gain: float = 0.08) -> tuple[str, dict[str, float]]:
     """The name of the fastest candidate, and the median milliseconds of each.
 
-    The first candidate is taken unless another is faster by the share `gain`. Candidates are timed in turn, so that a
+    The first candidate is taken unless another is faster by the share `gain`, and where nothing is known and other
+    programs keep the machine busy. Candidates are timed in turn, so that a
     machine whose speed drifts treats them alike.
 
     Args:
         key: what was timed; the result of an earlier call with this key on this processor is taken as it is.
         candidates: name -> what prepares it, which is called only if it must be timed.
     """
-    key = f"{cpu_name()}, {cores()} cores: {key}"
+    key, first = f"{cpu_name()}, {cores()} cores: {key}", next(iter(candidates))
     known = _read()
     if key not in known or set(known[key]) != set(candidates):
+        if is_busy():  # what is timed now would be kept for good
+            return first, {}
         known[key] = _timed(candidates)
         _write(known)
     medians = known[key]
-    first = next(iter(candidates))
     best = min(medians, key=lambda name: medians[name])
     return (best if medians[best] < (1 - gain) * medians[first] else first), medians
+
+
+def is_busy() -> bool:
+    """Whether programs wait for this machine's cores."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores()
 
 
 def _timed(candidates: Mapping[str, Callable[[], Run]]) -> dict[str, float]:

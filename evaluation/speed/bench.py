@@ -4,6 +4,7 @@ stages       each by itself, in this process: wall and CPU time per frame, media
 both ends    encode and decode of the whole clip as `fvc encode` and `fvc decode` do it, in processes of their own:
              frames per second once the first is done, without what is done once for a clip (imports, source
              pictures), and of the whole process
+drawing      precision and pictures at a time that this machine is fastest with
 start-up     from the start of a process to its first decoded frame; the fastest run counts (files are cached then)
 roofline     the draw network against a big matrix product and a big copy
 peers        x265, SVT-AV1, x264 at 256x256; the dense first-order model's per-frame part
@@ -29,7 +30,7 @@ from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, m
 from fvc.evaluation.speed.stages import StageTimes, quantiles, time_stages
 from fvc.evaluation.speed.whole_process import encode_and_decode, start_up_seconds
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import draw_graph
+from fvc.models.runtime import AT_A_TIME, DrawRuntime, draw_graph
 
 _FRAMES, _QUICK_FRAMES = 150, 40  # that stages are timed with
 _START_UPS, _QUICK_START_UPS = 3, 2
@@ -66,6 +67,7 @@ def bench(
         step("stages")
         times = time_stages(Path(video), stream, preset, _QUICK_FRAMES if quick else _FRAMES)
         report = _report(ends, startup, times)
+        report["drawing"] = _drawing(preset, stream)
         step("roofline")
         draw_ms = report["stages"]["draw"]["ms"]
         report["roofline"] = _roofline(preset, stream, draw_ms, _QUICK_PEAK_SECONDS if quick else _PEAK_SECONDS)
@@ -88,6 +90,16 @@ def _report(ends: dict[str, Any], startup: float, times: StageTimes) -> dict[str
         "stages": {name: stage.report() for name, stage in times.stages.items()},
         "latency": quantiles(sender + receiver, 2),
     }
+
+
+def _drawing(preset: str, stream: Path) -> dict[str, dict[str, Any]]:
+    """How this machine draws, for calls and for files, and what was timed to choose that (`models.timing`)."""
+    source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
+    found = {}
+    for name, pictures in (("one picture", 1), ("many pictures", AT_A_TIME)):
+        draw = DrawRuntime(preset, source_set.pictures, source_set.samples, pictures)
+        found[name] = {"way": draw.way, "ms": draw.milliseconds}
+    return found
 
 
 def _roofline(preset: str, stream: Path, draw_ms: float, seconds: float) -> dict[str, float]:
@@ -126,6 +138,9 @@ def lines(report: dict[str, Any]) -> list[str]:
         f"{'stage':<28}{'ms':>8}{'p95':>8}{'CPU ms':>8}",
         *(f"{n:<28}{s['ms']:8.2f}{s['p95_ms']:8.2f}{s['cpu_ms']:8.2f}" for n, s in report["stages"].items()),
     ]
+    for name, drawing in report["drawing"].items():
+        timed = ", ".join(f"{way} {ms} ms" for way, ms in drawing["ms"].items()) or "no other way to choose from"
+        text.append(f"drawing {name}: {drawing['way']} ({timed})")
     for name in ("encode", "decode"):
         end = report[name]
         text.append(

@@ -39,7 +39,7 @@ from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.timing import cores
+from fvc.models.runtime import AT_A_TIME
 from fvc.models.weights import model_hash
 
 LINK = 8000  # bit/s
@@ -82,9 +82,9 @@ def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) ->
         )
         header = stream_header(source_set, clip.tracked, _INTERVAL)
         first = len(bytes(header)) + len(bytes(source_set)) - sum(map(len, source_set.sections()[1:]))
-        renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, cores())
+        renderer = InstalledModel(DEFAULT).renderer(source_set, Profile.SUP, clip.rate, AT_A_TIME)
         inputs = {i: renderer.prepare(i, DrivingSample({"sup": sup[i]}), i in clip.seen.cuts) for i in sup}
-        outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], cores()))
+        outputs = list(parallel(renderer.draw, [inputs[i] for i in drawn], AT_A_TIME))
         row = {"bytes": float(len(bytes(source_set))), "first_face": 8 * first / LINK}
         for net, network in networks.lpips.items():
             row[net] = float(np.mean(network([crops[i] for i in drawn], outputs)))

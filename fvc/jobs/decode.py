@@ -33,9 +33,8 @@ from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
 from fvc.jobs.source_files import LoadedSources, load_sources, source_paths
 from fvc.models.installed import InstalledModel
-from fvc.models.timing import cores
+from fvc.models.runtime import AT_A_TIME
 
-AT_A_TIME = min(cores(), 8)  # pictures that are drawn at a time
 _LARGE_FRAME = 1 << 24  # bytes
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K
 

@@ -33,6 +33,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clock:
     clock = Clock()
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(timing, "is_busy", lambda: False)
     monkeypatch.setattr(timing.platformdirs, "user_cache_path", lambda _: tmp_path / "cache")
     return clock
 
@@ -71,3 +72,13 @@ def test_other_candidates_are_timed_anew(clock: Clock) -> None:
 def test_no_cache_folder_is_no_error(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing.platformdirs, "user_cache_path", lambda _: Path("/proc/nowhere"))
     assert ask(clock, exact=0.02, low=0.01)[0] == "low"
+
+
+def test_a_busy_machine_is_not_timed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(timing, "is_busy", lambda: True)
+        assert ask(clock, exact=0.02, low=0.01) == ("exact", {})
+    assert clock.prepared == []
+    assert ask(clock, exact=0.02, low=0.01)[0] == "low"
+    monkeypatch.setattr(timing, "is_busy", lambda: True)
+    assert ask(clock, exact=0.02, low=0.01)[0] == "low"  # what is known stays known
