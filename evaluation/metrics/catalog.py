@@ -2,7 +2,7 @@
 
 To add a metric, write
 
-1. its entry in `CATALOG` below, and
+1. its entry in `_ENTRIES` below, and
 2. its computation: a function of a pair of pictures in `frame_metrics`, or one of two whole clips in `face_metrics`.
 
 Everything else reads the catalog: results.json and results.csv, tables, plots, headings and explanations.

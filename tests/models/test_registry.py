@@ -74,7 +74,9 @@ def test_a_new_preset_is_in_the_help_of_train(flat: Preset, run: Run) -> None:
 
 
 def test_capabilities_come_from_the_registry() -> None:
-    assert {preset.name for preset in PRESETS.values() if preset.blends_parts} == {"composed", "tiny"}
+    for preset in PRESETS.values():
+        assert preset.blends_parts == GENERATORS[preset.generator].blends_parts
+    assert {PRESETS["composed"].blends_parts, PRESETS["fom-mobile"].blends_parts} == {True, False}
     for name in shipped():
         assert blends_parts(name) == PRESETS[name].blends_parts
         assert name in installed_presets()
