@@ -1,7 +1,7 @@
-"""Clips of a data set: which there are, whether the head turns in them, and their tracking, kept from run to run.
+"""Clips of a data set: finds them, tracks each once for all runs, and tells whether the head turns.
 
 A data folder holds a folder for each split and, where somebody made one, `catalog.csv` with the columns `split`,
-`clip` and `rotation` (1: the head turns). Elsewhere a clip counts as a rotation by the yaw that is tracked.
+`clip` and `rotation` (1: the head turns). Clips that it does not list are classified by their tracked yaw.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from fvc.codec.source_builder import TrackedClip
 from fvc.codec.wire.bitstream import Crop
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")  # of video files
-ROTATION = 0.5  # radians: yaw range from which the head turns, as in the catalog
+ROTATION = 0.5  # radians: a clip with at least this range of yaw is a rotation, as in the catalog
 _PERCENTILES = 1, 99  # of the yaw: the ends of its range
 
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A clip of a split. `rotation`: what the catalog says; None where it says nothing."""
+    """A clip of a split. `rotation`: as in the catalog; None if the clip is not listed there."""
 
     path: Path
     rotation: bool | None
@@ -76,7 +76,7 @@ class Clip:
         key: SHA-256 of the file's bytes.
         video: the open file.
         rate: frames per second that are coded.
-        seen: what tracking found.
+        seen: the result of tracking.
         crop: the square that `fvc encode` chooses.
         rotation: whether the head turns.
     """

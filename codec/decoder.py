@@ -1,6 +1,6 @@
 """The receiver: packet -> integers -> driving sample -> picture. Imports neither torch nor mediapipe.
 
-`codec/reassembly.py` finds the integers, `codec/motion/concealment.py` says what to draw while they are missing,
+`codec/reassembly.py` decodes the integers, `codec/motion/concealment.py` decides what to draw while they are missing,
 `codec/renderer.py` draws it.
 """
 
@@ -25,12 +25,12 @@ from fvc.codec.wire.container import begins_keyframe
 
 @dataclass
 class Tally:
-    """What became of the frames that were shown, and of the packets."""
+    """Counts of what happened to the frames shown, and to the packets."""
 
     decoded: int = 0  # drawn from their own integers
     concealed: int = 0  # drawn from a guess
     held: int = 0  # the last picture again: no face was sent, or nothing came
-    recovered: int = 0  # times that a keyframe ended a loss
+    recovered: int = 0  # how often a keyframe ended a loss
     repeated: int = 0  # packets that came twice, or too late to be of use
     damaged: int = 0  # packets whose payload was invalid
 
@@ -40,15 +40,15 @@ class Decoder:
 
     In a call, `put` packets as they arrive and `show` each frame when it falls due; a packet that comes after its
     frame was shown still helps the frames after it. Of a file, whose packets are in order, `decode` one by one.
-    Whoever draws by himself (in threads, or only some frames) calls `next` for every frame and gives what comes to
-    `renderer.draw`. Memory is bounded: 128 packets of at most 4 kB wait, a few samples, one picture.
+    To draw in threads, or only some frames, call `next` for every frame and pass its result to `renderer.draw`. Memory
+    is bounded: at most 128 waiting packets of up to 4 kB each, a few samples and one picture.
 
     Args:
         header: the stream's header.
-        renderer: draws; made for this stream alone.
+        renderer: draws the pictures; it must not be shared with other streams.
 
     Attributes:
-        last: the newest decoded frame as (number, integers, None where it has no face).
+        last: the newest decoded frame as (number, integers); the integers are None for a frame without a face.
         shown: where the last shown picture came from.
     """
 
@@ -72,11 +72,11 @@ class Decoder:
 
     @property
     def held(self) -> int:
-        """Frames for which nothing new was drawn or only a guess."""
+        """Frames that were held or concealed."""
         return self._tally.held + self._tally.concealed
 
     def put(self, packet: Packet) -> None:
-        """Takes a MOTION, KEY or REFRESH packet with its full number. Never raises for what is in it."""
+        """Takes a MOTION, KEY or REFRESH packet with its full number. Never raises, whatever its payload."""
         try:
             is_new = self._motion.put(packet)
             if is_new and begins_keyframe(packet):
@@ -99,7 +99,7 @@ class Decoder:
         return self.show(packet.number)
 
     def next(self, index: int) -> DrawInputs | None:
-        """What frame `index`, which falls due now, is drawn from; None: the last picture again.
+        """The inputs from which to draw frame `index`, which falls due now; None: show the last picture again.
 
         Indices rise from call to call. The first call never returns None.
         """
@@ -107,7 +107,7 @@ class Decoder:
         if not self._concealment.knows(index):
             keyframe = self._motion.keyframe_after(index)
             if keyframe is not None and keyframe <= index + self._concealment.reach:
-                self._note(self._motion.advance(keyframe))  # to draw between it and what was before
+                self._note(self._motion.advance(keyframe))  # to interpolate towards it
         sample, self.shown = self._concealment.at(index)
         self._count(sample is not None)
         if sample is None and self._is_blank:
@@ -120,11 +120,11 @@ class Decoder:
         return self.renderer.prepare(index, sample, is_cut)
 
     def lose(self) -> None:
-        """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
+        """Call it after a gap in which six-bit frame numbers may have wrapped: decoding waits for the next keyframe."""
         self._motion.lose()
 
     def _note_keyframe(self, packet: Packet) -> None:
-        """A KEY packet before its time begins a new scene (specification, 8.2)."""
+        """A KEY packet that comes before the keyframe interval has passed begins a new scene (specification, 8.2)."""
         number, interval = packet.number, self.header.keyframe_interval
         if self._keyframe is not None and number <= self._keyframe:
             return
@@ -134,7 +134,7 @@ class Decoder:
         self._keyframe = number
 
     def _note(self, decoded: Iterable[tuple[int, Integers | None]]) -> None:
-        """Frames whose integers are known now."""
+        """Takes frames that have just been decoded."""
         for number, integers in decoded:
             self.last = number, integers
             self._concealment.know(number, to_sample(integers, self.header.quantizers) if integers else None)

@@ -22,7 +22,7 @@ MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork | None) -> DrivingSample:
     """All parts of a driving sample, from a crop (uint8 [256, 256, 3]) and its sup landmarks ([33, 2] in [-1, 1]).
 
-    Without a network there is no other part than sup.
+    Without a network the sample has the part sup only.
     """
     return DrivingSample({"sup": sup, **(network(picture) if network is not None else {})})
 
@@ -45,11 +45,11 @@ class Encoder:
 
     Args:
         header: profile, quantizers, crop and keyframe interval are taken from it.
-        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`); None is enough
+        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`); None is allowed
             for a profile that has none of them.
-        tracker: looks at frames of which nothing is known; made when first needed.
+        tracker: finds the face in frames for which the caller gives no `found`; None: one is made when first needed.
         refresh, plan: see `SampleEncoder`.
-        filters: of each part before it is coded (`codec.motion.smoothing`); None: those that go with the plan.
+        filters: of each part before it is coded (`codec.motion.smoothing`); None: the default for the plan.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Encoder:
 
     @property
     def looks(self) -> bool:
-        """Whether `encode` looks at the pixels of a frame whose face is known."""
+        """Whether `encode` needs a frame's pixels even if `found` is given."""
         return self._network is not None
 
     @property
@@ -94,8 +94,8 @@ class Encoder:
 
         Args:
             frame: with its number, or only its pixels, uint8 [H, W, 3]: then it is the one after the last.
-            found: what is known of its face; None: the encoder's tracker looks.
-            audio_packets: how many packets of sound precede it; keyframes tell the receiver.
+            found: its face, if the caller has tracked it; None: the encoder's tracker looks for one.
+            audio_packets: how many packets of sound precede it; keyframes carry this number.
             force_keyframe: the receiver asked for one: this frame, or the next one with a face, becomes a keyframe.
         """
         if isinstance(frame, np.ndarray):
@@ -110,7 +110,7 @@ class Encoder:
         if found.sup is None:
             return self._samples.hold(frame.index, audio_packets)
         crop = self._header.crop
-        picture = frame.rgb if self._network is None else cut(frame.rgb, crop)
+        picture = frame.rgb if self._network is None else cut(frame.rgb, crop)  # only the network looks at it
         sample = self._smooth(make_sample(picture, to_crop(found.sup, crop), self._network))
         return self._samples.encode(frame.index, sample, audio_packets)
 

@@ -1,6 +1,7 @@
-"""When keyframes are due, and how one travels: as a packet of its own, or in slices beside the motion of some frames.
+"""Keyframe schedule: when a keyframe is due, and how it is sent.
 
-Sender only (bitstream_spec.md, 4.3 and 4.4). Knows nothing of what is in a keyframe.
+It is sent in a packet of its own, or in slices that travel with the motion of several frames (bitstream_spec.md, 4.3
+and 4.4). Sender only. Knows nothing of what is in a keyframe.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class KeyframeSchedule:
 
     Args:
         interval: frames from one keyframe to the next; 0: only the first frame is one.
-        slices: 0, or into how many slices (2 to 16) each keyframe but the first is cut.
+        slices: 0, or the number of slices (2 to 16) of each keyframe but the first.
     """
 
     def __init__(self, interval: int, slices: int = 0) -> None:
@@ -38,7 +39,7 @@ class KeyframeSchedule:
 
     @property
     def is_start(self) -> bool:
-        """Whether the next frame must be a keyframe: the receiver has none that it can go on from."""
+        """Whether the next frame must be a keyframe: the receiver has none to continue from."""
         return self._last is None
 
     def restart(self) -> None:
@@ -54,7 +55,7 @@ class KeyframeSchedule:
         return Slot.SLICED_KEY if self._count else Slot.KEY
 
     def overhead(self, index: int, slot: Slot, audio_packets: int) -> int:
-        """Bytes of a payload beside the frame's messages, at most: numbers, and the slice of an earlier keyframe."""
+        """Most bytes of a payload besides the frame's own message: numbers, and the slice of an earlier keyframe."""
         if slot != Slot.MOTION:
             return len(bytes(KeyPayload(index, audio_packets, b"")))
         number = index - (self._last or 0)
@@ -66,13 +67,13 @@ class KeyframeSchedule:
         return Packet(Kind.KEY, index, bytes(KeyPayload(index, audio_packets, data)))
 
     def begin_slices(self, index: int, keyframe: bytes) -> None:
-        """A keyframe of frame `index` goes out in slices from this frame on."""
+        """Cuts the keyframe of frame `index` into slices, which are sent from this frame on."""
         cuts = [len(keyframe) * n // self._count for n in range(self._count + 1)]
         self._last = index
         self._slices = [keyframe[start:stop] for start, stop in pairwise(cuts)]
 
     def motion_packet(self, index: int, audio_packets: int, motion: bytes) -> Packet:
-        """The packet of a frame that is no whole keyframe; it takes along the slice that is due."""
+        """The packet of a frame that is not a whole keyframe; it includes the slice that is due, if any."""
         number = index - (self._last or 0)
         if not number < len(self._slices):
             self._slices = []
@@ -82,7 +83,7 @@ class KeyframeSchedule:
 
 
 def check_refresh(slices: int, interval: int) -> int:
-    """The number of slices, if a keyframe can be cut so; raises OptionError."""
+    """Returns `slices` if keyframes can be cut into that many. Raises OptionError."""
     if slices and not 2 <= slices <= MAX_SLICES:
         raise OptionError("refresh", slices, f"must be 0 or 2 to {MAX_SLICES} slices")
     if slices > interval > 0:

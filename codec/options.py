@@ -1,4 +1,4 @@
-"""What an encoder can be told, checked once. Names are those of Python; the command line adds its dashes."""
+"""The options of an encoder and their checks. Names are as in Python; the command line turns them into flags."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class EncoderOptions:
     """Options of one encode. Raises OptionError for values that are out of range or do not go together.
 
     Attributes:
-        fps: frames per second of the stream, 0.1 to 240: a number or text as "15", "29.97", "30000/1001".
+        fps: frames per second of the stream, 0.1 to 240: a number, or text such as "15", "29.97", "30000/1001".
         profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
-        quantizer: "default", or "paper": that of Oquab et al., and the nearest integers, whatever they cost.
+        quantizer: "default", or "paper": the steps of Oquab et al., coding the nearest integers whatever they cost.
         quality: constant quality, 0 (smallest) to 100 (best); None: 80.
         kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
-        refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: so many packets carry one each,
-            and none is large.
+        refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: each slice travels in another
+            packet, so that no packet is large.
         audio_bitrate: bit/s of the Opus track, 6000 to 256000; None: no sound.
         canvas: whether the source set carries the whole first source frame for `decode(canvas="full")`.
         source_frames: how many source pictures, 1 to 8: more cost about 3 kB each and draw better; None: 3 to 6, more
-            where the head moves about (`codec.face.source_choice`). One more is made of the first, with shut eyes or
-            another mouth, where the clip has such and the networks can use it.
+            where the head moves about (`codec.face.source_choice`). Another one is added, the first with shut eyes or
+            another mouth pasted in, where the clip shows these and the networks can use it.
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
         video_stream, audio_stream: which of the input's video and audio streams, from 0; None: as players choose.
     """
@@ -97,7 +97,7 @@ class EncoderOptions:
         return max(round(seconds * rate), 1) if seconds > 0 else 0
 
     def plan(self) -> Plan:
-        """How finely frames are coded; a new one for each stream."""
+        """The rate plan: how finely frames are coded. Each stream needs a new one."""
         if self.quantizer not in QUANTIZERS:
             raise OptionError("quantizer", self.quantizer[:40], f"must be {' or '.join(QUANTIZERS)}")
         if self.quantizer == "paper":
@@ -115,7 +115,7 @@ class EncoderOptions:
 
 
 def parse_fps(text: str | float | Fraction) -> Fraction:
-    """ "15", "29.97", "30000/1001" -> Fraction with 16-bit parts. Raises OptionError for what is no frame rate."""
+    """ "15", "29.97", "30000/1001" -> Fraction with 16-bit parts. Raises OptionError for anything else."""
     try:
         if len(str(text)) > 40 or "e" in str(text).lower():  # Fraction("1e999999999") would compute all its digits
             raise ValueError

@@ -1,4 +1,4 @@
-"""Packets -> integers, in any order, with gaps, duplicates and late arrivals: the exact half of the receiver.
+"""Packets -> integers, in any order, with gaps, duplicates and late arrivals: the bit-exact half of the receiver.
 
 bitstream_spec.md, sections 5 and 9.1. Knows nothing of time or pixels. A frame's integers depend on all frames since a
 keyframe. So packets wait here (at most `REORDERING_WINDOW` of them) until the missing ones before them arrive, or until
@@ -45,12 +45,12 @@ class MotionDecoder:
         return len(self._waiting)
 
     def take_fault(self) -> StreamError | None:
-        """What was wrong with the last frame that was refused since this was asked; None if nothing was."""
+        """The error of the last frame refused since the previous call of this; None if none was."""
         fault, self._fault = self._fault, None
         return fault
 
     def lose(self) -> None:
-        """So many packets were lost that six-bit frame numbers may have wrapped: wait for the next keyframe."""
+        """Call it after a gap in which six-bit frame numbers may have wrapped: decoding waits for the next keyframe."""
         self._expected = None
         self._waiting.clear()
 
@@ -154,7 +154,7 @@ class MotionDecoder:
 
     @contextmanager
     def _attempt(self, number: int) -> Iterator[None]:
-        """Decoding of one frame: on success the next one is expected, on a StreamError a keyframe is."""
+        """Decodes one frame in its block. Then the next frame is expected or, after a StreamError, a keyframe."""
         self._expected = None
         try:
             yield

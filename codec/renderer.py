@@ -3,7 +3,7 @@
     inputs = renderer.prepare(index, sample)      for every frame that is shown, in order; cheap
     picture = renderer.draw(inputs)               pure; in any order, from any thread, or not at all
 
-Whoever shows pictures of a stream goes through it (`codec.decoder`), so that all show the same ones.
+All code that shows pictures of a stream uses it (through `codec.decoder`), so that all show the same ones.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Renderer:
     """Draws one stream.
 
     Args:
-        draw: inputs -> uint8 [256, 256, 3]: networks with a source set, as `models.runtime.DrawRuntime`.
+        draw: inputs -> uint8 [256, 256, 3]: networks bound to a source set, such as `models.runtime.DrawRuntime`.
         rest: the frontal source's own sample, with the parts of the stream's profile.
         fps: of the stream.
-        relative_motion: move as much as the stream's person has since the first frame, which keeps the shape of the
-            sources' face (cross-reenactment, see `codec.motion.retarget`).
+        relative_motion: move the sources' face by what the stream's person has moved since the first frame, which
+            keeps its shape (cross-reenactment, see `codec.motion.retarget`).
 
     Attributes:
         draw: may be replaced when the sources are: a call gets better ones as it goes on.
@@ -41,9 +41,9 @@ class Renderer:
         self._retarget = Retarget(rest) if relative_motion else None
 
     def prepare(self, index: int, sample: DrivingSample, is_cut: bool = False) -> DrawInputs:
-        """What frame `index` is drawn from, now that it shows this sample. Indices rise from call to call.
+        """Takes the sample of frame `index`; returns the inputs to draw it from. Indices rise from call to call.
 
         Args:
-            is_cut: the frame begins a new scene: nothing fades over from the frames before it.
+            is_cut: the frame begins a new scene: nothing from the frames before it fades out.
         """
         return self._history.add(index, self._retarget(sample) if self._retarget else sample, is_cut)

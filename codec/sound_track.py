@@ -1,4 +1,4 @@
-"""Sound beside the frames: Opus packets handed out as they fall due."""
+"""The sound of a stream: Opus packets, handed out as they fall due."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fvc.codec.wire.bitstream import Audio, Kind, Packet
 
 
 class SoundSource(Protocol):
-    """Where a stream's sound comes from.
+    """A source of a stream's sound.
 
     Attributes:
         audio: the track's parameters; None: there is no sound.

@@ -1,4 +1,4 @@
-"""A tracked clip -> its source set and the header of its stream. Files and calls alike."""
+"""A tracked clip -> its source set and the header of its stream, for files and calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Audio, Crop, Header
 from fvc.codec.wire.source_set import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 
-SOURCE_CRF, CANVAS_CRF = 21, 36  # AV1 quality of source pictures and of the whole frame around the first
+SOURCE_CRF, CANVAS_CRF = 21, 36  # AV1's constant rate factor: of source pictures, and of the canvas
 
 
 class FrameSource(Protocol):
@@ -37,7 +37,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class TrackedClip:
-    """What the first pass found: the frames that show the face, and the crop for all of them."""
+    """Result of the first pass: the frames that show the face, and the crop for all of them."""
 
     seen: Survey
     rate: Fraction
@@ -49,7 +49,7 @@ class TrackedClip:
         """Crops uint8 [256, 256, 3] and landmarks [33, 2] of the chosen frames, the patched picture last.
 
         Args:
-            frames: index -> pixels, of all that are named.
+            frames: index -> pixels, of all chosen frames and donors.
             chosen: frame indices, the most useful first.
             donors: part -> frame whose eyes or mouth the patched picture shows (`Survey.donors`); none: no patch.
         """
@@ -64,7 +64,7 @@ def track_video(video: VideoReader, rate: Fraction, note: Note = silent, progres
     """Tracks all frames of a video. Raises InputError where no frame shows a face.
 
     Args:
-        note: told of more than one face, and of frames without one.
+        note: called if a frame shows more than one face, and if frames show none.
         progress: called with ("tracking", frames done, frames in all or None) after each frame.
     """
     total = None if video.duration is None else video.duration * float(rate)
@@ -112,17 +112,17 @@ class SourceBuilder:
     ) -> tuple[SourceSet, np.ndarray]:
         """The source set, and the whole frame that its first picture was cut from.
 
-        One more picture than `count` where networks blend parts: the first with the eyes and mouth that are not among
-        them.
+        Where networks blend parts, the set has one picture more than `count`: the first one with eyes or a mouth that
+        no other picture shows (`codec.face.patching`).
 
         Args:
             canvas: whether the set carries that whole frame.
-            count: how many pictures; None: 3 to 6, as many as are worth it.
-            most_bytes: what all pictures may take; None: as many as they need.
+            count: how many pictures; None: 3 to 6, depending on the clip (`codec.face.source_choice`).
+            most_bytes: the most bytes of all pictures together; None: no limit.
 
         Raises:
             InputError: a frame cannot be read a second time.
-            UsageError: the pictures cannot be had in `most_bytes`.
+            UsageError: the pictures do not fit in `most_bytes`.
         """
         chosen = clip.seen.sources(count)
         donors = self.donors(clip.seen, chosen)
@@ -139,11 +139,11 @@ class SourceBuilder:
         return self.source_set(coded, landmarks, whole if canvas else None), whole
 
     def donors(self, seen: Survey, chosen: Sequence[int]) -> dict[str, int]:
-        """The frames whose eyes and mouth the patched picture shows; empty where there is no room or no use for it."""
+        """The frames whose eyes and mouth the patched picture shows; empty if the set is full or cannot use a patch."""
         return seen.donors(chosen) if len(chosen) < MAX_SOURCES and self.blends_parts else {}
 
     def source_set(self, coded: Coded, landmarks: Sequence[np.ndarray], whole: np.ndarray | None = None) -> SourceSet:
-        """Pictures as `code_pictures` gives them, with their landmarks ([33, 2] of the crop) and perhaps a canvas."""
+        """The set of coded pictures (see `code_pictures`) and landmarks [33, 2] of the crop; `whole`: its canvas."""
         data, pictures = coded
         pairs = zip(pictures, landmarks, strict=True)
         samples = tuple(make_sample(*pair, self.network).only(self.profile.parts) for pair in pairs)

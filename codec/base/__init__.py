@@ -1,1 +1,1 @@
-"""What every room stands on: errors, normative numbers, how work reports itself, kept results, the version."""
+"""Shared by all packages: errors, the format's constants, progress reports, a disk cache, the version."""

@@ -1,4 +1,4 @@
-"""Results of slow work kept on disk from run to run: tracked clips, coded anchors, metrics."""
+"""A disk cache for the results of slow work: tracked clips, coded anchors, metrics."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _T = TypeVar("_T")
 
 
 class Cache:
-    """A folder of results, in files named after everything that they depend on.
+    """A folder of results. Each file is named after everything that its result depends on.
 
-    A folder that cannot be written to, or a damaged file in it, costs time only.
+    A folder that cannot be written to, or a damaged file in it, only costs time.
 
     Args:
         folder: None: the user's cache folder.
@@ -38,14 +38,14 @@ class Cache:
         make: Callable[[], _T],
         save: Callable[[_T, Path], None],
     ) -> _T:
-        """The result of `make()`, or the one that was saved under this name before.
+        """Returns the result saved under this name or, if there is none, calls `make` and saves what it returns.
 
         Args:
             name: the kind of result, then everything else that it depends on.
-            load, save: read a result from a file and write it there. Whatever `load` raises means that there is none.
+            load, save: read a result from a file, and write one. Any exception from `load` counts as a miss.
         """
         path = self.folder / f"{name[0]}-{hashlib.sha256(repr(name).encode()).hexdigest()[:32]}.npz"
-        with contextlib.suppress(Exception):  # absent, damaged, of another version: made anew
+        with contextlib.suppress(Exception):  # absent, damaged or of another version: made again
             return load(path)
         result = make()
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -1,6 +1,7 @@
 """Numbers that bitstream_spec.md fixes, each stated here once; the section that fixes it follows in parentheses.
 
-A test compares them with the document. Sizes are in bytes unless a comment says otherwise.
+A test compares them with the document. Sizes are in bytes unless a comment says otherwise. The numbers of the motion
+model are in `codec.motion.adaptation`, those of the frequency tables in `codec.motion.entropy`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ MAX_MOTION_PAYLOAD = 4096  # of MOTION, KEY and REFRESH packets (4.2)
 MAX_AUDIO_PAYLOAD = 1500  # (4.2)
 MAX_END_PAYLOAD = 1 << 20  # (4.2)
 MIN_PACKET_BYTES = 4  # head, payload_size of one byte, packet_crc (4.2)
-MAX_NUMBER = (1 << 32) - 2  # of a packet, so that END can count it (4.3)
-NUMBER_BITS = 6  # of a packet's number that its head carries (4.2)
+MAX_NUMBER = (1 << 32) - 2  # largest packet number: END states the count, one more, in 32 bits (4.3)
+NUMBER_BITS = 6  # low bits of a packet's number that its head carries (4.2)
 MAX_SLICES = 16  # of a keyframe that is spread over frames (4.4)
 REORDERING_WINDOW = 128  # frames: how far before the newest one a receiver still takes late packets (9.1, 10.3)
-MAX_FILLED_SECONDS = 600  # of frames, and of sound, that a player fills in for lost ones in one file (9.1)
-MAX_FILLED_ITEMS = 900  # frames, and AUDIO packets; to this the bytes of the file are added (9.1)
+MAX_FILLED_SECONDS = 600  # most seconds of lost frames, and of lost sound, that a player fills in for a file (9.1)
+MAX_FILLED_ITEMS = 900  # most frames, and AUDIO packets, that it fills in, plus one for each byte of the file (9.1)
 
 # Calls
-MAX_DATAGRAM = 1200  # every link of the internet takes them in one piece (10.1)
-MIN_CALL_FPS = 1  # frames per second; so that no frame owns minutes of sound (11.2)
+MAX_DATAGRAM = 1200  # small enough to cross the internet without fragmentation (10.1)
+MIN_CALL_FPS = 1  # frames per second; at lower rates one frame could span minutes of sound (11.2)
 MAX_SETUP_PIECE = 1024  # (11.2)
 MAX_SETUP_PIECES = 1024  # pieces (11.2)
-RTP_CLOCK = 90_000  # time stamps per second (11.1)
+RTP_CLOCK = 90_000  # ticks per second of RTP time stamps (11.1)
 RTP_PAYLOAD_TYPE = 96  # (11.1)
 
 # Headers of the protocols below, for counting what a link carries

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. Nothing else may come out of `fvc` for bad input.
+"""The tree of errors. Bad input raises nothing else.
 
     FvcError                    exit code 1
     ├── UsageError              2   an argument is out of range, unknown, or does not go with another
@@ -38,7 +38,7 @@ def _flag(option: str) -> str:
 
 
 class UsageError(FvcError):
-    """An argument has no sensible meaning (a frame rate of zero, an unknown profile ...)."""
+    """An argument is invalid (a frame rate of zero, an unknown profile ...)."""
 
     exit_code = 2
 
@@ -81,7 +81,7 @@ class StreamError(FvcError):
         self.rule, self.fault = rule, fault
 
     def within(self, name: str) -> StreamError:
-        """The same error, said of the file `name`."""
+        """The same error, with the file's name before the message."""
         return StreamError(self.rule, f"{name}: {self.fault}")
 
 
@@ -98,6 +98,6 @@ class OutputError(FvcError):
 
 
 class LinkError(FvcError):
-    """The other side of a call does not answer, refuses, or never said anything."""
+    """The other side of a call does not answer, refuses the call, or was never heard from."""
 
     exit_code = 7

@@ -1,3 +1,3 @@
-"""The one place where the package's version stands."""
+"""The package's version, stated only here."""
 
 __version__ = "0.2.0"

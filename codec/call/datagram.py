@@ -101,7 +101,7 @@ def _read_entry(head: int, payload: bytes, frame: int, header: Header) -> Packet
     if kind in SYNCED:
         stated = KeyPayload.parse(payload).frame if kind == Kind.KEY else RefreshPayload.parse(payload).frame
         if stated != number:
-            raise StreamError("E25", f"an entry of a datagram says frame {stated}, its place {number}")
+            raise StreamError("E25", f"an entry of a datagram states frame {stated}, its head frame {number}")
     return Packet(kind, number, payload)
 
 
@@ -126,7 +126,7 @@ class Packetizer:
             raise UsageError(f"redundancy {redundancy}: must be 0 to 6")
         if not 1 <= frames_per_datagram <= 8:
             raise UsageError(f"{frames_per_datagram} frames per datagram: must be 1 to 8")
-        self._later = [1 << n if spread else n + 1 for n in range(redundancy)]  # when copies go, in datagrams
+        self._later = [1 << n if spread else n + 1 for n in range(redundancy)]  # datagrams until each copy
         if (max(self._later, default=0) + 1) * frames_per_datagram - 1 > MAX_AGE:
             raise UsageError(f"{frames_per_datagram} frames per datagram: too many for copies spread so far")
         self._frames_each = frames_per_datagram
@@ -154,7 +154,7 @@ class Packetizer:
         return [*ready, *self.flush()] if len(self._motion) == self._frames_each else ready
 
     def flush(self) -> list[bytes]:
-        """What has been added since the last datagram, as one of its own; none if that is nothing."""
+        """A datagram of everything added since the last one; none if that is nothing."""
         if not self._motion and not self._sound:
             return []
         copies = [p for n in reversed(self._later) if n <= len(self._sent) for p in self._sent[n - 1]]
@@ -173,7 +173,7 @@ class Packetizer:
 
 
 class Depacketizer:
-    """Datagrams in any order -> their packets, each once. Keeps nothing back: the decoder puts frames in order.
+    """Datagrams in any order -> their packets, each once. Does not reorder them: the decoder does.
 
     A datagram whose frame is far ahead of all others is kept until a second one agrees: a damaged number that passes
     the checksum must not make everything after it look late.
@@ -194,7 +194,7 @@ class Depacketizer:
         return self._frames.newest
 
     def add(self, data: bytes) -> list[Packet]:
-        """The packets of a datagram that have not come before, in its order; none if it is damaged or late."""
+        """The packets of a datagram that are new, in its order; none if it is damaged or late."""
         self.received += 1
         try:
             datagram = Datagram.parse(data, self._header)

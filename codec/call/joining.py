@@ -1,8 +1,8 @@
-"""Senders whose set-ups are on the way: whom a receiver listens to before there is a call (bitstream_spec.md, 11.2).
+"""Senders that are still sending their set-up: which ones a receiver accepts before a call (bitstream_spec.md, 11.2).
 
-Anybody can reach the port, and can forge addresses. So nothing is kept of an address that has not yet repeated the
-challenge that was sent to it, the challenge itself needs no memory, and it is smaller than what it answers. What is
-kept of the others is bounded: so many senders in all and of one host, each for so long.
+Anybody can reach the port, and can forge addresses. So a receiver keeps no state for an address until it has repeated
+the challenge that was sent to it. Challenges are computed, not stored, and are smaller than the packets that they
+answer. State for the other senders is bounded: in their number, in all and per host, and in time.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from fvc.codec.call.setup import Ack, Piece, Setup, SetupReceiver
 from fvc.codec.wire.bitstream import Header
 
 MAX_SENDERS, MAX_OF_A_HOST = 16, 4
-_MAX_STANDSTILL = 5.0  # seconds without a piece that was missing, after which an incomplete set-up is dropped
-_MAX_ABSENCE = 10.0  # seconds without any piece, after which a complete one is
-_MAX_AGE = 120.0  # seconds for a whole set-up
+_MAX_STANDSTILL = 5.0  # seconds without a new piece, after which an incomplete set-up is dropped
+_MAX_ABSENCE = 10.0  # seconds without any piece, after which a complete set-up is dropped
+_MAX_AGE = 120.0  # seconds, after which an incomplete set-up is dropped in any case
 
 
 class Challenges:
-    """What addresses must repeat to prove that they get what is sent to them: the SSRC that a receiver uses there.
+    """Challenges that prove an address: to repeat the SSRC that the receiver uses towards it, it must receive there.
 
     Args:
         secret: of this receiver; None: a random one.
@@ -59,8 +59,8 @@ class Sender:
 
     Attributes:
         media, ssrc: its SSRC, and the receiver's towards it.
-        offer: the complete set-up that waits; None: there is none. Meanwhile no other is collected.
-        progressed: when a piece came that was missing; heard: when any came.
+        offer: the complete set-up that waits to be accepted, or None. While one waits, no other is collected.
+        progressed: when a new piece last came; heard: when any piece last came.
     """
 
     def __init__(self, address: Address, media: int, ssrc: int, now: float) -> None:
@@ -70,12 +70,12 @@ class Sender:
         self._pieces = SetupReceiver(media)
 
     def take(self, piece: Piece, now: float, header: Header | None = None) -> Ack | None:
-        """Takes a piece; returns what to answer.
+        """Takes a piece; returns the answer.
 
         Args:
-            header: of the call that goes on; None: there is none yet.
+            header: of the ongoing call; None: there is none yet.
 
-        Raises StreamError where it completes a set-up that is invalid, which is forgotten.
+        Raises StreamError if it completes a set-up that is invalid; this one is then dropped.
         """
         self.heard = now
         if self.offer is None and self._pieces.add(piece):
@@ -85,17 +85,17 @@ class Sender:
         return self._pieces.ack(piece.number)
 
     def accept(self) -> Ack | None:
-        """The offer is in use; returns its whole acknowledgement."""
+        """Marks the offer as in use; returns the acknowledgement of all its pieces."""
         self.offer = None
         return self._pieces.accept()
 
     def decline(self) -> None:
-        """The offer is not used; later ones may be."""
+        """Drops the offer; later ones may still be accepted."""
         self.offer = None
         self._pieces.forget()
 
     def lapses(self) -> float:
-        """When nothing more is expected, unless something comes."""
+        """When this sender is forgotten, unless something comes."""
         if self.offer is not None:
             return self.heard + _MAX_ABSENCE
         return min(self.progressed + _MAX_STANDSTILL, self.began + _MAX_AGE)
@@ -112,12 +112,12 @@ class Sender:
 
 
 def same_call(header: Header, other: Header) -> bool:
-    """Whether a set-up brings only other source pictures to a call."""
+    """Whether two headers differ at most in their source pictures."""
     return replace(header, sources_hash=other.sources_hash, pixels_hash=other.pixels_hash) == other
 
 
 class Senders:
-    """The senders whose set-ups are on the way, by address; at most `MAX_SENDERS`."""
+    """The senders that are still sending their set-up, by address; at most `MAX_SENDERS`."""
 
     def __init__(self) -> None:
         self._senders: dict[Address, Sender] = {}
@@ -136,9 +136,9 @@ class Senders:
     def admit(self, address: Address, media: int, ssrc: int, now: float) -> Sender | None:
         """The sender with this address and SSRC, a new one if need be; None where there is no room.
 
-        A new SSRC replaces an old one at the same address. Where a host has too many senders, its own that stands
-        still the longest makes room; where there are too many in all, one that has stood still for some time. A
-        complete set-up never makes room.
+        A new SSRC replaces an old one at the same address. If a host has too many senders, the one of them that has
+        had no new piece for the longest time is dropped; likewise if there are too many in all, but only after half of
+        `_MAX_STANDSTILL`. A sender with a complete set-up is never dropped for another.
         """
         if (found := self.at(address, media)) is not None:
             return found
@@ -157,7 +157,7 @@ class Senders:
         return self._senders[address]
 
     def _idlest(self, host: object = None) -> Sender | None:
-        """The sender (of a host) with an incomplete set-up that has stood still the longest."""
+        """The sender (of a host) with an incomplete set-up that has had no new piece for the longest time."""
         incomplete = [s for s in self if s.offer is None and (host is None or s.address[0] == host)]
         return min(incomplete, key=lambda sender: sender.progressed, default=None)
 
@@ -166,7 +166,7 @@ class Senders:
         self._senders.pop(address, None)
 
     def drop_lapsed(self, now: float) -> None:
-        """Forgets the senders from which nothing more is expected."""
+        """Forgets the senders whose time has run out."""
         for sender in self:
             if now >= sender.lapses():
                 self.drop(sender.address)

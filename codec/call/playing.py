@@ -1,9 +1,9 @@
-"""Datagrams in, pictures and sounds out when they fall due: the receiving half of a call, whatever carries it.
+"""Datagrams in, pictures and sounds out when they fall due: the receiving half of a call, over any transport.
 
     datagram -> Depacketizer -> Decoder;  PlayoutClock says when frames fall due
 
-Knows neither RTP nor set-ups nor sockets; callers say what time it is, in seconds. Pictures and sounds lie on one line
-of time, so they cannot drift apart. Datagrams can hold anything, and all buffers are bounded.
+Knows neither RTP nor set-ups nor sockets; callers say what time it is, in seconds. Pictures and sounds share one
+timeline, so they cannot drift apart. Datagrams can hold anything, and all buffers are bounded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Shot:
     """One frame that fell due.
 
     Attributes:
-        rgb: uint8 [256, 256, 3], the array of the frame before where the picture is that one's.
+        rgb: uint8 [256, 256, 3]; where the picture is unchanged, the same array as in the shot before.
         sound: the Opus packets that begin with it, None for lost ones; first_sound: number of the first.
         due: when it fell due.
     """
@@ -47,7 +47,7 @@ class Shot:
 
 @dataclass
 class Playback:
-    """What became of the frames and sounds of a call."""
+    """Counts of what happened to the frames and sounds of a call."""
 
     skipped: int = 0  # frames that were left out, with their sound: the receiver or the sender's clock was too far off
     undrawn: int = 0  # pictures that were left out because drawing took too long
@@ -98,7 +98,7 @@ class Playing:
             self._clock.arrived(self.depacketizer.newest, now)
 
     def replace_sources(self, renderer: Renderer) -> None:
-        """Draws with other source pictures from now on; the poses shown so far stay known."""
+        """Draws with other source pictures from now on; the pose history is kept."""
         self.decoder.renderer.draw = renderer.draw
 
     def next_due(self) -> float | None:
@@ -132,7 +132,7 @@ class Playing:
         return True
 
     def _skip(self, frame: int) -> None:
-        """Goes on with `frame`; sound skips as much time, up to half a packet that the next skip makes up for."""
+        """Goes on with `frame`. Sound skips the same time in whole packets; the next skip makes up for the rounding."""
         if self.header.audio is not None:
             packet = Fraction(self.header.audio.frame_ms, 1000)
             self._owed += (frame - self._position) / self.header.fps
@@ -156,7 +156,7 @@ class Playing:
         return Shot(index, picture, self._sounds(index), first_sound, now if due is None else due)
 
     def _is_missing(self, index: int) -> bool:
-        """Whether nothing new is known of a frame; that it shows no face is something."""
+        """Whether nothing new is known of a frame. That it shows no face counts as new."""
         last = self.decoder.last
         return self.decoder.shown == Shown.HELD and (last is None or last[0] < index)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 
-_WINDOW = 10.0  # seconds in which the fastest datagram is looked for
+_WINDOW = 10.0  # seconds over which the fastest datagram is determined
 _SLEW = 0.02  # seconds per second by which playout may slow down to follow a drifting clock
 _JUMP = 2.0  # seconds; after a larger step of the clock, playout starts anew
 

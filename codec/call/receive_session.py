@@ -1,11 +1,13 @@
 """The receiver's end of a call, without socket and clock (bitstream_spec.md, section 11).
 
-    waiting: pieces -> Sender -> `offer` -- accept --> a call: RTP -> Playing -> Shots;  says Challenge, Ack, Pli,
-    Report, Bye
+    before a call:  pieces -> Sender -> `offer` -> `accept`
+    in a call:      RTP -> Playing -> Shots
+    answers:        Challenge, Ack, Pli, Report, Bye
 
-See `codec.call.session` for how a session is driven. Whatever comes from the network can be anything: what is none of
-this call or cannot be understood is counted and dropped, and all buffers are bounded. A sender is answered only with
-its own SSRC in the packet, and never more than it has sent before it has proved its address (`codec.call.joining`).
+
+See `codec.call.session` for how a session is driven. Packets from the network can hold anything: those that do not
+belong to this call or cannot be parsed are counted and dropped, and all buffers are bounded. An answer names the SSRC
+of the sender; until that one has proved its address, it gets no more bytes than it has sent (`codec.call.joining`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from fvc.codec.decoder import Tally
 from fvc.codec.renderer import Renderer
 from fvc.codec.wire.bitstream import Header
 
-_MOVE_AFTER = 1.0  # seconds without a packet from where the sender was, before it is believed to be elsewhere
+_MOVE_AFTER = 1.0  # seconds without a packet from the sender's address, before another address is believed
 _BUSY_AFTER = SILENCE + 1.0  # seconds that another sender's set-up waits for the call to fall silent
 BUSY = "in another call"
 
@@ -36,7 +38,7 @@ class Joined:
     """A set-up was accepted: frames may come.
 
     Attributes:
-        is_new: whether this is the first; otherwise the sender of the call has begun anew.
+        is_new: whether a call begins; otherwise the sender of the call has restarted.
     """
 
     header: Header
@@ -71,7 +73,7 @@ class CallEnded:
     """The call is over.
 
     Attributes:
-        is_timeout: nothing came any more; otherwise the sender has left, and all that came was shown.
+        is_timeout: the sender fell silent; otherwise it has left, and everything that came was shown.
     """
 
     is_timeout: bool
@@ -82,18 +84,18 @@ Event = Joined | SourcesReplaced | Declined | Moved | CallEnded
 
 @dataclass
 class Reception:
-    """What a receiver counts."""
+    """Counters of a receiver."""
 
     all: Traffic = field(default_factory=Traffic)  # every packet that came
-    media: Traffic = field(default_factory=Traffic)  # RTP and the end
+    media: Traffic = field(default_factory=Traffic)  # RTP packets and Bye
     answers: Traffic = field(default_factory=Traffic)  # everything that was sent back
-    refused: int = 0  # packets that are none of this call, or damaged
+    refused: int = 0  # packets that do not belong to this call, or are damaged
     playback: Playback = field(default_factory=Playback)
     rtp: RtpStatistics = field(default_factory=RtpStatistics)
 
 
 class _Call:
-    """The call that goes on."""
+    """The ongoing call."""
 
     def __init__(self, sender: Sender, playing: Playing, now: float) -> None:
         self.sender, self.playing = sender, playing
@@ -101,7 +103,7 @@ class _Call:
         self.has_ended = False
 
     def has_left(self, now: float) -> bool:
-        """Whether the sender has said that it leaves, and all that came was shown."""
+        """Whether the sender has left and everything that came was shown, or it has been silent since."""
         return self.playing.is_complete and (self.playing.is_shown() or now > self.heard + SILENCE)
 
 
@@ -121,7 +123,7 @@ class ReceiveSession:
         self._delay, self._timeout, self._challenges = delay, max(timeout, MIN_TIMEOUT), Challenges(secret)
         self._senders = Senders()
         self._call: _Call | None = None
-        self._played: list[Playing] = []  # one for each time that the sender began anew
+        self._played: list[Playing] = []  # one for each time that the sender restarted
         self._to_send = deque[tuple[bytes, Address]]()
         self._events = deque[Event]()
         self._media_began: float | None = None
@@ -150,13 +152,13 @@ class ReceiveSession:
         return 0.0 if self._media_began is None else self._media_ended - self._media_began
 
     def is_silent(self, now: float) -> bool:
-        """Whether the call's sender has been silent for some time, so that it may come from elsewhere or anew."""
+        """Whether the call's sender has been silent so long that it may have moved or restarted."""
         return self._call is not None and now > self._call.heard + SILENCE
 
     # What comes from the network
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Takes whatever came from the network: never raises for what is in it."""
+        """Takes a packet from the network. Never raises, whatever it holds."""
         self.count.all.count(data)
         try:
             is_ours = (self._take_control if is_control(data) else self._take_rtp)(data, address, now)
@@ -196,7 +198,7 @@ class ReceiveSession:
         return self._take_stranger(packet.ssrc, piece, address, now)
 
     def _take_stranger(self, media: int, piece: Piece, address: Address, now: float) -> bool:
-        """A piece of a set-up that would begin a call."""
+        """Takes a piece of a set-up that would begin a call."""
         ssrc = self._challenges.ssrc(address, media)
         if piece.peer != ssrc:  # its address may be forged: nothing is kept, and the answer is smaller than the piece
             self._send(bytes(App(CHALLENGE, ssrc, bytes(Challenge(media)))), address)
@@ -232,10 +234,10 @@ class ReceiveSession:
         return min(offers, key=lambda offer: offer.since, default=None)
 
     def accept(self, offer: Offer, renderer: Renderer, now: float) -> bool:
-        """The offer is in use from now on; `renderer` was made from its source pictures.
+        """Puts an offer to use; `renderer` was made from its source pictures.
 
-        Returns whether it still stands: its sender may have left while the renderer was made, and another may have
-        come. The renderer is of no use then.
+        Returns False if the offer no longer stands, and the renderer is not needed: the sender may have left, or
+        another may have begun a call, while the renderer was made.
         """
         call = self._call
         if call is not None and call.sender.offer is offer:
@@ -252,7 +254,7 @@ class ReceiveSession:
         return True
 
     def refuse(self, offer: Offer, reason: str) -> None:
-        """The offer cannot be used. A sender that wanted to begin a call is told why, the receiver goes on."""
+        """Declines an offer that cannot be used. A sender that wanted to begin a call gets the reason."""
         sender = self._sender_of(offer)
         if sender is not None:
             self._dismiss(sender, reason)
@@ -273,7 +275,7 @@ class ReceiveSession:
         return next((sender for sender in self._senders if sender.offer is offer), None)
 
     def _may_join(self, sender: Sender, now: float) -> bool:
-        """Whether a set-up may begin a call: there is none, or its silent sender has begun anew on the same host."""
+        """Whether a set-up may begin a call: there is none, or its silent sender has restarted on the same host."""
         if self._call is None:
             return True
         old, offer = self._call.playing.header, sender.offer
@@ -302,7 +304,7 @@ class ReceiveSession:
         return min(moments, default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Does what is due. Hand over first what has arrived: only then is silence the sender's."""
+        """Does what is due. Pass in what has arrived before, or the sender may wrongly count as silent."""
         self._senders.drop_lapsed(now)
         call = self._call
         if call is None or call.has_ended:
@@ -320,7 +322,7 @@ class ReceiveSession:
             self._send(bytes(self._report(call.sender)), call.sender.address)
 
     def play(self, now: float) -> list[Shot]:
-        """The frames that fell due since the last call; where frames are missing, a keyframe is asked for."""
+        """The frames that fell due since the last call; where frames are missing, a keyframe is requested."""
         call = self._call
         if call is None:
             return []
@@ -338,17 +340,17 @@ class ReceiveSession:
             self._send(bytes(Bye(sender.ssrc, reason)), sender.address)
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """What is to be sent now, and where to."""
+        """The datagrams to send now, each with its address."""
         out = [*self._to_send]
         self._to_send.clear()
         return out
 
     def next_event(self) -> Event | None:
-        """What has happened, oldest first; None: nothing more."""
+        """The oldest event that has not been returned yet; None: there is none."""
         return self._events.popleft() if self._events else None
 
     def tally(self) -> Tally:
-        """What became of the frames of the call, also of those before its sender began anew."""
+        """Counts of the call's frames, including those before its sender restarted."""
         total = Tally()
         for playing in self._played:
             for name, value in vars(playing.decoder.tally).items():

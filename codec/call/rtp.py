@@ -1,10 +1,10 @@
 """RTP and RTCP packets of a call (bitstream_spec.md, section 11). Bytes only; knows nothing about sockets or clocks.
 
     Rtp      one datagram of `codec.call.datagram`                    RFC 3550, 5.1
-    App      a piece of the set-up, and what is answered to it        RFC 3550, 6.7, name "FVC2"
+    App      a piece of the set-up, or an answer to one               RFC 3550, 6.7, name "FVC2"
     Bye      the call is over, or refused, and why                    RFC 3550, 6.6
     Report   the receiver is there, and this is what it has received  RFC 3550, 6.4.2
-    Pli      a keyframe, please                                       RFC 4585, 6.3.1
+    Pli      a request for a keyframe                                 RFC 4585, 6.3.1
 
 Both kinds share one port (RFC 5761); control packets come alone (RFC 5506). Every `parse` raises StreamError (E24).
 """
@@ -48,7 +48,7 @@ class Rtp:
 
     @classmethod
     def parse(cls, data: bytes) -> Rtp:
-        """Takes contributing sources, extensions and padding, as other senders may add them, and drops them."""
+        """Accepts contributing sources, extensions and padding, which other senders may add, and drops them."""
         if not 12 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
             raise StreamError("E24", "an RTP packet is damaged: size or version")
         first, kind, sequence, timestamp, ssrc = struct.unpack_from(">BBHII", data)
@@ -107,7 +107,7 @@ class Report:
     jitter: int = 0
 
     def __bytes__(self) -> bytes:
-        lost = min(max(self.lost, -1 << 23), (1 << 23) - 1) & 0xFFFFFF  # above it: the fraction lost, not measured here
+        lost = min(max(self.lost, -1 << 23), (1 << 23) - 1) & 0xFFFFFF  # top byte: fraction lost, not measured
         block = struct.pack(">IIIIII", self.media, lost, self.highest, self.jitter, 0, 0)
         return _control(_REPORT, 1, struct.pack(">I", self.ssrc) + block)
 
@@ -133,7 +133,7 @@ Control = App | Bye | Report | Pli
 
 
 def parse_control(data: bytes) -> Control | None:
-    """One RTCP packet; None for a kind that means nothing here. What follows it in a compound is not looked at."""
+    """One RTCP packet; None for a kind that is not used here. Later packets of a compound are ignored."""
     if not 8 <= len(data) <= MAX_PACKET or data[0] >> 6 != 2:
         raise StreamError("E24", "a control packet is damaged: size or version")
     first, kind, words = struct.unpack_from(">BBH", data)

@@ -1,4 +1,4 @@
-"""Datagrams of a call as one RTP stream (bitstream_spec.md, 11.1), and what a receiver counts of it (RFC 3550)."""
+"""Datagrams of a call as one RTP stream (bitstream_spec.md, 11.1), and the receiver's statistics of it (RFC 3550)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RtpStatistics:
 
     @property
     def lost(self) -> int:
-        """Packets that were expected and did not come; doubled ones make up for lost ones."""
+        """Packets that were expected and did not come; duplicates make up for lost ones."""
         now = 0 if self._first is None else max(self._highest - self._first + 1 - self._received, 0)
         return self._lost_before + now
 
@@ -57,7 +57,7 @@ class RtpStatistics:
         return self._highest & 0xFFFFFFFF
 
     def add(self, packet: Rtp, now: float) -> None:
-        """Counts one more packet."""
+        """Counts a packet."""
         ahead = packet.sequence - self._highest & 0xFFFF
         if self._first is None or self._begins_anew(packet.sequence, ahead):
             self.restart()
@@ -71,13 +71,13 @@ class RtpStatistics:
             self._measure_jitter(packet, now)
 
     def restart(self) -> None:
-        """Another sender, or the same one anew: losses so far stay counted."""
+        """Begins again, for another sender or one that has restarted; losses so far stay counted."""
         self._lost_before, self._first = self.lost, None
         self._highest = self._received = 0
         self._expected_restart = self._transit = None
 
     def _begins_anew(self, sequence: int, ahead: int) -> bool:
-        """Whether a number that is far from all before follows another such one."""
+        """Whether a number that is far from all earlier ones directly follows another such number."""
         if ahead < _MAX_DROPOUT or ahead > 0x10000 - _MAX_MISORDER:
             return False
         is_second, self._expected_restart = sequence == self._expected_restart, sequence + 1 & 0xFFFF

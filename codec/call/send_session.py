@@ -2,8 +2,8 @@
 
     Setup -> pieces, until they are acknowledged;  packets -> Packetizer -> RTP;  hears Challenge, Ack, Pli, Report, Bye
 
-See `codec.call.session` for how a session is driven. Whatever comes from the network can be anything: what does not
-name this sender's SSRC, or comes from another receiver than the one that was challenged first, is dropped.
+See `codec.call.session` for how a session is driven. Packets from the network can hold anything: those that do not
+name this sender's SSRC, or come from another receiver than the first to send a challenge, are dropped.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class KeyframeWanted:
-    """Frames are missing: the next one should be a keyframe."""
+    """The receiver lacks frames: the next one should be a keyframe."""
 
 
 @dataclass(frozen=True)
 class SetupGivenUp:
-    """The receiver does not take the newest set-up; the one before stays in use."""
+    """The receiver does not accept the newest set-up; the one before stays in use."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SendEnded:
     """The call is over.
 
     Attributes:
-        reason: what the receiver said; None: nothing was heard of it any more.
+        reason: the receiver's; None: it fell silent.
         was_there: whether the receiver has ever answered.
     """
 
@@ -58,7 +58,7 @@ Event = Ready | KeyframeWanted | SetupGivenUp | SendEnded
 
 @dataclass(frozen=True)
 class _Receiver:
-    """Who has answered."""
+    """The receiver that has answered."""
 
     address: Address
     ssrc: int
@@ -73,10 +73,10 @@ class SendSession:
         addresses: where the receiver may be; the first that answers is it.
         timeout: seconds without a word from the receiver after which it is given up; once it has answered, at least 3.
         now: the time.
-        seed: of the random numbers that RTP wants; None: unpredictable ones.
+        seed: of the random numbers that RTP needs; None: unpredictable ones.
 
     Attributes:
-        setups, media: what was sent.
+        setups, media: the traffic sent so far.
         report: the receiver's newest report; None before any.
     """
 
@@ -118,7 +118,7 @@ class SendSession:
         return None if self._receiver is None else self._receiver.address
 
     def extend(self, setup: Setup) -> None:
-        """Sends a set-up with other source pictures, beside the frames."""
+        """Sends a set-up with other source pictures while the frames go on."""
         self._setup, self._attempts, self._is_ready = bytes(setup), 0, False
         self._sender = SetupSender(self._sender.number + 1, self._setup, self._bitrate)
 
@@ -129,13 +129,13 @@ class SendSession:
         self._send_media(self._packetizer.add(packet))
 
     def close(self, reason: str = "") -> None:
-        """Sends what is left, and says that this is the end: once each time, since it may get lost."""
+        """Sends what is left, and one Bye. It may get lost, and each call sends another one."""
         self._send_media(self._packetizer.flush())
         if self._receiver is not None:
             self._to_send.append((self.media.count(bytes(Bye(self.ssrc, reason))), self._receiver.address))
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Takes whatever came from the network: never raises for what is in it."""
+        """Takes a packet from the network. Never raises, whatever it holds."""
         try:
             packet = parse_control(data) if is_control(data) else None
             is_ours = packet is not None and self._take(packet, address)
@@ -170,7 +170,10 @@ class SendSession:
         return True
 
     def _take_challenge(self, ssrc: int, address: Address) -> bool:
-        """A receiver answers: it is the one, unless another has answered before and not been started anew since."""
+        """Takes a challenge; returns whether it is the receiver's.
+
+        The first of the addresses to send one is the receiver. A new SSRC from it during a set-up: it has restarted.
+        """
         is_known = self._receiver is not None and self._receiver.address == address
         if (self._receiver is None and address in self._addresses) or (is_known and not self._is_ready):
             if self._receiver != _Receiver(address, ssrc):
@@ -180,7 +183,7 @@ class SendSession:
         return False
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """What is to be sent now, and where to."""
+        """The datagrams to send now, each with its address."""
         out = [*self._to_send]
         self._to_send.clear()
         if self._has_ended:
@@ -198,7 +201,7 @@ class SendSession:
         return min(self._heard + self._patience, float("inf") if piece is None else piece)
 
     def handle_timer(self, now: float) -> None:
-        """Does what is due. Hand over first what has arrived: only then is silence the receiver's."""
+        """Does what is due. Pass in what has arrived before, or the receiver may wrongly count as silent."""
         if self._has_ended:
             return
         if now >= self._heard + self._patience:
@@ -207,7 +210,7 @@ class SendSession:
             self._try_next_number()
 
     def _try_next_number(self) -> None:
-        """Loss, or somebody else, has used up the number of the set-up."""
+        """Sends the set-up under another number: the old one got no answer, by loss or since somebody else used it."""
         self._attempts += 1
         self._sender = SetupSender(self._sender.number + 1, self._setup, self._bitrate)
         if self._attempts >= _MAX_ATTEMPTS:
@@ -216,7 +219,7 @@ class SendSession:
             self._events.append(SetupGivenUp())
 
     def next_event(self) -> Event | None:
-        """What has happened, oldest first; None: nothing more."""
+        """The oldest event that has not been returned yet; None: there is none."""
         return self._events.popleft() if self._events else None
 
     @property

@@ -1,9 +1,9 @@
-"""What the two ends of a call have in common: they are sans-IO, as aioquic's connections are.
+"""The interface of both ends of a call, which are sans-IO, as aioquic's connections are.
 
-A session never touches a socket or a clock. Its owner hands it what arrives and what time it is, and sends what it
-wants to send:
+A session never touches a socket or a clock. Its owner gives it the packets that arrive and the time, and sends what
+the session asks for:
 
-    session.receive_datagram(data, address, now)       what came from the network
+    session.receive_datagram(data, address, now)       for each packet from the network
     session.handle_timer(now)                          at the time that `next_timer` names, or earlier
     for data, address in session.datagrams_to_send(now): ...
     while (event := session.next_event()) is not None: ...
@@ -26,13 +26,13 @@ class Session(Protocol):
     """One end of a call."""
 
     def receive_datagram(self, data: bytes, address: Address, now: float) -> None:
-        """Takes whatever came from the network: never raises for what is in it."""
+        """Takes a packet from the network. Never raises, whatever it holds."""
 
     def close(self, reason: str = "") -> None:
-        """Says that this is the end; once each time, since it may get lost."""
+        """Ends the call with a Bye. It may get lost, and each call sends another one."""
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """What is to be sent now, and where to."""
+        """The datagrams to send now, each with its address."""
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do; None: not before something arrives."""

@@ -1,7 +1,7 @@
-"""The set-up of a call, sent so that nothing is lost: header and source set in pieces, with acknowledgements.
+"""The set-up of a call, sent reliably: header and source set in pieces, with acknowledgements.
 
-Bitstream_spec.md, section 11.2. The sender knocks with the first piece until it is challenged, then repeats each piece
-until it is acknowledged; the receiver holds back the acknowledgement of the first piece until it can draw. A later
+See bitstream_spec.md, section 11.2. The sender repeats the first piece until it is challenged, then each piece until
+it is acknowledged; the receiver holds back the acknowledgement of the first piece until it can draw. A later
 set-up with the next number brings better source pictures while the call goes on. Knows nothing about sockets; callers
 say what time it is, in seconds.
 """
@@ -26,7 +26,7 @@ _NEVER = float("-inf")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a receiver must have before the first frame."""
+    """Everything that a receiver needs before the first frame."""
 
     header: Header
     source_set: SourceSet
@@ -53,7 +53,7 @@ class Piece:
     """A piece of set-up `number` (8 bits): the `index`-th of `count`.
 
     Attributes:
-        peer: the receiver's SSRC, which only its challenge has told; 0 before.
+        peer: the receiver's SSRC, known from its challenge; 0 before.
     """
 
     peer: int
@@ -75,7 +75,7 @@ class Piece:
         if not 0 <= index < count <= MAX_SETUP_PIECES or size > MAX_SETUP_PIECE:
             raise StreamError("E25", "a piece of the set-up has an index, count or size out of range")
         if size != MAX_SETUP_PIECE and not is_last:
-            raise StreamError("E25", "a piece of the set-up is shorter than a piece before the last one must be")
+            raise StreamError("E25", "a piece of the set-up other than the last one is too short")
         return cls(peer, number, index, count, data[9:])
 
 
@@ -112,7 +112,7 @@ class Ack:
 
 @dataclass(frozen=True)
 class Challenge:
-    """The receiver's answer to a piece that does not name its SSRC: pieces that do are kept.
+    """The receiver's answer to a piece that does not name its SSRC: it keeps only pieces that do.
 
     Attributes:
         media: the sender's SSRC.
@@ -134,7 +134,7 @@ class Challenge:
 class SetupSender:
     """Repeats the pieces of one set-up until all are acknowledged, at most `bitrate` bits per second.
 
-    Until the receiver says anything of this set-up, only the first piece is sent: it knocks.
+    Until the receiver reacts to this set-up, only the first piece is sent.
     """
 
     def __init__(self, number: int, setup: bytes, bitrate: float) -> None:
@@ -151,16 +151,16 @@ class SetupSender:
 
     @property
     def done(self) -> bool:
-        """Whether the receiver has all."""
+        """Whether the receiver has all pieces."""
         return not self._open
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether a piece was repeated often enough, and nothing was said of this set-up."""
+        """Whether a piece was repeated too often without an acknowledgement of anything in this set-up."""
         return max(self._unanswered.values(), default=0) > _MAX_REPEATS
 
     def acknowledge(self, ack: Ack) -> None:
-        """Takes an acknowledgement; one of another set-up says nothing."""
+        """Takes an acknowledgement; one of another set-up is ignored."""
         if (ack.number, ack.count) == (self.number, self._count):
             if not self._is_answered:
                 self.restart()
@@ -169,17 +169,17 @@ class SetupSender:
                 self._open.pop(index, None)
 
     def restart(self) -> None:
-        """The receiver takes pieces from now on: all that are not acknowledged are due, those not yet sent first."""
+        """The receiver now accepts pieces: all unacknowledged ones fall due, those not yet sent first."""
         self._wait = dict.fromkeys(self._open, _REPEAT)
         self._is_answered = True
         self._unanswered.clear()
 
     def give_up(self) -> None:
-        """Sends no more."""
+        """Stops sending."""
         self._open.clear()
 
     def due(self, now: float, peer: int) -> list[Piece]:
-        """What to send now to the receiver with the SSRC `peer` (0: not known yet), longest due first."""
+        """Pieces to send now to the receiver with the SSRC `peer` (0: not known yet), the longest overdue first."""
         if self._credited > _NEVER:
             self._credit = min(self._credit + self._rate * (now - self._credited), _BURST)
         self._credited, out = now, []
@@ -195,7 +195,7 @@ class SetupSender:
         return out
 
     def next_due(self) -> float | None:
-        """When `due` has something again; None where everything is acknowledged."""
+        """When `due` will return a piece again; None if all are acknowledged."""
         waiting = self._waiting()
         if not waiting:
             return None
@@ -228,7 +228,7 @@ class SetupReceiver:
         self._media = media
         self._collected: _Collected | None = None
         self._accepted: Ack | None = None
-        self._newest: int | None = None  # number of a set-up that was begun
+        self._newest: int | None = None  # number of the newest set-up of which a piece came
 
     def add(self, piece: Piece) -> bool:
         """Takes a piece; returns whether it is a new one."""
@@ -250,7 +250,7 @@ class SetupReceiver:
         return b"".join(found.pieces[n] for n in range(found.count))
 
     def accept(self) -> Ack | None:
-        """The set-up that was collected is in use from now on; returns its whole acknowledgement."""
+        """Marks the collected set-up as in use; returns the acknowledgement of all its pieces."""
         if self._collected is not None:
             number, count = self._collected.number, self._collected.count
             self._accepted, self._collected = Ack(self._media, number, frozenset(range(count)), count), None
@@ -261,7 +261,7 @@ class SetupReceiver:
         self._collected = None
 
     def ack(self, number: int) -> Ack | None:
-        """What to answer to a piece of set-up `number`. Without its piece 0 until it is in use."""
+        """The answer to a piece of set-up `number`. Piece 0 is not acknowledged before the set-up is in use."""
         if self._accepted is not None and number == self._accepted.number:
             return self._accepted
         found = self._collected

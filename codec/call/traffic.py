@@ -1,4 +1,4 @@
-"""How much went over the link one way."""
+"""Counts the traffic of a link in one direction."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class Traffic:
     size: int = 0
 
     def count(self, data: bytes) -> bytes:
-        """Counts one more packet and returns it."""
+        """Counts a packet and returns it."""
         self.packets, self.size = self.packets + 1, self.size + len(data) + UDP_IPV4_HEADER_BYTES
         return data

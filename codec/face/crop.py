@@ -1,8 +1,8 @@
 """The fixed square crop: choosing it, cutting it out, pasting the drawn face back. Knows nothing about networks.
 
 There is one crop per clip: a moving one would have to be sent, and would make the background move. It is the square
-around all places of the face, but for short excursions, with room for hair and shoulders. It is moved and shrunk to
-stay inside the frame where the face leaves room for that; what lies outside is plain.
+around all positions of the face, except short excursions, with room for hair and shoulders. It is moved and shrunk to
+stay inside the frame as far as the face permits; what lies outside the frame is filled with plain margins.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fvc.codec.base.constants import MAX_CROP_SIDE, SIDE
 from fvc.codec.media.colour import with_margins
 from fvc.codec.wire.bitstream import Crop
 
-_ROOM = 1.75  # side of the crop over the extent of all landmarks; the training clips have 1.76 (median)
+_ROOM = 1.75  # ratio of the crop's side to the extent of all landmarks; in the training clips it is 1.76 (median)
 _LEAST_ROOM = 1.02  # the same for a crop that is as large as the frame allows
-_OUTER_ROOM = 1.1  # the same for a crop that must leave the frame, because the face needs more than is in it
-_EXCURSION = 1.5  # how much larger than usual excursions must make the crop, to be left out of it
-_SHORT = 0.12  # share of the frames that may belong to excursions,
-_SHORT_FRAMES, _SHORT_LONG = 30, 0.04  # and at most so many, or this share if it is more
-_FEATHER = 0.06  # width of the seam over the side of the crop
+_OUTER_ROOM = 1.1  # the same for a crop that must extend beyond the frame, because the face needs more room
+_EXCURSION = 1.5  # excursions are left out of the crop if they would make it this many times larger
+_SHORT = 0.12  # at most this share of the frames counts as excursions,
+_SHORT_FRAMES, _SHORT_LONG = 30, 0.04  # and at most this many frames, or this share of them if that is more
+_FEATHER = 0.06  # width of the seam, as a share of the crop's side
 _BAND = 256  # rows that are blended at a time
 
 
@@ -54,7 +54,7 @@ def _extent(boxes: np.ndarray) -> float:
 
 
 def in_usual_place(boxes: np.ndarray) -> np.ndarray:
-    """Which faces the crop is chosen for: all but a few that are far from where the face usually is.
+    """Selects the faces for which the crop is chosen: all but a few far from the usual position.
 
     These are left out only if they would make the crop much larger.
 
@@ -105,7 +105,7 @@ def from_picture(points: np.ndarray) -> np.ndarray:
 
 
 def paste(canvas: np.ndarray, picture: np.ndarray, crop: Crop) -> np.ndarray:
-    """A copy of `canvas` [H, W, 3] with the picture [256, 256, 3] in the crop's place, feathered at the seam."""
+    """A copy of `canvas` [H, W, 3] with the picture [256, 256, 3] at the crop's position, feathered at the seam."""
     interpolation = cv2.INTER_AREA if crop.side < SIDE else cv2.INTER_CUBIC
     square = picture
     if crop.side != SIDE:

@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]] = {
     "eyes": (EYES, _CORNERS),
     "mouth": ((MOUTH,), _CORNERS + _NOSE),
 }
-_GROW, _SOFT = 0.025, 0.01  # over the crop's side: margin around the hull, standard deviation of its soft edge
+_GROW, _SOFT = 0.025, 0.01  # shares of the crop's side: margin around the hull, standard deviation of its soft edge
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -91,7 +91,7 @@ Picture = tuple[np.ndarray, np.ndarray]  # uint8 [256, 256, 3] and its landmarks
 
 
 def with_patched(sources: Sequence[Picture], donors: Mapping[str, Picture]) -> list[Picture]:
-    """The sources, followed by the patched picture, which is made of the first; without donors there is none.
+    """The sources, followed by the patched picture, which is made from the first; without donors the sources only.
 
     Args:
         donors: part -> the picture that it is taken from.

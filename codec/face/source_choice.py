@@ -1,4 +1,4 @@
-"""Which frames of a clip become its source pictures. Numbers only: knows nothing about pixels or files."""
+"""Chooses the frames of a clip that become source pictures. Numbers only: knows nothing about pixels or files."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import numpy as np
 from fvc.codec.face.landmarks import MOUTH, OUTER_EYE_CORNERS
 from fvc.codec.face.patching import PARTS, placed_landmarks
 
-SOURCES = 3  # source frames, as in the paper (section 3.3); more where they are worth it, or are asked for
-_MAX_AUTO_SOURCES = 6  # with the patched picture these are 7, which still are drawn in real time on two cores
-_MIN_GAIN = 1.1  # a source more must lower the mean distance to the nearest source by this factor
-_STILL = 0.01  # mean distance over that of the outer eye corners, up to which a face does not move: tracker noise
+SOURCES = 3  # source frames, as in the paper (section 3.3); more if they help enough, or the caller asks for them
+_MAX_AUTO_SOURCES = 6  # 7 with the patched picture, which can still be drawn in real time on two cores
+_MIN_GAIN = 1.1  # each further source must lower the mean distance to the nearest source by this factor
+_STILL = 0.01  # a face counts as still up to this mean distance, in distances of the outer eye corners: tracker noise
 INITIAL_PICTURES = SOURCES + 1  # what a call begins with: the source frames and the patched picture
 _OPEN = 0.8  # an eye is open from this share of the clip's median openness
 SHARP = 0.6  # a picture is usable from this share of the clip's median contrast (fades from black or white are not)
-_SHIFT_WEIGHT = 0.25  # of a shift of the whole face, relative to an equally large change of pose or expression
+_SHIFT_WEIGHT = 0.25  # weight of a shift of the whole face, relative to an equally large change of pose or expression
 _CANDIDATES, _SAMPLES = 240, 480  # frames that may be chosen, and frames that the distances are averaged over
-_PASSES = 20  # of k-medoids, at most
+_PASSES = 20  # most passes of k-medoids
 SHUT = 0.75  # eyes are shut below this share of the least open source's openness
 _MIN_MOUTH_GAIN = 0.1  # a donor of the mouth must lower the mean distance to the nearest mouth by this share
-_SAME_POSE = 0.04  # over the distance of the outer eye corners: how far eyes and nose may be from the first source's
-_YAW_WEIGHT = 1.0  # of a radian of yaw between donor and first source, relative to the openness of a median eye
+_SAME_POSE = 0.04  # most distance of eyes and nose from the first source's, in distances of the outer eye corners
+_YAW_WEIGHT = 1.0  # weight of a radian of yaw between donor and first source, relative to the openness of a median eye
 
 
 def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, count: int | None = None) -> list[int]:
-    """The frames to which all others are nearest: k-medoids of the landmarks, the most useful first.
+    """Chooses the frames with the smallest mean distance from all frames to the nearest one: k-medoids of landmarks.
 
     The distance of a frame's landmarks to those of the nearest source predicts best how well it can be drawn. (The
     paper, section 3.3, takes a frontal frame and the two extremes of yaw, which few frames are near to: 18 % more
-    LPIPS, see training/LOG.md.) Faded frames are not taken. The first source is the one that serves the clip best
-    alone, of those with open eyes if there are any.
+    LPIPS, see training/LOG.md.) Faded frames are not taken. The most useful source comes first: the one that would
+    serve the clip best alone, among those with open eyes if there are any.
 
     Args:
         sup: [T, 33, 2], landmarks in any unit, of every frame with a face.
         openness: [T], of the eyes.
         contrast: [T], of the face's pixels.
-        count: how many, where clips with fewer frames repeat the first; None: 3 to 6, as many as are worth their
-            bytes, since heads that move much need more, and one or two of a face that does not move.
+        count: how many, where clips with fewer frames repeat the first; None: 3 to 6, more for heads that move
+            much; 1 or 2 for a face that does not move.
 
     Returns:
         indices into the given arrays.
@@ -101,7 +101,7 @@ def _spread(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distances of faces: root mean square over the landmarks of centred faces, and of their centres, which count less.
+    """Distances of faces: root mean square over the landmarks of centred faces; their centres count less.
 
     Args:
         a, b: [A, K, 2] and [B, K, 2], landmarks in any unit.
@@ -117,7 +117,7 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _best_set(far: np.ndarray, still: float) -> list[int]:
-    """As many medoids as are worth it; one or two where the mean distance to the nearest is at most `still`."""
+    """3 to 6 medoids (see `_MIN_GAIN`); one or two where the mean distance to the nearest is at most `still`."""
     for count in range(1, SOURCES):
         chosen = _medoids(far, count)
         if _mean_distance(far, chosen) <= still:
@@ -132,7 +132,7 @@ def _mean_distance(far: np.ndarray, chosen: list[int]) -> float:
 
 
 def _medoids(far: np.ndarray, count: int) -> list[int]:
-    """K-medoids: at most `count` candidates (columns), to the nearest of which all samples (rows) have short ways."""
+    """K-medoids: at most `count` candidates (columns) with a small mean distance of all samples to the nearest."""
     chosen: list[int] = []
     for _ in range(min(count, far.shape[1])):
         chosen.append(int(_costs(far, chosen).argmin()))

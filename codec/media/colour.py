@@ -3,7 +3,8 @@
 The signal of high dynamic range (PQ and HLG of BT.2100) is turned into the light of a display, as a share of the
 reference white of 203 cd/m2 (BT.2408); the primaries become those of BT.709; highlights are compressed; and the inverse
 of the display's curve (BT.1886, exponent 2.4) gives the signal again. So a picture that stays below reference white
-looks as it would have in BT.709. Frames of standard range with wide primaries take the same way, without highlights.
+looks as it would have in BT.709. Frames of standard range with wide primaries go the same way, without compression of
+highlights.
 
     frame -> swscale: matrix, range, size -> R'G'B' 16 bits -> light -> BT.709 primaries -> highlights -> R'G'B' 8 bits
 
@@ -156,7 +157,7 @@ def _rgb_to_xyz(chromaticities: tuple[tuple[float, float], ...]) -> np.ndarray:
 
 
 def with_margins(rgb: np.ndarray, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-    """A picture with plain margins of so many pixels, each in the mean colour of the edge that it adjoins.
+    """A picture with plain margins of these widths in pixels, each in the mean colour of the edge next to it.
 
     Black would stand out where a face is near the edge, and streaks that continue the picture cost bits.
 

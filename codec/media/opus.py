@@ -24,8 +24,8 @@ RATE = 48_000  # samples per second, of all that Opus sees and returns
 BITRATES = (6_000, 256_000)  # bits per second; libopus takes 500 for mono, but under about 5 000 it sends silence
 FRAME_MS = (5, 10, 20, 40, 60, 80, 100, 120)
 DRIFT = RATE * 10 // 1000  # samples that a time stamp may be off before the sound is padded or cut
-LONGEST = 24 * 3600 * RATE  # samples, where the file does not tell the end of its video
-SHORT = Fraction(1, 10)  # seconds: a stated duration that is shorter than the pictures by more is wrong
+LONGEST = 24 * 3600 * RATE  # most samples of a file that does not state the end of its video
+SHORT = Fraction(1, 10)  # seconds: a stated duration that falls short of the pictures by more than this is wrong
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def encode_opus(
     """Encodes the sound of a video, lazily and in bounded memory.
 
     Sample 0 is heard with the first video frame: earlier sound is cut, and silence fills a late start and gaps. Sound
-    after the video's end is cut, where the file tells the end. Packet k holds samples
+    after the video's end is cut, if the file states the end. Packet k holds samples
     `[k * frame_size, (k + 1) * frame_size)` minus `pre_skip`.
 
     Args:
-        bitrate: bits per second, 6000 to 256000; with variable rate, so that it is an average.
+        bitrate: bits per second, 6000 to 256000; an average, since the rate is variable.
         frame_ms: duration of a packet; longer packets cost fewer bits and add delay.
         audio_stream: which of the audio streams, from 0; None: as `VideoReader` chooses.
 
@@ -84,7 +84,7 @@ def encode_opus(
 
 
 class OpusEncoder:
-    """Samples to packets, each at once; arguments as in `encode_opus`.
+    """Encodes samples, one packet at a time; arguments as in `encode_opus`.
 
     Attributes:
         params: what a decoder must know.

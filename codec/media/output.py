@@ -35,7 +35,7 @@ class FileKind:
     Attributes:
         name: with its article, for messages.
         endings: of its names, in lower case.
-        starts: (offset, bytes), one of which each such file has.
+        starts: (offset, bytes); each such file has at least one of these.
     """
 
     name: str
@@ -75,7 +75,7 @@ def encode_png(rgb: np.ndarray) -> bytes:
 
 
 def check_output(path: str | os.PathLike[str], kind: FileKind | None = None, overwrite: bool = False) -> str:
-    """Where the bytes of an output go: `path` itself or, if it is a symbolic link, the file that it leads to.
+    """Checks that an output may be written; returns `path` itself or, if it is a symbolic link, its target.
 
     A file that exists is replaced only where `overwrite` is set, the file is of `kind` (None: of any) or empty, and
     it is not read-only.
@@ -110,10 +110,10 @@ def _holds(kind: FileKind, path: str) -> bool:
 
 
 def check_folder(path: str | os.PathLike[str], marker: str, overwrite: bool) -> None:
-    """Whether results may be written into a folder: a new or empty one, or one with earlier results.
+    """Checks that results may be written into a folder: a new or empty one, or one with earlier results.
 
     Args:
-        marker: the file by which earlier results are known.
+        marker: the file by which earlier results are recognised.
         overwrite: whether these are replaced.
 
     Raises:
@@ -148,7 +148,7 @@ class _Output:
             self._part, self.file = _open_part(self._target)
 
     def close(self) -> None:
-        """All bytes are in the unfinished file: a full disk shows here at the latest."""
+        """Writes all bytes to the unfinished file: a full disk shows here at the latest."""
         with self.faults_named():
             self.file.close()
 
@@ -168,7 +168,7 @@ class _Output:
             self._published = found.st_dev, found.st_ino
 
     def drop(self) -> None:
-        """Leaves nothing of the file, whether it has its name or not."""
+        """Removes the file, whether it has its name already or not."""
         with suppress(Exception):
             self.file.close()
         with suppress(OSError):
@@ -236,12 +236,12 @@ class OutputGroup:
         self._outputs: list[_Output] = []
 
     def open(self, path: str | os.PathLike[str], kind: FileKind | None = None, overwrite: bool = False) -> BinaryIO:
-        """One more file, to write binary data to. Raises UsageError, OutputError: see `check_output`."""
+        """Opens another file for binary data. Raises UsageError, OutputError: see `check_output`."""
         self._outputs.append(_Output(path, kind, overwrite))
         return self._outputs[-1].file
 
     def close(self) -> None:
-        """No more data comes. Raises OutputError where some could not be written."""
+        """Ends writing. Raises OutputError if some data could not be written."""
         for output in self._outputs:
             output.close()
 
@@ -256,7 +256,7 @@ class OutputGroup:
             raise
 
     def drop(self) -> None:
-        """Leaves nothing of any file."""
+        """Removes all files."""
         for output in self._outputs:
             output.drop()
 

@@ -1,8 +1,8 @@
-"""What a decoded video says of itself: that a generator drew it, from which stream, sources and weights.
+"""The provenance tag of a decoded video: it says that a generator drew it, from which stream, sources and weights.
 
-It is the container's "comment" tag, one line for people and programs. It helps honest people; whoever wants to
-deceive can remove it (SECURITY.md). What was drawn live, in a call for instance, has no stream file: the hash of its
-header is there instead, and the sources are those that it began with.
+It is the container's "comment" tag, one line for people and programs. It helps honest people; anyone who wants to
+deceive can remove it (SECURITY.md). A live recording, of a call for instance, has no stream file: its tag holds the
+hash of its first header instead, and names its first sources.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Provenance:
     Attributes:
         version: of fvc.
         stream: SHA-256 of the .fvc file, in hexadecimal; None: there was none.
-        sources: sources_hash of the .fvs (pixels_hash, where pictures were given) that it was drawn with; of what was
-            drawn live: that of the first source set.
+        sources: sources_hash of the .fvs (pixels_hash, where pictures were given) that it was drawn with; in a live
+            recording, that of the first source set.
         foreign: whether these are not the sources that the stream was made for.
         weights: model_hash of the networks.
-        header: SHA-256 of the header of what was drawn live; None: there is a stream file.
+        header: SHA-256 of the first header of a live recording; None: there is a stream file.
     """
 
     version: str
@@ -80,7 +80,7 @@ def open_file_hash(file: BufferedReader) -> str:
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, object] | None:
-    """What a video says of its origin, as `fvc info` shows it; None where it is no video or says nothing."""
+    """The provenance tag of a video, as `fvc info` shows it; None if it is no video or has no tag."""
     try:
         with av.open(f"file:{os.fsdecode(path)}", options=LIMITS) as container:
             tags = {name.lower(): text for name, text in container.metadata.items()}  # Matroska writes COMMENT

@@ -1,7 +1,7 @@
-"""Recordings of what cannot be had a second time: a video that plays as far as it was written, whatever happens.
+"""Recordings of live calls, which cannot be repeated: the video plays as far as it was written, whatever happens.
 
-    killed                   the unfinished file, `.NAME.XXXXXXXX.part`, plays but for its last two seconds
-    ends, in any way         the file is finished and gets its name
+    the process is killed    the unfinished file, `.NAME.XXXXXXXX.part`, plays except for its last two seconds
+    the call ends, any way   the file is finished and gets its name
     the disk is full         what was written until then gets its name, and OutputError says so
 
 An MP4 is written in fragments of a second and made an ordinary one when it is finished (ffmpeg's hybrid_fragmented).
@@ -28,14 +28,14 @@ _CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}  # milliseconds
 class Recorder:
     """Records a call of pictures and sound to a video. See the module.
 
-    Use as a context manager. The unfinished file is there from the beginning, so that a place that cannot be written
+    Use as a context manager. The unfinished file is there from the beginning, so that a path that cannot be written
     is noticed before the call. Without a frame, nothing is left of it.
 
     Args:
         path, overwrite: as for `VideoWriter`.
 
     Raises:
-        UsageError, OutputError: as `VideoWriter`, but for what the module says.
+        UsageError, OutputError: as `VideoWriter`, except as the module says.
     """
 
     def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
@@ -64,7 +64,7 @@ class Recorder:
 
 
 class _RecordingWriter(VideoWriter):
-    """Writes each second to the disk, and keeps what was written where the rest cannot be."""
+    """Writes every second to the disk; if writing fails, what was written is kept."""
 
     _container_options: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "mp4": _FRAGMENTS,
@@ -97,7 +97,7 @@ class _RecordingWriter(VideoWriter):
         return self._file
 
     def abort(self) -> None:
-        """Keeps what was written if there are frames: this is called where writing has failed."""
+        """Called when writing has failed: keeps what was written, if it has frames."""
         if not self._is_open or not self.has_frames:
             super().abort()
             return
@@ -128,14 +128,14 @@ def _end_of_fragments(file: Any, size: int) -> int:
 
 
 class _Unbuffered:
-    """A file whose bytes are at the system's when `write` returns, and which stays as it is after a fault.
+    """An unbuffered file: `write` passes all bytes to the system. After a fault nothing more is written.
 
     Attributes:
-        fault: the first that there was; everything after it fails with the same.
+        fault: the first error, or None; every later operation raises it again.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = getattr(file, "raw", file)  # beside the buffer, which would try again when it is closed
+        self._file = getattr(file, "raw", file)  # not the buffer, which would write again when it is closed
         self.fault: OSError | None = None
         self._whole = 0  # bytes up to the end of the last whole write
 

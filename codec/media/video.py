@@ -38,11 +38,11 @@ LIMITS = {
     "pattern_type": "none",  # a picture called a%d.png is that file, not a1.png and so on
     "max_pixels": str(MAX_PIXELS),
 }
-# Files that are no video but name other files, or text that ffmpeg renders: none of it must get into a picture.
+# Formats that only name other files, or text that ffmpeg would render: neither must get into a picture.
 _INDIRECT = {"concat", "dash", "hls", "imf", "sdp", "tty", "webm_dash_manifest"}
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:)/+")  # of two letters or more: C:/ is a drive
 _PICTURES = "png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,ppm_pipe,pgm_pipe,mov,image2"  # mov: AVIF
-_WEBP_HEAD = 21  # bytes that tell an animated WebP
+_WEBP_HEAD = 21  # bytes that suffice to recognise an animated WebP
 _SAME_SHAPE = 0.02  # by how much frames of a new size may be stretched to fill the old one
 # Display matrices (a, b, c, d) for 0, 90, 180 and 270 degrees counter-clockwise.
 _TURNS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
@@ -85,8 +85,8 @@ class VideoReader:
 
     Args:
         path: the file.
-        video_stream, audio_stream: which of its video and audio streams to take, from 0; None: one that is marked as
-            default, of these (or of all, if none is) the one with most pixels or channels, of these the first.
+        video_stream, audio_stream: which of its video and audio streams to take, from 0; None: of those marked as
+            default (of all, if none is) the one with the most pixels or channels; in a tie, the first.
 
     Attributes:
         width, height: of the upright frames, in pixels; each side is 16 to 8192. If the size changes midway, later
@@ -140,7 +140,7 @@ class VideoReader:
             self._square = _square_size(*self._stored, self._aspect)
 
     def _look_at_webp(self) -> None:
-        """The same of an animated WebP, all of whose frames are decoded once to find out how long it is."""
+        """The same for an animated WebP; all its frames are decoded once to find out how long it is."""
         if any(self._wanted.values()):
             raise UsageError(f"{self.name}: an animated WebP has one stream of pictures, and no sound")
         count, end, size = 0, Fraction(0), (0, 0)
@@ -171,7 +171,7 @@ class VideoReader:
         return container
 
     def audio_of(self, container: av.container.InputContainer) -> av.AudioStream | None:
-        """The audio stream that is taken, if there is one that can be decoded. Raises UsageError."""
+        """The audio stream to use, if one can be decoded. Raises UsageError."""
         if self._wanted["audio"] is not None:
             stream = self._numbered(container.streams.audio, "audio")
             return stream if stream.codec_context is not None else None
@@ -267,7 +267,7 @@ class VideoReader:
                 yield frame
 
     def _video(self, container: av.container.InputContainer) -> av.VideoStream:
-        """The video stream that is taken; unless asked for, none that is the cover picture of a song."""
+        """The video stream to use; a song's cover picture only if it was asked for."""
         if self._wanted["video"] is not None:
             stream = self._numbered(container.streams.video, "video")
         else:
@@ -301,7 +301,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A still picture as uint8 `[height, width, 3]` RGB, turned upright.
 
     Raises:
-        InputError: not a picture, or one of more than 32 megapixels (told from its header, before decoding).
+        InputError: not a picture, or one of more than 32 megapixels (by its header, before decoding).
     """
     name, file = label(path), _readable(path)
     try:
@@ -388,7 +388,7 @@ def name_fault(path: str | os.PathLike[str]) -> str | None:
     if found is None or os.path.isdir(found["scheme"]):
         return None
     address = label(f"{found['scheme']}//{text[found.end() :]}")  # a Path has made one slash of two
-    return f"{address}: is a URL; fvc reads files: download it first (and writes files only)"
+    return f"{address}: is a URL; fvc reads and writes files only: download it first"
 
 
 def _readable(path: str | os.PathLike[str]) -> str:

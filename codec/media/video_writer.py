@@ -43,7 +43,7 @@ class VideoWriter:
         width, height: of the frames to come, in pixels.
         fps: constant rate; frame i plays at `i / fps` seconds.
         audio_rate: samples per second (48000 suits AAC and Opus), or None for a silent file.
-        crf: x264's constant rate factor, 0 (lossless) to 51; VP9 gets the same part of its own range.
+        crf: x264's constant rate factor, 0 (lossless) to 51; VP9 gets the same share of its own range.
         metadata: the container's tags that MP4 knows, such as "title" and "comment".
         overwrite: whether a video that is there already is replaced.
         group: where the file is opened, None: a group of its own.
@@ -158,7 +158,7 @@ class VideoWriter:
         self._is_open = False
 
     def abort(self) -> None:
-        """Drops the file; nothing is left of it. Does nothing when the writer is already closed."""
+        """Removes the file. Does nothing when the writer is already closed."""
         if not self._is_open:
             return
         self._is_open = False

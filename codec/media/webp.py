@@ -22,7 +22,7 @@ _HAS_ANIMATION = 0x02  # in the flags of VP8X
 _DISPOSE, _NO_BLENDING = 0x01, 0x02  # in the flags of ANMF
 _HAS_ALPHA = 0x10
 _ANMF_HEADER = 16  # bytes before the frame's own chunks
-_MIN_SECONDS = Fraction(1, 100)  # of a frame; browsers show none for less
+_MIN_SECONDS = Fraction(1, 100)  # of a frame; browsers show no frame for less
 _MAX_CHUNK = 1 << 28  # bytes
 
 
@@ -94,7 +94,7 @@ def _draw(place: np.ndarray, chunks: bytes, size: tuple[int, int], is_blended: b
 def _decode(chunks: bytes, size: tuple[int, int]) -> np.ndarray | None:
     """uint8 [H, W, 3 or 4], BGR or BGRA; None for what cannot be decoded."""
     parts = dict(_chunks(io.BytesIO(chunks)))
-    if _stated_size(parts) != size:  # a picture of another size has no place, and may be large
+    if _stated_size(parts) != size:  # a picture of another size does not fit, and may be large
         return None
     body = b""
     if b"ALPH" in parts:  # the extended format: VP8X, ALPH, VP8

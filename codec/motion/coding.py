@@ -29,7 +29,7 @@ class ValueReader(Protocol):
 
 
 def encode(model: MotionModel, choose: Choose, writer: ValueWriter, keyframe: bool) -> Integers:
-    """Codes one frame and returns its integers; `model` has learned from it afterwards."""
+    """Codes one frame and returns its integers; `model` adapts to it."""
     for context in model.frame(keyframe):
         value = choose(context)
         writer.put(value, context)
@@ -45,13 +45,13 @@ def decode(model: MotionModel, reader: ValueReader, keyframe: bool) -> Integers:
 
 
 def replay(model: MotionModel, integers: Mapping[str, list[int]], keyframe: bool) -> None:
-    """Lets the model learn from a frame that is known already; codes nothing."""
+    """Adapts the model to a frame that is known already; codes nothing."""
     choose = given(model, integers)
     for context in model.frame(keyframe):
         model.push(choose(context))
 
 
 def given(model: MotionModel, integers: Mapping[str, list[int]]) -> Choose:
-    """The choice of these very integers (coded part -> values in the order of its components)."""
+    """A `Choose` that returns these integers (coded part -> values in the order of its components)."""
     values = iter(model.in_coding_order(integers))
     return lambda _: next(values)

@@ -1,8 +1,8 @@
 """Entropy coding of integers around a prediction, with integer tables (bitstream_spec.md, section 6).
 
-A value comes with a `Context`: a prediction finer than a step, and the spread of error to expect, as a logarithm.
-Spread, fraction of the prediction and error distribution of the part (`codec.motion.priors`) choose a table of 34
-frequencies. Above a spread of 3.7 steps, the lower bits of the difference are sent as they are.
+A value comes with a `Context`: a prediction finer than a step, and its expected error as a logarithm, the spread. The
+spread, the fraction of the prediction and the part's error distribution (`codec.motion.priors`) select a table of 34
+frequencies. Above a spread of 3.7 steps, the lower bits of the difference are sent uncompressed.
 
 constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word
 boundary; `RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past
@@ -61,7 +61,7 @@ def residual(prediction: int, spread: int) -> Residual:
 
 
 class SymbolTables:
-    """The frequency tables that belong to some priors. Tables are made when first asked for, and kept."""
+    """The frequency tables of some priors. Each table is made when first needed, and kept."""
 
     def __init__(self, priors: Mapping[str, PartPriors]) -> None:
         self._shapes = {part: of.shape for part, of in priors.items()}
@@ -82,7 +82,7 @@ class SymbolTables:
         return self._frequencies[key]
 
     def model(self, part: str, spread: int, phase: int) -> Any:
-        """The same as a model of constriction."""
+        """The same frequencies as a constriction model."""
         key = part, spread, phase
         if key not in self._models:
             probabilities = (np.array(self.frequencies(*key), np.float64) / _TOTAL).astype(np.float32)
@@ -150,7 +150,7 @@ class RangeWriter:
         self._symbols.append((symbol, model))
 
     def bits(self, value: int, count: int) -> None:
-        """Codes `value` in [0, 2^count), count <= 40, all values alike."""
+        """Codes `value` in [0, 2^count), count <= 40, all values equally likely."""
         for low, width in _chunks(count):
             self.symbol(value >> low & ((1 << width) - 1), _bits_model(width))
 
@@ -195,7 +195,7 @@ class RangeWriter:
         decoder = _decoder(data)
         try:
             return all(int(decoder.decode(model)) == symbol for symbol, model in self._symbols)
-        except AssertionError:  # how constriction says that no message begins like this
+        except AssertionError:  # constriction: no message begins like this
             return False
 
 
@@ -205,7 +205,7 @@ def _decoder(data: bytes) -> Any:
 
 
 class RangeReader:
-    """The inverse of `RangeWriter`. All methods raise StreamError (E12) where no message is like this."""
+    """The inverse of `RangeWriter`. All methods raise StreamError (E12) if the data is not a valid message."""
 
     def __init__(self, data: bytes, tables: SymbolTables) -> None:
         self._tables = tables

@@ -1,8 +1,7 @@
 """Driving sample -> integers -> bytes of one frame, at a quality. Knows nothing of packets, keyframes or rates.
 
 The encoder's half of the exact boundary: quantizes, chooses integers (`codec.motion.rdo`) and codes them
-(`codec.motion.coding`). A frame is coded on trial as often as the caller likes; `accept` makes one of the trials the
-past.
+(`codec.motion.coding`). A frame can be coded on trial any number of times; `accept` commits one of the trials.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fvc.codec.motion.quantizer import Quantizer, to_integers
 from fvc.codec.motion.rdo import RateDistortion, Targets, lambda_of
 from fvc.codec.motion.sample import DrivingSample
 
-_TRIALS = (-6.0, 0.0, 6.0)  # quality offsets; messages are whole bytes, and one of the trials fills its bytes best
+_TRIALS = (-6.0, 0.0, 6.0)  # quality offsets; messages are whole bytes, so a quality nearby may fill them better
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class CodedFrame:
     """One frame, coded.
 
     Attributes:
-        data: the message; empty where every integer was certain.
-        sliced: the same integers as a keyframe's message, where that travels beside it in slices; else empty.
-        model: the motion model afterwards.
+        data: the message; empty where the decoder reads the same integers from zero bytes.
+        sliced: the same integers as a keyframe's message, if the keyframe is sent in slices; else empty.
+        model: the motion model after this frame.
     """
 
     data: bytes
@@ -42,7 +41,7 @@ class MotionEncoder:
 
     Args:
         quantizers: by coded part, in coding order.
-        priors, tables: of the format, unless others are tried.
+        priors, tables: None: those of the format.
     """
 
     def __init__(
@@ -63,8 +62,8 @@ class MotionEncoder:
         Args:
             quality: 0 (smallest) to 100 (best), the best of some trials by rate and distortion; None: the integers
                 nearest to the sample, whatever they cost.
-            keyframe: without memory of the frames before.
-            with_slices: the frame has the same integers as a keyframe that follows in slices.
+            keyframe: code it without reference to earlier frames.
+            with_slices: also code its integers as a keyframe, which is then sent in slices.
         """
         best, least = None, math.inf
         for choose in self._choices(sample, quality):
@@ -76,11 +75,11 @@ class MotionEncoder:
                 cost += lambda_of(quality) * choose.distortion
             if best is None or cost < least:
                 best, least = CodedFrame(data, b"", model), cost
-        assert best is not None  # there is a choice at least
+        assert best is not None  # there is at least one choice
         return replace(best, sliced=self._as_keyframe(best.model)) if with_slices else best
 
     def accept(self, coded: CodedFrame) -> None:
-        """The next frame follows this one."""
+        """Commits a trial: the next frame is predicted from it."""
         self._model = coded.model
 
     def _choices(self, sample: DrivingSample, quality: float | None) -> list[coding.Choose]:
@@ -92,7 +91,7 @@ class MotionEncoder:
         return [RateDistortion(targets, quality + offset, self._tables) for offset in _TRIALS]
 
     def _as_keyframe(self, model: MotionModel) -> bytes:
-        """The model's last integers as a keyframe's message; it is afterwards as that keyframe leaves it."""
+        """The model's last integers as a keyframe's message; leaves it in the state after that keyframe."""
         writer = RangeWriter(self._tables)
         coding.encode(model, coding.given(model, model.integers), writer, keyframe=True)
         return writer.finish()

@@ -1,4 +1,4 @@
-"""What one picture is drawn from: a driving sample, and where the head was just before (bitstream_spec.md, 8.2).
+"""The inputs of one picture: a driving sample, and where the head was just before (bitstream_spec.md, 8.2).
 
 When blending moves from one source to another, content that only the first one shows (a hand, say) disappears. The
 networks get the last few positions, so that it fades instead of popping. A picture still depends on its `DrawInputs`
@@ -23,7 +23,7 @@ _INTERVAL = Fraction(1, 15)  # seconds from one to the next
 
 @dataclass(frozen=True)
 class DrawInputs:
-    """What one picture is drawn from.
+    """Everything that one picture is drawn from.
 
     Attributes:
         parts: those of the driving sample, float32 (see `codec.motion.sample`).
@@ -36,19 +36,19 @@ class DrawInputs:
 
     @classmethod
     def still(cls, sample: DrivingSample) -> DrawInputs:
-        """Of a head that has not moved."""
+        """The inputs for a head that has not moved."""
         return cls(sample.parts, _position(sample)[None].repeat(MOMENTS, 0))
 
 
 class PoseHistory:
-    """The positions of the frames shown lately: less than half a second of them."""
+    """The positions of recently shown frames: less than half a second of them."""
 
     def __init__(self, fps: Fraction) -> None:
         self._frames_back = [math.floor(k * _INTERVAL * fps + Fraction(1, 2)) for k in range(1, MOMENTS + 1)]
         self._shown: deque[tuple[int, np.ndarray]] = deque()
 
     def add(self, index: int, sample: DrivingSample, is_cut: bool = False) -> DrawInputs:
-        """The sample is shown as frame `index`; indices rise. Before the first frame the head was as in that one.
+        """Takes the sample of frame `index`; returns its inputs. Indices rise. Before the first, the head was still.
 
         Args:
             is_cut: the frame begins a new scene, and counts as the first.

@@ -1,7 +1,7 @@
 """The motion model: what both sides expect of a frame's integers (bitstream_spec.md, section 5).
 
 Integers only, so it is the same on every platform. It knows nothing of entropy coding: it yields a `Context` for each
-component of a frame, and is told the component's value in return.
+component of a frame, and is given the component's value in return.
 
     for context in model.frame(keyframe):
         value = ...                 the encoder chooses it, the decoder reads it
@@ -10,8 +10,8 @@ component of a frame, and is told the component's value in return.
 Each component is predicted, to a fraction of a step, by weights learned on other people (`codec.motion.priors`): from
 the changes of the components coded before it in this frame, from all components' last changes, and from their distances
 to their running means. The expected error is an exponential mean of past errors, scaled by this frame's activity so
-far. Where repeating the last value has been the better prediction lately, the model holds it instead. A keyframe is
-predicted from the mean face and the components before.
+far. Where repeating the last value has recently been the better prediction, the model holds it instead. A keyframe
+is predicted from the mean face and the components before.
 
 Bounds: integers have at most 16 bits, weights are below 8, parts have at most 66 components. So predictions stay below
 66 * 8 * (1 + 1 + 1) * 2^16 steps, 2^39 in 1/4096; with the eight bits that running means have more, below 2^48.
@@ -71,7 +71,7 @@ class MotionModel:
 
     Args:
         bits: coded part -> bits of its integers, in coding order.
-        priors: coded part -> what is usual of it (`priors.load`).
+        priors: coded part -> its priors (`priors.load`).
     """
 
     def __init__(self, bits: Mapping[str, int], priors: Mapping[str, PartPriors]) -> None:
@@ -103,7 +103,7 @@ class MotionModel:
         return [values[name][component] for name, part in self._parts.items() for component in part.order]
 
     def copy(self) -> MotionModel:
-        """A model that is equal so far: for coding a frame on trial."""
+        """An independent copy, for coding a frame on trial."""
         twin = copy(self)  # arrays are replaced, never changed, so that copies can share them
         twin._parts = {name: copy(part) for name, part in self._parts.items()}
         return twin
@@ -148,7 +148,7 @@ class _PartModel:
         return out
 
     def contexts_of_keyframe(self) -> Iterator[Context]:
-        """The part's contexts in a keyframe; afterwards the state is that of a new beginning."""
+        """The part's contexts in a keyframe; then restarts the state."""
         priors, origin = self._priors, self._mean_face
         expected = self._key_error.tolist()
         spreads = [priors.key_spread_offset + log2(error) - SPREAD_ORIGIN for error in expected]
@@ -164,7 +164,7 @@ class _PartModel:
         self._restart(self._values)
 
     def contexts(self) -> Iterator[Context]:
-        """The part's contexts in any other frame; afterwards the state has learned from it."""
+        """The part's contexts in any other frame; then adapts the state to it."""
         priors, last = self._priors, self._last
         from_mean = (last << MEAN_FRACTION_BITS) - self._mean
         learned = (

@@ -1,7 +1,7 @@
-"""What is known of faces before the first packet: weights, scales and error distributions (bitstream_spec.md, A).
+"""Prior knowledge of faces: weights, scales and error distributions (bitstream_spec.md, A).
 
-`fvc fit-priors` makes the file (`fvc.training.tables.priors`); it is part of the format: another file is another
-version.
+`fvc fit-priors` makes the file (`fvc.training.tables.priors`); it is part of the format: another file would
+be another version.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PartPriors:
     Attributes:
         order: int64 [n], the component that is coded first, second ...
         mean: [n], the mean face's values with 16 bits.
-        key_weights: [n, n], strictly lower triangular: how a keyframe's components before it correct a prediction.
+        key_weights: [n, n], strictly lower triangular: how a keyframe's earlier components correct a prediction.
         key_error: [n], expected error of that prediction, 1/4096 of a step of the usual bits.
         now_weights: [n, n], strictly lower triangular: the same for changes since the last frame.
         last_weights, mean_weights: [n, n], of the last frame's changes, and of the distances to the running means.

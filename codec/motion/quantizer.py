@@ -67,7 +67,7 @@ PAPER: dict[str, Quantizer] = {
 }
 # The steps of `fvc encode`: finer ones do not change the drawn face visibly (training/LOG.md).
 DEFAULT: dict[str, Quantizer] = {
-    "shape": Quantizer(12, -16.0, 2047 / 128),  # steps of a pixel; 0 is one of them, as most coefficients are near 0
+    "shape": Quantizer(12, -16.0, 2047 / 128),  # a step is a pixel; 0 is exact, since most coefficients are near it
     "unsup": Quantizer(9, -1.0, 1.0),
     "jac": Quantizer(12, -15.0, 15.0),
     "expr": Quantizer(6, 0.0, 1.0),

@@ -20,12 +20,12 @@ COARSEST = 18.0  # quality: below it errors grow faster than bits fall, and drop
 _RESERVE = 0.1  # share of a window's bits that is kept for motion that cannot be foreseen
 _RETRY_STEP = 15.0  # by how much quality falls from one attempt at a frame to the next
 _START = ((0.8, 40.0), (1.2, 50.0), (2.0, 70.0), (math.inf, 90.0))  # (upper bound in kbit/s, initial quality)
-_QUALITY_SLOPE = 12.0  # quality for each doubling of the bits that a frame took against its share
+_QUALITY_SLOPE = 12.0  # fall of quality for each doubling of a frame's bits relative to its share
 _MAX_RISE, _MAX_FALL = 4.0, 10.0  # of quality from one frame to the next
 
 
 class Plan(Protocol):
-    """How finely the next frame is coded, and what became of the last one."""
+    """Decides how finely each frame is coded, from the bits of the frames before."""
 
     @property
     def quality(self) -> float | None:
@@ -37,13 +37,13 @@ class Plan(Protocol):
 
     @property
     def motion_room(self) -> float:
-        """Bits that it may take otherwise."""
+        """Bits that it may take as a motion frame."""
 
     def spend(self, bits: int, quality: float | None) -> None:
-        """The frame took these bits, coded with this quality; None: it is no measure of what motion costs."""
+        """Records the bits of a frame and its quality; None: its size says nothing about what motion costs."""
 
     def defer_keyframe(self) -> None:
-        """A keyframe was due and did not fit: it is tried again with the next frame."""
+        """Records that a keyframe was due and did not fit; the next frame tries again."""
 
 
 class ConstantQuality:
@@ -69,7 +69,7 @@ class ConstantRate:
     Each frame gets a share of the bits left in the window that ends with it. Quality falls when a frame took more than
     its share, and rises when it took less. A frame that needs more than twice its share is coded again, more coarsely;
     if even the coarsest does not fit it is dropped, and the receiver holds its last picture. The first frame, a
-    keyframe, is sent in any case.
+    keyframe, is always sent.
 
     Raises OptionError for a rate below 0.5.
     """
@@ -117,7 +117,7 @@ class ConstantRate:
 
 
 def attempts(quality: float | None) -> Iterator[float | None]:
-    """The qualities at which a frame is tried until it fits: falling, down to the coarsest that makes sense.
+    """The qualities at which a frame is tried until it fits: falling, down to `COARSEST`.
 
     None, the nearest integers, is tried alone.
     """

@@ -22,7 +22,7 @@ from fvc.codec.motion.sample import DrivingSample
 BEST, LOWEST = 100.0, 0.0  # of the quality scale
 DEFAULT_QUALITY = 80.0  # see training/LOG.md for what was measured
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)  # candidates, from the nearest integer on
-# How far the picture moves, in pixels of the 256, for one unit of a part. For learned parts it is chosen so that their
+# How far the picture moves, in pixels of 256, for one unit of a part. For learned parts it is chosen so that their
 # noise counts less than the landmarks', which carry most of the same information (models/MODEL_CARD.md).
 _PIXELS = {"shape": 128.0, "sup": 128.0, "unsup": 40.0, "jac": 12.0, "expr": 16.0}
 
@@ -33,7 +33,7 @@ def lambda_of(quality: float) -> float:
 
 
 class Targets:
-    """What was measured of one frame, in the order in which the model asks for it.
+    """The measured values of one frame, in the order in which the model asks for them.
 
     Attributes:
         steps: one value a component, in steps above integer 0, not rounded.

@@ -1,4 +1,4 @@
-"""Cross-reenactment: one person's movements for another person's face, for research.
+"""Cross-reenactment: applies one person's movements to another person's face, for research.
 
 Absolute keypoints carry the shape of the driving face, and would deform another face towards it. Relative motion (the
 first-order model's demo mode; Siarohin et al., NeurIPS 2019, section 3.3) adds the driving keypoints' displacement
@@ -20,8 +20,8 @@ def _spread(points: np.ndarray) -> float:
 class Retarget:
     """Turns driving samples of one person into those of another, whose frontal source has the sample `rest`.
 
-    The first sample counts as the driving person's rest: its face should be frontal, as in `rest`. Displacements are
-    scaled by the sizes of the faces; expression codes stay in [0, 1].
+    The first sample counts as the driving person's rest pose: its face should be frontal, as in `rest`. Displacements
+    are scaled by the sizes of the faces; expression codes stay in [0, 1].
     """
 
     def __init__(self, rest: DrivingSample) -> None:

@@ -83,7 +83,7 @@ def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.nd
     Raises StreamError (E22) unless each is one picture of that size.
     """
     if any(_count_frames(data) != 1 for data in coded):
-        raise StreamError("E22", "a source picture is not one picture")
+        raise StreamError("E22", "a source picture does not hold exactly one picture")
     context = av.CodecContext.create("libdav1d", "r")
     context.options = {"max_pixels": str(max(width * height, 1)), "filmgrain": "0"}
     # A dav1d worker thread that frees the packet needs the interpreter's lock, which this thread may hold while it

@@ -50,7 +50,7 @@ QUANTIZERS = {
     "jac": Quantizer(16, -15.0, 15.0),
     "expr": Quantizer(16, 0.0, 1.0),
 }
-_FIRST_BYTES = 2650  # of the first picture: with head, sample and stream header below 3 kB, 3 s at 8 kbit/s
+_FIRST_BYTES = 2650  # most of the first picture: with head, sample and stream header under 3 kB, 3 s at 8 kbit/s
 _MAX_CRF = 60
 _MAX_CANVAS_SIDE = 480  # pixels
 Coded = tuple[tuple[bytes, ...], tuple[np.ndarray, ...]]  # AV1 data of pictures, and the same decoded

@@ -249,7 +249,7 @@ def test_addresses_are_named_as_such(url: str, short: Path, run: Run) -> None:
     ):
         result = run(*arguments)
         assert (result.code in (2, 3), result.err.count("\n")) == (True, 1), arguments
-        assert "is a URL; fvc reads files: download it first" in result.err
+        assert "is a URL; fvc reads and writes files only: download it first" in result.err
         assert url.replace(":///", "://") in result.err
 
 
