@@ -2,7 +2,7 @@
 
     import fvc
     report = fvc.encode("talk.mp4", "talk.fvc")             # writes talk.fvc and talk.fvs
-    fvc.decode("talk.fvc", "talk.fvs", "back.mp4")          # OutputError where back.mp4 exists
+    fvc.decode("talk.fvc", "talk.fvs", "back.mp4")          # OutputError if back.mp4 exists
 
 Frame by frame: `fvc.open_encoder` and `fvc.open_decoder` (see `fvc.streaming`) give an `Encoder`, one frame in, one
 packet out, and a `Decoder`, packets in any order in, one picture out.

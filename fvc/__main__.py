@@ -1,7 +1,7 @@
-"""Entry point of `fvc` and `python -m fvc`: signals first, so that no moment is without an answer to them.
+"""Entry point of `fvc` and `python -m fvc`: installs the signal handlers before anything else.
 
-The command line takes most of a second to import. A signal in that time, or while a package is half imported, may come
-out as any exception; what counts is that a signal came.
+The command line takes most of a second to import. A signal in that time may surface as any exception, because a
+package is half imported; the exit code is that of the signal nevertheless.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     """Runs the command line. Exit code 130 after Ctrl-C, 128 + N after signal N."""
     try:
         for number in _ENDS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it on purpose
                 signal.signal(number, _end)
         from fvc.cli.main import main as run
 

@@ -40,8 +40,8 @@ def open_encoder(
     """An encoder for the face in some pictures, and the set-up that its receiver needs first.
 
     Args:
-        first_pictures: uint8 [H, W, 3] each, of one size, a frame of the stream each: crop and source pictures are
-            taken from them. A second suffices; several, with turns of the head and a blink, draw better.
+        first_pictures: uint8 [H, W, 3] each, all of one size, one per frame of the stream: crop and source pictures
+            are taken from them. A second suffices; several, with turns of the head and a blink, draw better.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks.
         options: those of `codec.options.EncoderOptions` that concern frames: fps, profile, quality, kbps,
@@ -53,12 +53,12 @@ def open_encoder(
     Raises:
         InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset.
     """
-    told = EncoderOptions(**{"audio_bitrate": None, **options})
-    builder = InstalledModel.named(preset).source_builder(told.kind)
+    settings = EncoderOptions(**{"audio_bitrate": None, **options})
+    builder = InstalledModel.named(preset).source_builder(settings.kind)
     frames = (Frame(picture, index) for index, picture in enumerate(first_pictures))
     all_of_them = float("inf")
-    enrolled = enrol("first pictures", frames, told.rate, all_of_them, builder, told.interval, None, note)
-    encoder = Encoder(enrolled.setup.header, builder.network, refresh=told.refresh, plan=told.plan())
+    enrolled = enrol("first pictures", frames, settings.rate, all_of_them, builder, settings.interval, None, note)
+    encoder = Encoder(enrolled.setup.header, builder.network, refresh=settings.refresh, plan=settings.plan())
     return encoder, enrolled.setup
 
 
@@ -68,7 +68,7 @@ def open_decoder(setup: Setup | bytes, *, note: Note = silent) -> Decoder:
     Raises:
         StreamError: the bytes are no set-up. SourcesError: the weights of its profile are not installed.
     """
-    told = setup if isinstance(setup, Setup) else Setup.parse(setup)
-    header = told.header
+    parsed = setup if isinstance(setup, Setup) else Setup.parse(setup)
+    header = parsed.header
     model = InstalledModel.of(header, "the set-up", note)
-    return Decoder(header, model.renderer(told.source_set, header.profile, header.fps))
+    return Decoder(header, model.renderer(parsed.source_set, header.profile, header.fps))

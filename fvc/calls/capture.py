@@ -1,4 +1,4 @@
-"""Frames in real time: of a file at its speed, once or in a loop, or of a camera.
+"""Frames in real time: from a file at its own speed, once or in a loop, or from a camera.
 
 All give `Frame`s whose index says when they were due, so a gap in the indices is a frame that was left out.
 """
@@ -45,7 +45,7 @@ def file_frames(path: PathLike, fps: Fraction, loop: bool = False) -> Generator[
 
 
 class Pace:
-    """When the frames of a file are due (time.monotonic): the first one at the first question, the others after it."""
+    """The times (time.monotonic) at which the frames of a file are due; the clock starts at the first call of `due`."""
 
     def __init__(self, fps: Fraction) -> None:
         self._fps = fps
@@ -58,7 +58,7 @@ class Pace:
         return self._start + float(index / self._fps)
 
     def is_late(self, index: int) -> bool:
-        """Whether it was due more than a frame's time ago: it is better left out."""
+        """Whether this frame was due more than a frame interval ago; it should be left out then."""
         return time.monotonic() > self.due(index) + float(1 / self._fps)
 
 

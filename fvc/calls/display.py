@@ -1,4 +1,4 @@
-"""Where a call is seen: a window on the screen (OpenCV), or a camera that other programs can choose (pyvirtualcam)."""
+"""Shows a call: in a window (OpenCV), or as a camera that other programs can choose (pyvirtualcam)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class VirtualCamera:
 
     @property
     def device(self) -> str:
-        """What other programs call it."""
+        """The name under which other programs see it."""
         return str(self._camera.device)
 
     def __enter__(self) -> VirtualCamera:

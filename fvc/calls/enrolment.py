@@ -30,21 +30,21 @@ from fvc.codec.wire.source_set import Coded, code_pictures
 
 MAX_CALL_SOURCES = 6  # pictures to which a call's source set grows
 _MAX_FRAME_BYTES = 1 << 28  # of the frames that are kept for enrolment
-_LOOK_INTERVAL = 0.5  # seconds between two faces that are looked at
+_LOOK_INTERVAL = 0.5  # seconds between two faces that are examined
 _RECENT_SECONDS = 30.0  # for how long faces count in the choice of a further source
 _SET_INTERVAL = 10.0  # seconds between two source sets, at least
-_MIN_GAIN = 0.15  # share of the mean distance to the nearest source that a further one must take away
-_MIN_SAVED = 0.003  # distance that it must take away in any case, in half sides of the crop: 0.4 pixels
+_MIN_GAIN = 0.15  # a further source must lower the mean distance to the nearest source by at least this share,
+_MIN_SAVED = 0.003  # and by at least this much, in half sides of the crop: 0.4 pixels
 _MAX_CANDIDATES = 24  # crops that are kept, 5 MB
 
 
 @dataclass(frozen=True)
 class Enrolment:
-    """The set-up of a call, and what its source pictures were made of.
+    """The set-up of a call, and the data from which its source pictures were made.
 
     Attributes:
         crops: uint8 [256, 256, 3] each, before coding; landmarks: [33, 2] each, of the crop.
-        builder: what made the samples.
+        builder: made the samples.
     """
 
     setup: Setup
@@ -68,12 +68,12 @@ def enrol(
     audio: Audio | None,
     note: Note,
 ) -> Enrolment:
-    """Looks at the first seconds of `frames` that show a face and makes the set-up of a call.
+    """Makes the set-up of a call from the first seconds of `frames` that show a face.
 
-    Frames are taken for as long as no face has come. Raises InputError where none comes.
+    Waits for a face as long as there are frames. Raises InputError if none shows one.
 
     Args:
-        seconds: how much is looked at; infinite: all frames.
+        seconds: how much of the input is examined; infinite: all frames.
     """
     kept, seen = _first_look(name, iter(frames), _count(seconds, rate), note)
     if seen.n_faces > 1:
@@ -89,7 +89,7 @@ def enrol(
 
 
 def _first_look(name: str, frames: Iterator[Frame], count: int | None, note: Note) -> tuple[list[Frame], Survey]:
-    """The first `count` frames (None: all) and their faces; where there are none, as many from the first face on."""
+    """The first `count` frames (None: all) and their faces; if they show none, as many from the first face on."""
     with FaceTracker() as tracker:
         kept = _some(frames, count)
         seen, looked = survey(kept, tracker), len(kept)
@@ -123,18 +123,17 @@ def _some(frames: Iterator[Frame], count: int | None) -> list[Frame]:
 
 
 class SourceRefresher:
-    """Adds a source picture during a call where the face often looks unlike all that the receiver has.
+    """Adds source pictures during a call if the face often looks unlike all those that the receiver has.
 
-    Every half second the landmarks are compared with those of the sources (`codec.face.source_choice`). Of the crops
-    that were seen, the one joins the set that would lower the mean distance of the last half minute's faces to their
-    nearest source the most, if by enough. If no source has its eyes shut, the first one is sent once more with the eyes
-    of a frame that has (`codec.face.patching`), where the networks can use it. Pictures are coded in a thread: `found`
-    never waits.
+    Every half second the landmarks are compared with those of the sources (`codec.face.source_choice`). The
+    crop that would most lower the mean distance of the last half minute's faces to their nearest source joins the set,
+    if it lowers it enough. If no source has shut eyes, the first source is sent again with the eyes of a frame that has
+    (`codec.face.patching`), provided that the networks can use it. Pictures are coded in a thread: `found` never waits.
 
     Args:
         first: the set-up that the call began with.
         rate: frames per second.
-        most: how many pictures the set may have in the end.
+        most: the most pictures that the set may have.
     """
 
     def __init__(self, first: Enrolment, rate: Fraction, most: int = MAX_CALL_SOURCES) -> None:
@@ -158,7 +157,7 @@ class SourceRefresher:
 
     @property
     def is_coding(self) -> bool:
-        """Whether a further picture is being coded, and `found` has nothing yet."""
+        """Whether a further picture is being coded, so that `found` still returns None."""
         return self._coding is not None and not self._coding[0].done()
 
     def __enter__(self) -> SourceRefresher:
@@ -184,7 +183,7 @@ class SourceRefresher:
             self._look_for_better(seconds)
 
     def found(self) -> Setup | None:
-        """A set-up with one more source picture, once it is there."""
+        """The set-up with a further source picture, once that has been coded; None otherwise."""
         if self._coding is None or self.is_coding:
             return None
         (coded, wanted), self._coding = self._coding, None
@@ -195,7 +194,7 @@ class SourceRefresher:
         return self._now.setup
 
     def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
-        """Keeps a candidate; where there are too many, the one that is most like another is dropped."""
+        """Keeps a candidate; if there are too many, the one most like another is dropped."""
         self._seen.append((landmarks, crop, contrast))
         if len(self._seen) > _MAX_CANDIDATES:
             points = np.array([seen[0] for seen in self._seen])
@@ -224,7 +223,7 @@ class SourceRefresher:
         self._code(seconds, crop, landmarks)
 
     def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
-        """Begins to code a set with one more picture."""
+        """Begins to code a set with a further picture."""
         wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
         self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
         self._next_set = seconds + _SET_INTERVAL

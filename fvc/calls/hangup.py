@@ -1,4 +1,4 @@
-"""How a user or the system ends a call: Ctrl-C, TERM and HUP are heard between two frames, not in the middle of one."""
+"""Ends a call on Ctrl-C, TERM or HUP: between two frames, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _Item = TypeVar("_Item")
 
 
 class Hangup:
-    """While its block runs, the first signal only sets `is_wanted`; a second one does what it did before.
+    """While its block runs, the first signal only sets `is_wanted`; a second one has its usual effect.
 
-    So no signal, at whatever moment it comes, tears a recording: the call's loop looks here and ends in good order.
-    A signal that was ignored before (nohup) stays so. In other threads than the main one, nothing is changed.
+    So a signal cannot damage a recording: the call's loop checks `is_wanted` and ends cleanly. A signal that was
+    ignored before (nohup) stays ignored. Outside the main thread, nothing is changed.
 
     Attributes:
-        is_wanted: whether the call shall end. May be set by anybody.
+        is_wanted: whether the call should end; any code may set it.
     """
 
     def __init__(self) -> None:
@@ -44,14 +44,14 @@ class Hangup:
         signal.signal(number, self._before[number])
 
     def raise_if_wanted(self) -> None:
-        """What the signal would have done before there was anything to keep: KeyboardInterrupt, or SystemExit."""
+        """If the call should end, raises what the signal would have raised: KeyboardInterrupt or SystemExit."""
         if self.is_wanted and self._number not in (None, signal.SIGINT):
             sys.exit(128 + (self._number or 0))
         if self.is_wanted:
             raise KeyboardInterrupt
 
     def until(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The items, up to the moment at which the call shall end. What was taken from `items` is not lost."""
+        """The items, until the call should end. No item that was taken from `items` is lost."""
         iterator = iter(items)
         while not self.is_wanted:
             try:

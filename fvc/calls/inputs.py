@@ -1,4 +1,4 @@
-"""What a call is made of on the sender's side: pictures with their sound, from a file or from devices."""
+"""The inputs of a call on the sender's side: pictures with their sound, from a file or from devices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CallInput(Protocol):
 
     Attributes:
         name: for messages.
-        sound: what is heard.
+        sound: the source of its sound.
     """
 
     name: str
@@ -37,7 +37,7 @@ class CallInput(Protocol):
     def sound(self) -> SoundSource: ...
 
     def first_frames(self) -> Generator[Frame, None, None]:
-        """The frames from which the source pictures are taken, without end if need be; the caller closes it."""
+        """The frames from which source pictures are chosen, perhaps without end; the caller closes the generator."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames of the call, numbered from 0 on. A gap in the numbers is a frame that was left out."""
@@ -46,7 +46,7 @@ class CallInput(Protocol):
         """When a frame is to be sent (time.monotonic)."""
 
     def is_late(self, index: int) -> bool:
-        """Whether it is too late for a frame."""
+        """Whether it is too late to send a frame."""
 
 
 def paced(frames: Iterable[Frame], source: CallInput) -> Iterator[Frame]:
@@ -62,7 +62,7 @@ def enrol_input(
 ) -> Enrolment:
     """The set-up of a call, from `seconds` of an input that show a face.
 
-    Raises InputError, or what ends the program where that is wanted.
+    Raises InputError, and what `Hangup.raise_if_wanted` raises.
     """
     audio = source.sound.audio
     with closing(source.first_frames()) as first:
@@ -74,11 +74,11 @@ def enrol_input(
 
 
 class FileInput:
-    """A video that is played at its speed, looked at before. See `CallInput`.
+    """A video, played at its own speed. See `CallInput`.
 
     Args:
         bitrate: of the sound, bit/s; None: no sound.
-        loop: whether it is played again and again.
+        loop: whether it is repeated without end.
 
     Raises InputError.
     """
@@ -105,11 +105,11 @@ class FileInput:
         return self._playing
 
     def due(self, index: int) -> float:
-        """The first frame is due when this is asked first."""
+        """When a frame is due; the clock starts with the first call."""
         return self._pace.due(index)
 
     def is_late(self, index: int) -> bool:
-        """Whether it is too late for a frame."""
+        """Whether it is too late to send a frame."""
         return self._pace.is_late(index)
 
 
@@ -137,17 +137,17 @@ class CameraInput:
             self._microphone.close()
 
     def first_frames(self) -> Generator[Frame, None, None]:
-        """What the camera sees before the call."""
+        """The camera's frames before the call."""
         self._note(f"{self.name}: look into it, then left and right")
         yield from islice(self._frames, None)  # not the generator itself, which would be closed with this one
 
     def frames(self) -> Iterator[Frame]:
-        """What the camera sees from now on, as late as the sound is."""
+        """The camera's frames from now on, delayed as much as the sound."""
         frames = renumbered(self._frames)
         return frames if self._microphone is None else self._microphone.beside(frames)
 
     def due(self, index: int) -> float:
-        """A frame is due when it is there."""
+        """Now: a camera's frames are due as they arrive."""
         return time.monotonic()
 
     def is_late(self, index: int) -> bool:

@@ -1,4 +1,4 @@
-"""Drives a session over a transport: the loop that hears, sends and keeps the time."""
+"""Drives a session over a transport: the loop that receives, sends and runs timers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from fvc.calls.transport import Transport
 from fvc.codec.call.session import Session
 
 Clock = Callable[[], float]
-_MIN_WAIT = 0.002  # seconds: a timer that stays due does not make the loop spin
-_GOODBYES, _BETWEEN = 3, 0.02  # times that the end is said, since packets get lost; seconds between them
+_MIN_WAIT = 0.002  # seconds: least wait for a timer, so that one that stays due does not make the loop spin
+_GOODBYES, _BETWEEN = 3, 0.02  # how often Bye is sent, since packets get lost; seconds between two of them
 
 
 class Link:
-    """See the module. `serve` is called again and again; nothing is heard or sent in between.
+    """See the module. Call `serve` again and again: nothing is received or sent in between.
 
     Args:
-        clock: what time it is, in seconds; the transport must wait by the same.
+        clock: returns the time in seconds; the transport must use the same clock.
     """
 
     def __init__(self, session: Session, transport: Transport, clock: Clock = time.monotonic) -> None:
         self._session, self._transport, self._clock = session, transport, clock
 
     def serve(self, until: float) -> None:
-        """Hears, sends and does what is due, until that moment, at least once."""
+        """Receives, sends and runs due timers until that moment, at least once."""
         while True:
             self.flush()
             now, timer = self._clock(), self._session.next_timer()
             wake = until if timer is None else min(until, max(timer, now + _MIN_WAIT))
             for data, address in self._transport.receive(wake):
                 self._session.receive_datagram(data, address, self._clock())
-            self._session.handle_timer(self._clock())  # after hearing: packets that wait here are no silence
+            self._session.handle_timer(self._clock())  # after receiving: with packets waiting, the peer is not silent
             if self._clock() >= until:
                 self.flush()
                 return
@@ -42,7 +42,7 @@ class Link:
             self._transport.send(data, address)
 
     def close(self, reason: str = "") -> None:
-        """Says goodbye, as often as it takes to be heard on a bad link."""
+        """Ends the session, and sends its Bye several times, since packets may get lost."""
         for _ in range(_GOODBYES):
             self._session.close(reason)
             self.flush()

@@ -1,7 +1,7 @@
 """`fvc live`: camera or video -> Encoder -> Decoder -> window or file, in one process and in real time.
 
-Both halves run at the same time, the sender's in a thread. No network is between them: what is measured is what the
-codec itself does to picture, rate and delay.
+Both halves run at the same time, the sender's in a thread. There is no network between them: the
+figures show what the codec alone does to picture, rate and delay.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _open(path: PathLike | None, camera: int | None, loop: bool, options: Encode
 
 
 def _show(window: Window | None, picture: np.ndarray) -> bool:
-    """Shows a picture, where there is a window; whether the user wants to see more."""
+    """Shows a picture if there is a window. Returns False once the user has closed it."""
     try:
         if window is not None:
             window.draw(picture)
@@ -154,7 +154,7 @@ class _Meter:
         self.frames = self._bytes = self._left_out = self._frames_said = self._bytes_said = 0
 
     def add(self, sent: _Sent) -> None:
-        """A frame is on the screen."""
+        """Counts a frame that has been shown."""
         now = time.monotonic()
         self.frames += 1
         self._bytes += len(sent.packet.payload)

@@ -26,7 +26,7 @@ from fvc.models.installed import InstalledModel
 
 MakeRenderer = Callable[[Offer, Note], tuple[Renderer, bytes]]
 _TICK = 0.02  # seconds between looks at the clock when no frame is due
-_MAX_LATENESS = 1000  # milliseconds that are told apart
+_MAX_LATENESS = 1000  # milliseconds; frames that are later count as this late
 
 
 def receive(
@@ -48,7 +48,7 @@ def receive(
     """Takes one call on a UDP port: writes it to `out` (a video), shows it in a window or as a camera, or all of these.
 
     Whatever ends the call, what was received is kept: the user (Ctrl-C), the system (TERM, HUP), a full disk. Where
-    the process is killed, the unfinished file (`.NAME.XXXXXXXX.part`) plays but for its last two seconds.
+    the process is killed, the unfinished file (`.NAME.XXXXXXXX.part`) plays except for its last two seconds.
 
     Args:
         out: .mp4, .mov, .mkv or .webm; overwrite: whether a video that is there already is replaced.
@@ -84,7 +84,7 @@ def receive(
 
 @dataclass
 class _Lateness:
-    """How late frames are shown."""
+    """Statistics of how late frames are shown."""
 
     counts: np.ndarray = field(default_factory=lambda: np.zeros(_MAX_LATENESS + 1, np.int64))  # frames by milliseconds
 
@@ -100,7 +100,7 @@ class ReceivedCall:
     """One call, from the first packet to the last picture.
 
     Args:
-        make: a renderer for an offer, and the hash of its weights; raises SourcesError where there are none.
+        make: returns a renderer for an offer and the hash of its weights; raises SourcesError if it has none.
         clock: as for `Link`.
 
     Attributes:
@@ -141,9 +141,9 @@ class ReceivedCall:
             self._link.close(reason)
 
     def shots(self, wait: float, workers: Executor, sinks: Sinks) -> Iterator[Shot | None]:
-        """What to show and play, when it is due; None from time to time where there is nothing.
+        """Yields what to show and play as it falls due, and None from time to time.
 
-        Raises LinkError where nobody calls, and what `sinks.begin` raises.
+        Raises LinkError if nobody calls, and what `sinks.begin` raises.
         """
         session, give_up = self._session, self._clock() + wait
         while not self._is_over:
@@ -167,7 +167,7 @@ class ReceivedCall:
         return now + _TICK if due is None or due <= now else min(due, now + _TICK)
 
     def _make_renderers(self, workers: Executor, now: float) -> None:
-        """Makes a renderer for what is offered, in a thread; each is accepted for the offer that it was made for."""
+        """Makes a renderer for the current offer in a thread; once it is ready, accepts that offer with it."""
         if self._making is None and (offer := self._session.offer(now)) is not None:
             self._making = offer, workers.submit(self._make, offer, self._note)
         if self._making is None or not self._making[1].done():
@@ -186,9 +186,9 @@ class ReceivedCall:
                     self._note(f"a call from {label(address)}")
                     sinks.begin(header, self._weights)
                 case Joined(_, address):
-                    self._note(f"the caller has begun anew, from {label(address)}")
+                    self._note(f"the caller has restarted, from {label(address)}")
                 case SourcesReplaced():
-                    self._note("other source pictures came")
+                    self._note("new source pictures have arrived")
                 case Declined(address, reason):
                     self._note(f"the set-up from {label(address)} was refused: {reason}")
                 case Moved(address):
@@ -196,10 +196,10 @@ class ReceivedCall:
                 case CallEnded(is_timeout):
                     self._is_over = True
                     if is_timeout:
-                        self._note("nothing comes any more: the call is over")
+                        self._note("nothing arrives any more: the call is over")
 
     def report(self) -> dict[str, Any]:
-        """What `fvc receive --json` prints, but for the name of the output. There has been a call."""
+        """The report of `fvc receive --json`, without the output's name. There must have been a call."""
         session = self._session
         header, tally, count = session.header, session.tally(), session.count
         damaged, late = session.datagrams()
@@ -228,7 +228,7 @@ class ReceivedCall:
 
 
 def _figures(header: Header | None, frames: int, outage: int) -> dict[str, Any]:
-    """What follows from the header."""
+    """The figures that need the header; none without one."""
     if header is None:
         return {}
     return {
@@ -240,7 +240,7 @@ def _figures(header: Header | None, frames: int, outage: int) -> dict[str, Any]:
 
 
 def make_renderer(offer: Offer, note: Note) -> tuple[Renderer, bytes]:
-    """What draws the call, and the hash of its weights. Raises SourcesError where there are none."""
+    """The renderer of a call, and the hash of its weights. Raises SourcesError if they are not installed."""
     header = offer.setup.header
     model = InstalledModel.of(header, "the call", note)
     return model.renderer(offer.setup.source_set, header.profile, header.fps), model.hash

@@ -1,4 +1,4 @@
-"""`fvc send`: a video at its speed, or a camera, to a receiver over UDP."""
+"""`fvc send`: sends a video at its own speed, or a camera, to a receiver over UDP."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
-_TICK = 0.02  # seconds between looks at what came, while the set-up is under way
+_TICK = 0.02  # seconds between two checks of the session's events while the set-up is being sent
 
 
 @dataclass(frozen=True)
 class CallOptions:
-    """How a call is sent. Raises OptionError, UsageError.
+    """The options of a call. Raises OptionError, UsageError.
 
     Attributes:
         encoder: how frames are coded.
-        enrol_seconds: seconds of a face from which the first source pictures are taken.
+        enrol_seconds: seconds of video with a face from which the first source pictures are chosen.
         redundancy, frames_per_packet: see `codec.call.datagram.Packetizer`.
         setup_kbps: kbit/s at which source pictures are sent.
-        most_sources: how many source pictures the receiver may have in the end; see `SourceRefresher`.
+        most_sources: the most source pictures that the receiver may get; see `SourceRefresher`.
         timeout: seconds without a word from the receiver before it is given up; at least 3 once it has answered.
         seconds: length of the call; None: until the input ends.
     """
@@ -100,10 +100,10 @@ def send(
 ) -> dict[str, Any]:
     """Sends a video of a talking face at its speed, or what a camera sees, to `fvc receive` at "host:port".
 
-    Waits until a face is seen. Ctrl-C, TERM and HUP end the call as its end does.
+    Waits until a face is seen. Ctrl-C, TERM and HUP end the call as the end of the input does.
 
     Args:
-        address: name or address; "[...]:port" for IPv6. Where a name has several addresses, the first that answers.
+        address: name or address; "[...]:port" for IPv6. Of several addresses of a name, the first that answers is used.
         microphone: the sound for a camera: a device as in `fvc.calls.soundcard` (needs sounddevice); None: no sound.
 
         The others: see `CallOptions` and `codec.options.EncoderOptions`.
@@ -163,7 +163,7 @@ class _Call:
         self._transport, self._link = transport, Link(self._session, transport)
         self._is_ready = self._wants_keyframe = False
         self._began = self._ended = now
-        self._frames = self._left_out = self._coded = 0  # the last one: bytes of motion payloads
+        self._frames = self._left_out = self._coded = 0  # _coded: bytes of motion payloads
         self._sources = len(enrolled.crops)
 
     def connect(self, hangup: Hangup) -> None:
@@ -199,12 +199,12 @@ class _Call:
                     break
 
     def close(self) -> None:
-        """Tells the receiver that this is the end."""
+        """Tells the receiver that the call is over."""
         self._link.close()
         self._ended = time.monotonic()
 
     def _serve(self, until: float) -> None:
-        """Hears the receiver and sends what is due, until that moment. Raises LinkError."""
+        """Serves the link until that moment, and handles events. Raises LinkError."""
         self._link.serve(until)
         while (event := self._session.next_event()) is not None:
             match event:
@@ -213,9 +213,9 @@ class _Call:
                 case KeyframeWanted():
                     self._wants_keyframe = True
                 case SetupGivenUp() if self._is_ready:
-                    self._note("the receiver does not take the new source pictures; it goes on with those it has")
+                    self._note("the receiver does not accept the new source pictures; it keeps those it has")
                 case SetupGivenUp():
-                    raise LinkError(f"{self._name}: the receiver does not take the set-up")
+                    raise LinkError(f"{self._name}: the receiver does not accept the set-up")
                 case SendEnded(reason=None, was_there=False):
                     raise LinkError(f"{self._name}: no answer within {self._options.timeout:g} s")
                 case SendEnded(reason=None):
@@ -225,7 +225,7 @@ class _Call:
                     raise LinkError(f"the receiver left: {_printable(reason)}")
 
     def _hold_until(self, index: int) -> None:
-        """Frames before this one were left out: the receiver holds its picture there."""
+        """Sends empty packets for the frames left out before this one: the receiver holds its picture there."""
         for missed in range(self._frames, index):
             self._session.send(Packet(Kind.MOTION, missed, b""))
         self._left_out += index - self._frames
@@ -240,7 +240,7 @@ class _Call:
         self._link.flush()
 
     def _extend(self, refresher: SourceRefresher, frame: Frame, face: Face | None) -> None:
-        """Better source pictures, when they have been found and the receiver has those before."""
+        """Sends better source pictures, once they are coded and the receiver has the previous ones."""
         refresher.see(frame, face)
         if self._session.is_ready and (setup := refresher.found()) is not None:
             self._sources = refresher.sources
@@ -248,7 +248,7 @@ class _Call:
             self._session.extend(setup)
 
     def report(self) -> dict[str, Any]:
-        """What `fvc send --json` prints, once the call is over."""
+        """The report of `fvc send --json`, once the call is over."""
         session, options, seconds = self._session, self._options.encoder, max(self._ended - self._began, 1e-3)
         return {
             "frames": self._frames,

@@ -1,4 +1,4 @@
-"""Where a call goes that is received: a video, a window, a camera for other programs, a loudspeaker, or several."""
+"""The outputs of a received call: a video, a window, a camera for other programs, a loudspeaker, or several."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fvc.codec.wire.bitstream import Audio, Header
 
 
 class Sinks:
-    """See the module. Entered before there is a call, so that faults show early; `begin` follows when there is one.
+    """See the module. Enter it before there is a call, so that faults show early; `begin` it once there is one.
 
     Args:
         out: the video to record, None: none; overwrite: whether one that is there already is replaced.
@@ -57,7 +57,7 @@ class Sinks:
         self._stack.close()
 
     def begin(self, header: Header, weights: bytes) -> None:
-        """There is a call with this header, drawn with these weights (their hash)."""
+        """Begins a call with this header, drawn with the weights of this hash."""
         if self._recorder is not None:
             self._takers.append(FileSink(begin_recording(self._recorder, header, weights), header).take)
         if self._camera:
@@ -76,7 +76,7 @@ class Sinks:
 
 
 def begin_recording(recorder: Recorder, header: Header, weights: bytes) -> VideoWriter:
-    """The video of what is drawn live; it says that it is."""
+    """Opens the video of a live recording; its provenance tag says that it is drawn."""
     digest = hashlib.sha256(bytes(header)).hexdigest()
     origin = Provenance(__version__, None, header.sources_hash.hex(), False, weights.hex(), digest)
     return recorder.begin(SIDE, SIDE, header.fps, RATE if header.audio else None, {"comment": str(origin)})
@@ -98,7 +98,7 @@ class FileSink:
 
 
 class SpeakerSink:
-    """Plays sounds on the pictures' line of time, wherever packets were lost or skipped."""
+    """Plays sounds on the timeline of the pictures, even where packets were lost or skipped."""
 
     def __init__(self, speaker: Loudspeaker, header: Header, audio: Audio) -> None:
         self._speaker, self._fps, self._params = speaker, header.fps, _params(audio)

@@ -1,4 +1,4 @@
-"""The sound of a call: a microphone and a loudspeaker (sounddevice, over PortAudio), on the line of time.monotonic().
+"""The sound of a call: a microphone and a loudspeaker (sounddevice, over PortAudio), on the clock of time.monotonic().
 
 A device is given by its number, its name or a part of that, or "default". PortAudio calls back when it has or wants
 samples. Its thread and that of the call share a ring of the newest samples, so neither waits for the other.
@@ -20,7 +20,7 @@ from fvc.codec.media.opus import DRIFT, RATE, OpusEncoder
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Audio, Kind, Packet
 
-_RING_SAMPLES = RATE * 9 // 5  # that are kept: fewer than the 31 packets by which sound may be late on the wire
+_RING_SAMPLES = RATE * 9 // 5  # samples that are kept: fewer than the 31 packets by which sound may be late on the wire
 _MIN_FPS = 2  # a microphone's frames per second: at fewer, the ring would be too short
 _MARGIN = 0.05  # seconds from a picture to its sound, for drawing and for PortAudio's blocks
 _MAX_LAG = 1.0  # seconds
@@ -33,7 +33,7 @@ _STREAMS: dict[str, tuple[str, str, str, type[FvcError]]] = {
 
 
 class SoundLine:
-    """The newest samples by their position: how many samples after time.monotonic() was 0. One writes, one reads.
+    """The newest samples. Positions count samples since time.monotonic() was 0. For one writer and one reader.
 
     Attributes:
         end: the position after the newest sample.
@@ -70,7 +70,7 @@ class Microphone:
     """Opus packets of a live sound, a `fvc.codec.sound_track.SoundSource`; leaving it closes the device.
 
     Attributes:
-        audio: what the header says of it.
+        audio: its parameters in the stream's header.
 
     Raises:
         FvcError: sounddevice or PortAudio is not installed. InputError: there is no such microphone.
@@ -100,7 +100,7 @@ class Microphone:
         self._line.write(time.monotonic() - age, pcm)
 
     def beside(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The frames, held until the sound that begins before the next one is whole; frame 0 begins packet 0."""
+        """The frames, each delayed until the sound up to the next one is complete. Packet 0 starts with frame 0."""
         wait = self.audio.frame_ms / 1000 + float(self._stream.latency)
         count = 1 + math.ceil(wait * self._fps)
         held, starts = deque[Frame](), list[float]()
@@ -109,7 +109,7 @@ class Microphone:
             if frame.index <= count:
                 starts.append(time.monotonic() - float(frame.index / self._fps))
             while held and frame.index >= held[0].index + count:
-                if not held[0].index:  # the first picture after a pause may be an old one: its time is not that of all
+                if not held[0].index:  # the first picture after a pause may be old: take the median
                     self._start = round(float(np.median(starts)) * RATE)
                 yield held.popleft()
 
@@ -129,7 +129,7 @@ class Loudspeaker:
     """Plays samples when they are due; what is not there in time is silence. Leaving it closes the device.
 
     Attributes:
-        lag: seconds by which all sound is late, so that it is there when PortAudio wants it; more on a slow machine.
+        lag: seconds by which all sound is delayed, so that PortAudio gets it in time; more on a slow machine.
 
     Raises:
         FvcError: sounddevice or PortAudio is not installed. OutputError: there is no such loudspeaker.
@@ -148,7 +148,7 @@ class Loudspeaker:
 
     def play(self, pcm: np.ndarray, due: float) -> None:
         """Takes float32 [n] in [-1, 1] whose first sample is due at that moment (time.monotonic)."""
-        needed = min(self._at / RATE - due, _MAX_LAG)  # _at: what is before it has been played
+        needed = min(self._at / RATE - due, _MAX_LAG)  # samples before _at have been played
         self.lag = max(self._least, needed, self.lag - _SLEW * len(pcm) / RATE)
         self._line.write(due + self.lag, pcm)
 
@@ -173,7 +173,7 @@ def _open(role: str, device: str, callback: Callable[[np.ndarray, float], None])
 
     def called(block: np.ndarray, count: int, when: Any, status: Any) -> None:
         distance = abs(opened.time - getattr(when, moment))
-        callback(block[:, 0], distance if distance < 1 else float(opened.latency))  # some drivers do not know it
+        callback(block[:, 0], distance if distance < 1 else float(opened.latency))  # some drivers do not state the time
 
     try:
         opened = getattr(sounddevice, stream)(

@@ -1,7 +1,7 @@
-"""What carries the packets of a call: a `Transport`, and UDP as the first one. Knows nothing about calls.
+"""Transports, which carry the packets of a call: the protocol `Transport`, and UDP. Knows nothing about calls.
 
-A transport is for one thread. Addresses are those of the system: (host, port) for IPv4, (host, port, flow, scope) for
-IPv6, the host in numbers.
+A transport must be used from one thread. Addresses are those of the system: (host, port) for IPv4, (host, port, flow,
+scope) for IPv6, the host in numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_AT_ONCE = 256  # packets that are taken before the caller can act again
 _RECEIVE_BUFFER = 1 << 20  # bytes that may wait while a picture is drawn; the system may give less
 _MAX_ATTEMPTS = 5  # to find a port that is free for both families
 _MAX_ADDRESSES = 4  # of a host that are tried
-# What systems say that have no IPv6, or no address of a family.
+# Errors of systems without IPv6, or without an address of a family.
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _ANY = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
 
@@ -32,13 +32,13 @@ class Transport(Protocol):
     """Carries packets of up to `MAX_PACKET` bytes. They may get lost, overtake each other and come twice."""
 
     def send(self, data: bytes, to: Address) -> None:
-        """Sends a packet; never raises for the network's sake."""
+        """Sends a packet. Never raises because of the network."""
 
     def receive(self, until: float) -> Iterator[tuple[bytes, Address]]:
         """Waits until something comes, at most until `until` (time.monotonic); yields what is there by then."""
 
     def listen_to(self, peer: Address | None) -> None:
-        """Takes packets of this address alone, so that no others can crowd them out; None: of all."""
+        """Receives from this address only, so that others cannot crowd its packets out; None: from all."""
 
 
 class UdpTransport:
@@ -69,7 +69,7 @@ class UdpTransport:
         self._close()
 
     def send(self, data: bytes, to: Address) -> None:
-        """Sends a packet; what the system does not take is lost, as anything may be on the way."""
+        """Sends a packet; one that the system does not accept is lost, as any packet may be."""
         opened = self._sockets.get(_family(to))
         if opened is not None:
             with suppress(OSError):
@@ -89,13 +89,13 @@ class UdpTransport:
                     continue
 
     def listen_to(self, peer: Address | None) -> None:
-        """Takes packets of this address alone: the system drops all others. None: of all.
+        """Receives from this address only: the system drops all other packets. None: from all.
 
-        Raises LinkError where the port has been taken by another program just then.
+        Raises LinkError if another program takes the port meanwhile.
         """
         if peer == self._peer:
             return
-        if self._peer is not None:  # the only way back that all systems have
+        if self._peer is not None:  # not all systems can undo `connect` otherwise
             self._close()
             self._peer = None
             self._open()
@@ -109,7 +109,7 @@ class UdpTransport:
         if self._sockets and (fault is None or fault.errno in _NO_SUCH_FAMILY):
             return
         self._close()
-        if attempts > 1:  # the number that one family was given is taken in the other
+        if attempts > 1:  # the port that one family got is taken in the other
             self.port = 0
             self._open(attempts - 1)
             return

@@ -1,4 +1,4 @@
-"""The commands `fvc live`, `fvc send`, `fvc receive` and `fvc bench`: what happens in real time."""
+"""The commands that run in real time: `fvc live`, `fvc send`, `fvc receive` and `fvc bench`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 Fps = Annotated[str, typer.Option(help="Frames per second, e.g. 15 or 30000/1001.")]
 Profile = Annotated[str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")]
 Camera = Annotated[int | None, typer.Option(help="Number of a camera, 0 for the first.")]
-Seconds = Annotated[float | None, typer.Option(help="Stop after so many seconds.")]
+Seconds = Annotated[float | None, typer.Option(help="Stop after this many seconds.")]
 Enrol = Annotated[float, typer.Option(help="Seconds at the start from which the source pictures are chosen.")]
 Show = Annotated[bool, typer.Option("--show", help="Show a window.")]
 _DEVICE = "number or name of a device, or default (needs fvc[sound])"
@@ -78,14 +78,14 @@ def send(
     microphone: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"The camera's sound: {_DEVICE}.")] = None,
     fps: Fps = "15",
     profile: Profile = "sup",
-    kbps: Annotated[float | None, typer.Option(help="Motion bits at most, from 0.5 up, of one copy.")] = None,
+    kbps: Annotated[float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")] = None,
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
     refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
     redundancy: Annotated[int, typer.Option(help="How often each frame is sent again, 0 to 6.")] = 2,
     frames_per_packet: Annotated[int, typer.Option(help="1 to 8; more saves headers and adds delay.")] = 1,
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
-    setup_kbps: Annotated[float, typer.Option(help="At which rate the source pictures are sent.")] = 128,
+    setup_kbps: Annotated[float, typer.Option(help="kbit/s at which the source pictures are sent.")] = 128,
     most_sources: Annotated[
         int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
     ] = 6,
@@ -140,7 +140,7 @@ def receive(
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs (needs fvc[camera]).")
     ] = False,
     loudspeaker: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"Play the sound: {_DEVICE}.")] = None,
-    delay_ms: Annotated[float, typer.Option(help="How late packets may be: the jitter buffer.")] = 200,
+    delay_ms: Annotated[float, typer.Option(help="Milliseconds that packets may be late: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence, at least 3, after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for somebody to call.")] = 600,
     force: Force = False,

@@ -1,4 +1,4 @@
-"""The commands `fvc evaluate` and `fvc measure`: how good pictures are, and for how many bits."""
+"""The commands `fvc evaluate` and `fvc measure`: quality of the pictures, and its cost in bits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(
     quantizer: Annotated[
         str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
     ] = "default",
-    limit: Annotated[int | None, typer.Option(help="Only the first so many clips, by name.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
     ] = None,
@@ -98,7 +98,7 @@ def measure(
         str, typer.Option(help="What to compare with; the first is in the headline and the video.")
     ] = "x265,x265-ra,svtav1,x264,vp9",
     fps: Annotated[str, typer.Option(help="Frames per second of all systems.")] = "15",
-    kbps: Annotated[str, typer.Option(help="Rates that the others are asked for, kbit/s.")] = "4,8,16,32,64",
+    kbps: Annotated[str, typer.Option(help="Target rates of the other codecs, kbit/s.")] = "4,8,16,32,64",
     profiles: Annotated[
         str, typer.Option(help="Profiles of fvc; the first is compared with the others.")
     ] = "sup,sup+unsup+expr",
@@ -113,7 +113,7 @@ def measure(
     frames_per_packet: Annotated[int, typer.Option(help="Frames in a datagram, for the rates on the wire.")] = 1,
     source_frames: Annotated[int | None, typer.Option(help="Source pictures of fvc, 1 to 8.")] = None,
     source_bytes: Annotated[
-        int | None, typer.Option(help="Most bytes of all of them, as of fvc encode.", min=1)
+        int | None, typer.Option(help="Most bytes of all source pictures, as in fvc encode.", min=1)
     ] = None,
     jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
@@ -161,4 +161,4 @@ def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in _names(text)]
     except ValueError:
-        raise OptionError(option, text[:40], "not numbers with commas between them") from None
+        raise OptionError(option, text[:40], "not a list of numbers separated by commas") from None

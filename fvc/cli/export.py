@@ -29,7 +29,7 @@ PresetName = Annotated[str, typer.Option(help="Which networks. Default: those of
 
 
 def _preset(name: str, out: Path, marker: str, force: bool) -> str:
-    """The preset, once it is sure that it is installed and that `out` can be written; `marker`: see `check_folder`."""
+    """The name of the preset; checks that it is installed and `out` can be written. `marker`: see `check_folder`."""
     from fvc.codec.media.output import check_folder
     from fvc.jobs.paths import file_path
     from fvc.models.presets import DEFAULT
@@ -62,7 +62,7 @@ def openvino(out: Out, preset: PresetName = "", force: Force = False) -> None:
 
     weights = folder_of(preset or DEFAULT) / "weights.safetensors"
     if out.resolve() == weights.parent.resolve():
-        raise FvcError(f"{out}: is where the shipped graphs lie")
+        raise FvcError(f"{out}: holds the shipped graphs; choose another folder")
     name = _preset(preset, out, "manifest.json", force)
     with extra("export"):
         from fvc.export.openvino_graphs import convert

@@ -45,7 +45,7 @@ def encode(
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: only the first.")] = 5.0,
     refresh: Annotated[
         int,
-        typer.Option(help="Cut keyframes into so many slices (2 to 16), one with each of as many frames; 0: whole."),
+        typer.Option(help="Cut keyframes into this many slices (2 to 16), each sent with another frame; 0: whole."),
     ] = 0,
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
@@ -147,7 +147,7 @@ def decode(
     from fvc.jobs.decode import decode as run
 
     if more and not sources:
-        raise UsageError(f"{label(more[0])}: what is it? Say -o OUT.mp4 for the output, --sources FILE for sources")
+        raise UsageError(f"{label(more[0])}: unexpected; say -o OUT.mp4 for the output, --sources FILE for sources")
 
     with Bar() as bar:
         report = run(
@@ -187,7 +187,7 @@ def repair(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Give a stream that was cut off its end and index."""
+    """Complete a stream that was cut off: add its missing end and index."""
     from fvc.codec.media.video import label
     from fvc.jobs.repair import repair as run
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, its exit codes, what a signal does.
+"""The command line as a whole: its commands and exit codes.
 
 Arguments and text are in the other files of this room; the work is done in `fvc.jobs`, `fvc.calls`, `fvc.evaluation`,
 `fvc.training` and `fvc.export`.
@@ -44,7 +44,7 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command: one line on stderr and the error's exit code for everything that is the input's fault."""
+    """Runs the command. An FvcError becomes one line on stderr and its exit code."""
     try:
         app()
     except FvcError as error:

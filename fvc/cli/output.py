@@ -1,4 +1,4 @@
-"""What commands say: progress bars and remarks on stderr, reports on stdout."""
+"""The output of commands: progress bars and remarks on stderr, reports on stdout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
-    """A line on stderr, as it is; nothing where stderr is closed, as under some services."""
+    """Prints a line on stderr, verbatim; does nothing if stderr is closed, as under some services."""
     if sys.stderr is not None:
         errors.print(text, markup=False)
 
@@ -51,18 +51,18 @@ class Bar:
 
 
 def note_line(text: str) -> None:
-    """A remark on stderr."""
+    """Prints a remark on stderr."""
     say(f"note: {in_flags(text)}")
 
 
 def show(report: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """A report on stdout. Raises OutputError where it cannot be written (a full disk)."""
+    """Prints a report on stdout. Raises OutputError if it cannot be written (a full disk)."""
     try:
         typer.echo(json.dumps(report) if as_json else "\n".join(lines))
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        raise  # whoever reads has seen enough
+        raise  # the reader has closed the pipe
     except OSError as error:
         raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 

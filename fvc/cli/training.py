@@ -1,4 +1,4 @@
-"""The commands `fvc prepare`, `fvc train` and `fvc fit-priors`: what only people who train need."""
+"""The commands for training only: `fvc prepare`, `fvc train` and `fvc fit-priors`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prepare(
     merge: Annotated[bool, typer.Option("--merge", help="Join packs: fvc prepare --merge A B ... OUT.")] = False,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     backend: Annotated[str, typer.Option(help="process, or ray (needs fvc[ray]).")] = "process",
-    keep_parts: Annotated[bool, typer.Option("--keep-parts", help="Leave OUT.parts/, for packing anew.")] = False,
+    keep_parts: Annotated[bool, typer.Option("--keep-parts", help="Keep OUT.parts/, to pack again later.")] = False,
     force: Force = False,
 ) -> None:
     """Find, track and pack the faces of a folder of videos for training (needs fvc[train]).
@@ -97,12 +97,12 @@ def fit_priors(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Square face clips, one person each, fixed crop.")],
     out: Annotated[Path, typer.Option(help="The priors to write; codec/motion/priors.bin is part of the format.")],
     cache: Annotated[Path, typer.Option(help="Tracks are kept here for the next run.")] = Path("tracks"),
-    preset: Annotated[str, typer.Option(help="Whose learned keypoints and codes.")] = "",
-    seconds: Annotated[float, typer.Option(help="At most so much of each person.", min=1)] = 60,
+    preset: Annotated[str, typer.Option(help="The networks that find learned keypoints and codes.")] = "",
+    seconds: Annotated[float, typer.Option(help="Most seconds of each person.", min=1)] = 60,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     force: Force = False,
 ) -> None:
-    """Learn from face clips what motion is usual: what `codec/motion/priors.bin` holds (needs fvc[train])."""
+    """Fit the priors of motion, `codec/motion/priors.bin`, to face clips (needs fvc[train])."""
     from fvc.codec.media.output import FileKind, atomic_write, check_output
     from fvc.codec.motion.priors import MAGIC
     from fvc.jobs.paths import file_path

@@ -64,8 +64,8 @@ def decode(
         overwrite: whether a video that is there already is replaced; without it an existing file is an OutputError.
         canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
         allow_foreign_sources: draw with sources that the stream was not made for.
-        relative_motion: for foreign sources: move as much as the stream's person does since the first frame, which
-            keeps the shape of the sources' face (cross-reenactment, see `codec.motion.retarget`).
+        relative_motion: for foreign sources: move their face by what the stream's person has moved since the first
+            frame, which keeps its shape (cross-reenactment, see `codec.motion.retarget`).
         note: called with one-line remarks; progress: called often with (stage, done, total).
 
     Returns:
@@ -142,7 +142,7 @@ def _canvas(loaded: LoadedSources, header: Header, name: str) -> np.ndarray:
 
 
 class Painter:
-    """Draws frames; called from several threads. What is no frame to draw passes through.
+    """Draws frames; called from several threads. Items other than frames to draw are returned unchanged.
 
     Large frames are put together by `finish`, one at a time: several of them waiting would take gigabytes.
     """
@@ -158,7 +158,7 @@ class Painter:
         return rgb if self._is_large else self._pasted(rgb)
 
     def finish(self, rgb: np.ndarray) -> np.ndarray:
-        """The frame to write, of what was drawn."""
+        """Turns a drawn picture into the frame to write."""
         return self._pasted(rgb) if self._is_large else rgb
 
     def _pasted(self, rgb: np.ndarray) -> np.ndarray:
@@ -172,7 +172,7 @@ def write_items(
     total: int | None,
     progress: Progress,
 ) -> int:
-    """Writes all; returns the number of frames."""
+    """Writes all items; returns the number of frames."""
     frames, last = 0, None
     for item in items:
         if isinstance(item, Sound):

@@ -63,26 +63,26 @@ def encode(
     Raises:
         FvcError: see `fvc.codec.base.errors`; nothing is left at `out` or `sources_out` then.
     """
-    told, model = EncoderOptions(**options), InstalledModel.named(preset)
+    settings, model = EncoderOptions(**options), InstalledModel.named(preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, sources], [file_path(source)])
     with (
-        VideoReader(source, video_stream=told.video_stream) as video,
+        VideoReader(source, video_stream=settings.video_stream) as video,
         _both_or_none(stream, sources, overwrite) as (file, sources_writer),
     ):
-        clip = track_video(video, told.rate, note, progress)
+        clip = track_video(video, settings.rate, note, progress)
         progress("sources", 0, None)
-        builder = model.source_builder(told.kind)
-        source_set, whole = builder.choose(video, clip, told.canvas, told.source_frames, told.source_bytes)
+        builder = model.source_builder(settings.kind)
+        source_set, whole = builder.choose(video, clip, settings.canvas, settings.source_frames, settings.source_bytes)
         progress("sources", 1, 1)
-        sound = SoundTrack(source, told.audio_bitrate, told.audio_stream)
-        if told.audio_bitrate is not None and sound.audio is None:
+        sound = SoundTrack(source, settings.audio_bitrate, settings.audio_stream)
+        if settings.audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
-        header = stream_header(source_set, clip, told.interval, told.quantizers, sound.audio)
-        saved = sources_writer.save(source_set, whole if told.canvas else None)  # first: packets are of no use without
+        header = stream_header(source_set, clip, settings.interval, settings.quantizers, sound.audio)
+        saved = sources_writer.save(source_set, whole if settings.canvas else None)  # first: packets need them
         writer = StreamWriter(file, header)
-        encoder = Encoder(header, builder.network, refresh=told.refresh, plan=told.plan())
+        encoder = Encoder(header, builder.network, refresh=settings.refresh, plan=settings.plan())
         counts = _write_packets(writer, encoder, video, clip, sound, progress)
     return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), saved)}
 
@@ -98,12 +98,12 @@ def _both_or_none(stream: Path, sources: Path, overwrite: bool) -> Iterator[tupl
 
 @dataclass
 class _Counts:
-    """What was written, beyond what a StreamWriter counts."""
+    """Counts of what was written, in addition to those of the StreamWriter."""
 
-    audio_bytes: int = 0  # without packet heads
+    audio_bytes: int = 0  # without packet heads and checksums
     keyframes: int = 0
     without_face: int = 0
-    skipped: int = 0  # frames that the rate had no room for
+    skipped: int = 0  # frames that did not fit the rate
 
 
 def _write_packets(
@@ -135,7 +135,7 @@ def _write_packets(
 
 
 def _second_look(video: VideoReader, clip: TrackedClip, encoder: Encoder) -> Generator[Frame, None, None]:
-    """The frames once more, for networks to look at; without pixels where the landmarks of the first look suffice."""
+    """The frames of the second pass; without pixels if the landmarks of the first pass suffice."""
     if encoder.looks:
         return ahead(video.frames(clip.rate))
     return (Frame(_NO_PIXELS, index) for index in range(clip.seen.frames))

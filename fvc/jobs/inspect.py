@@ -46,7 +46,7 @@ def _sources_info(source_set: SourceSet) -> dict[str, Any]:
 
 @dataclass
 class _Count:
-    """What was found in a stream."""
+    """Counts of a stream's contents."""
 
     frames: int = 0
     keyframes: int = 0
@@ -57,7 +57,7 @@ class _Count:
     audio: int = 0
 
     def add(self, item: Packet | Damage) -> None:
-        """One more packet, or a damaged place."""
+        """Counts a packet, or a damaged place."""
         if isinstance(item, Damage):
             self.damaged_places += 1
         elif item.kind == Kind.AUDIO:

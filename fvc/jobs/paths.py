@@ -1,4 +1,4 @@
-"""Paths and bytes: what encoding, decoding and inspection ask of the file system. Every fault names the file."""
+"""File access of encoding, decoding and inspection. Every error names the file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def keep_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
 
 @contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """Adds the file's name to what the block says of its bytes. Raises StreamError, InputError."""
+    """Adds the file's name to errors that the block raises about its bytes. Raises StreamError, InputError."""
     try:
         yield
     except StreamError as error:
@@ -74,7 +74,7 @@ def _open_regular(path: PathLike) -> BufferedReader:
 
 
 def _unfinished(path: PathLike) -> str:
-    """Names what a killed run, or one that is not done yet, has left of a file: its name begins with a dot."""
+    """A remark that names the unfinished file of a killed or running command beside `path`; empty if there is none."""
     path = Path(os.fsdecode(path))
     try:
         found = sorted(p.name for p in path.parent.iterdir() if _is_part_of(p.name, path.name))
@@ -98,7 +98,7 @@ class OpenStream:
     """A .fvc file that is being read.
 
     Attributes:
-        reader: behind the header.
+        reader: positioned after the header.
         file: the open file: its size and bytes stay those of this stream, whatever happens to its name.
     """
 

@@ -1,4 +1,4 @@
-"""The packets of a stream in time: which frame is drawn from what, which is held, where sound is silent."""
+"""Packets of a stream -> its timeline: frames to draw, frames to hold, sound and silence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fvc.codec.wire.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, read_index
 from fvc.jobs.paths import OpenStream, naming
 
-_MAX_NOTES = 8  # damaged places that are named
+_MAX_NOTES = 8  # damaged places that get a note of their own
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ Item = DrawInputs | None | Sound  # a frame to draw, the last picture again, or 
 
 
 class Player:
-    """A stream as what is to be shown and heard, in order.
+    """A stream as its frames and sound, in playing order.
 
     Attributes:
-        decoder: of the stream; its tally counts, it draws nothing.
+        decoder: of the stream; it prepares and counts frames, but draws nothing.
         damaged_places: counted so far.
         total: how many frames the stream has by its index; None where it has none.
     """
@@ -79,7 +79,7 @@ def _describe(damage: Damage, name: str, frames: int) -> str:
 
 
 def _stated_frames(file: BinaryIO) -> int | None:
-    """From the index; the file's position stays. Raises OSError."""
+    """The number of frames, from the index; the file's position stays. Raises OSError."""
     position = file.tell()
     end = read_index(file)
     file.seek(position)
@@ -123,7 +123,7 @@ class _Timeline:
 
 
 class _SoundTimeline:
-    """The same for sound."""
+    """Decodes sound, and fills gaps with silence, likewise."""
 
     def __init__(self, audio: Audio, file_bytes: int) -> None:
         self._audio, self._packets, self._lost = audio, 0, 0

@@ -1,7 +1,8 @@
 """Source pictures on disk: a .fvs file, or PNG and JPEG pictures, out of the encoder and into the decoder.
 
 A .fvs carries the pictures' samples, so a receiver needs no tracker. Pictures have none: they are tracked here, which
-imports MediaPipe. Copies of a stream's own pictures are known by their pixels, in any order and under any name.
+imports MediaPipe. Copies of a stream's own pictures are recognised by their pixels, in any order
+and under any name.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _is_folder(path: Path) -> bool:
 
 
 class SourcesWriter:
-    """Where an encoder leaves its source set: files of `group`, which appear when its block ends."""
+    """Writes an encoder's source set to files of `group`, which appear when its block ends."""
 
     def __init__(self, path: Path, group: OutputGroup, overwrite: bool) -> None:
         self._path, self._group, self._overwrite = path, group, overwrite
@@ -49,11 +50,11 @@ class SourcesWriter:
         self._file = None if _is_folder(path) else group.open(path, SOURCES, overwrite)
 
     def save(self, source_set: SourceSet, whole: np.ndarray | None) -> int:
-        """Writes the set, in a folder with the whole frame if that is wanted; returns its bytes. Raises OutputError."""
+        """Writes the set, in a folder also the whole frame, unless None; returns the bytes. Raises OutputError."""
         try:
             if self._file is not None:
                 self._file.write(bytes(source_set))
-                self._file.flush()  # a full disk shall show before minutes of encoding
+                self._file.flush()  # a full disk must show before minutes of encoding
                 return len(bytes(source_set))
             return self._save_pictures(source_set, whole)
         except OSError as error:
@@ -83,10 +84,10 @@ def _set_in(folder: Path) -> list[Path]:
 
 @contextmanager
 def write_sources(path: Path, group: OutputGroup, overwrite: bool = False) -> Iterator[SourcesWriter]:
-    """A place for a source set among the outputs of `group`: a .fvs file, or a folder of PNG pictures.
+    """Adds a source set to the outputs of `group`: a .fvs file, or a folder of PNG pictures.
 
-    A folder is made if there is none, and vanishes again if the block raises. A source set that is there already is
-    replaced only where `overwrite` is set, picture by picture: one that the new set does not have is an error.
+    A folder is made if there is none, and removed again if the block raises. An existing source set is replaced only
+    if `overwrite` is set, picture by picture: an old picture that the new set would not replace is an error.
 
     Raises:
         UsageError: `path` is neither a folder nor called .fvs. OutputError: it cannot be written, or holds a set.
@@ -137,7 +138,7 @@ class LoadedSources:
         return coded
 
     def is_own(self, header: Header) -> bool:
-        """Whether the stream was made for this set: it names its file or its pixels."""
+        """Whether the stream was made for this set: its header has the hash of the set's file or pixels."""
         source_set = self.source_set
         is_own_file = source_set.coded and source_set.sources_hash == header.sources_hash
         return bool(is_own_file or source_set.pixels_hash == header.pixels_hash)
@@ -162,7 +163,7 @@ class LoadedSources:
 
 
 def source_paths(sources: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The files that are meant: a folder stands for the pictures in it. Raises UsageError, InputError."""
+    """The files that `sources` names; a folder stands for the pictures in it. Raises UsageError, InputError."""
     given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     paths: list[Path] = []
     for source in given:
@@ -196,7 +197,7 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
 
 
 def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
-    """Holds one whole picture at a time: they may be large."""
+    """A source set of tracked pictures. Loads one at a time: they may be large."""
     canvas = next((path for path in paths if path.name == CANVAS), None)
     paths = [path for path in paths if path.name != CANVAS]
     is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash
@@ -221,7 +222,7 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
 
 
 def _crop_of(rgb: np.ndarray, boxes: np.ndarray, stream: Crop, is_own: bool) -> Crop:
-    """What to cut out: a frame of the stream's size has the stream's crop, 256x256 is a crop, others get their own."""
+    """The crop of a picture: the stream's for a frame of its size, all of a picture of 256x256, else one of its own."""
     size = (rgb.shape[1], rgb.shape[0])
     if size == (stream.width, stream.height) and not is_own:
         return stream
