@@ -1,4 +1,4 @@
-"""The systems that ours is compared with, built of the same blocks (interface: `models.interface.Generator`).
+"""The baselines that ours is compared with, built from the same blocks (interface: `models.interface.Generator`).
 
 `FusedGenerator`, the paper's mobile Frontalizer (Oquab et al., CVPRW 2022, figure 3 and section 6.1):
 
@@ -19,7 +19,7 @@ pixels and of the RGB, all of which the decoder sees.
                kp_driving, kp_source_n -> dense motion -> flow, occlusion
                features_n --warp, occlude--> decoder(+ expression code) -> picture
 
-None of them looks at recent poses.
+None of them uses recent poses.
 """
 
 from __future__ import annotations

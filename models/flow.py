@@ -11,7 +11,7 @@ local motion takes a position x of the first (keypoint `at_k`) to a position of 
 
 The sparse motion is in closed form (`SparseMotion`); the maps, which the generators use as residual flow, occlusion
 and so on, are the network's (`DenseMotion`). Parts that a stream's profile does not carry have presence 0: an absent
-keypoint neither moves nor votes, so one set of weights serves all profiles.
+keypoint has no influence on the flow, so one set of weights serves all profiles.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from fvc.models.layers import Hourglass, identity_grid
 
 FLOW_SIDE = 64  # the sparse motion's resolution: eyelids move by less than a cell of a 32x32 flow
-NET_SIDE = 32  # the hourglass's
-RESIDUAL_SCALE = 0.3  # residual flows are in units of this share of the crop's half side: steps of a useful size
+NET_SIDE = 32  # the hourglass's resolution
+RESIDUAL_SCALE = 0.3  # residual flows are in this share of the crop's half side, which suits training's step size
 OCCLUSION_BIAS = 2.0  # added to occlusion logits, which begin at zero: at first nearly everything is kept
 _HEAT_VARIANCE = 0.01  # of the Gaussians in the displacement maps
 _ABSENT = 1e4  # subtracted from the logits of absent keypoints
@@ -105,7 +105,7 @@ class SparseMotion(nn.Module):
         super().__init__()
         self.side = side
         self.log_variance = nn.Parameter(torch.full((n_sup + n_unsup,), 0.01).log())
-        # Learned keypoints are noise at first: near tracked ones they shall count little.
+        # Learned keypoints are noise at first: near tracked ones they should count little.
         self.bias = nn.Parameter(torch.cat([torch.zeros(n_sup), torch.full((n_unsup,), -3.0)]))
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
 
@@ -129,7 +129,7 @@ class SparseMotion(nn.Module):
 
 
 class DenseMotion(nn.Module):
-    """Hourglass on displacement maps and sparse motion: the Frontalizer and the dense motion network are of this kind.
+    """Hourglass on displacement maps and sparse motion: used as the Frontalizer and as the dense motion network.
 
     `outputs` maps are zero at the start of training.
     """
@@ -149,7 +149,7 @@ class DenseMotion(nn.Module):
             # 1. Sparse motion, fading out where no keypoint is near
             weights, near = self.coarse.weights(at)  # [B, P, K], [B, P]
             move = self.coarse.displacement(weights, at, to) * torch.sigmoid(near - self.background)[..., None]
-            # 2. Displacement maps: what keypoint k leaves and where it goes
+            # 2. Displacement maps: where keypoint k comes from and where it goes
             grid = self.coarse.grid
             heat = torch.exp(-_squared_distance(grid, at.position) / _HEAT_VARIANCE)  # [B, P, K]
             heat = (heat - torch.exp(-_squared_distance(grid, to.position) / _HEAT_VARIANCE)) * at.presence[:, None]

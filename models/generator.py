@@ -21,7 +21,7 @@ from the source, and the reference position stays the hub, so that a frame costs
         4  warp each level by the flows, sum by the weights
         5  decoder: redraws, and keeps the warped RGB where its mask says so
 
-Beside the head (walls, shoulders) only the head pose counts in step 3, more strongly, and averaged over the last poses:
+Outside the head (walls, shoulders) only the head pose counts in step 3, more strongly, averaged over the last poses:
 when the nearest source changes, content that only the old one shows (a hand, say) fades instead of popping.
 
 Presence masks (`models.flow.Points`) let one set of weights serve all profiles.
@@ -56,16 +56,16 @@ PICTURE_SIDE = 256
 HEAD_HALF_HEIGHT = 0.72
 HEAD_HALF_WIDTH = 0.5
 HEAD_LIFT = 0.12  # from the middle of forehead and chin up to the centre: hair reaches higher than chins reach low
-TURN_SHIFT = 3.0  # the centre moves against the nose by so many times what the nose is off the line forehead - chin
-MAX_TURN = 0.3  # at most so far off the line counts
+TURN_SHIFT = 3.0  # the centre moves away from the nose by this many times its distance from the line forehead-chin
+MAX_TURN = 0.3  # limit of that distance
 # Unit of the radii below: 1 on the ellipse.
 OUTLINE_SHARPNESS = 8.0  # slope of the sigmoid that makes a soft head mask of a radius
 ABSENT_RADIUS = 100.0  # where `sup` is absent, everything lies far outside
-WALL_RADIUS = 1.3  # beyond, all pixels are equally far outside
-PUSH_TOLERANCE = 0.05  # a pixel may be sampled so much nearer to the source's head than it lies to the driving head
+WALL_RADIUS = 1.3  # pixels beyond it count as equally far outside
+PUSH_TOLERANCE = 0.05  # a pixel's radius in the source may be smaller than in the driving head by this much
 BESIDE_RADIUS, BESIDE_SHARPNESS = 1.2, 4.0  # where "beside the head" begins, and the slope of the sigmoid there
 
-RATIO_OFFSET = 0.5  # added to ratios of squared distances before the logarithm: tells equal-ish sources apart less
+RATIO_OFFSET = 0.5  # added to ratios of squared distances before the logarithm: damps small differences of sources
 
 # Channels of the dense motion's maps
 TO_REFERENCE = slice(0, 2)  # residual flow, driving -> reference
@@ -76,7 +76,7 @@ N_MAPS = 7
 
 
 class Embedding(NamedTuple):
-    """What a composed generator keeps of N sources (all float32, N innermost in the batch: [B * N, ...])."""
+    """What a composed generator stores for N sources (all float32, N innermost in the batch: [B * N, ...])."""
 
     deep: Tensor  # [B * N, Size.deep_kept, 32, 32]
     middle: Tensor  # [B * N, Size.middle_kept, 64, 64]
@@ -87,11 +87,11 @@ class Embedding(NamedTuple):
 
 
 class SourceMotion(NamedTuple):
-    """Where each pixel of the picture is sampled in each source, and what speaks for that source there."""
+    """For each pixel and source: where the source is sampled, and the inputs of its blend weight."""
 
     flow: Tensor  # [B * N, 64, 64, 2]
     driving_head: Tensor  # [B * N, 1, 64, 64]: whether the pixel lies in the driving head, see `push_off_heads`
-    source_head: Tensor  # [B * N, 1, 64, 64]: whether it would have been sampled from the source's head
+    source_head: Tensor  # [B * N, 1, 64, 64]: whether it would be sampled in the source's head without the push
     logits: Tensor  # [B * N, 1, 64, 64]: of the blend weights
     moments: Tensor  # [B * N, 1 + M, 64, 64]: added to the logits, at the present and at each of M recent moments
     occlusion: Tensor  # [B, 2, 32, 32]: logits
@@ -99,7 +99,7 @@ class SourceMotion(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Channels that decide what a frame costs; what is done once per source set is the same for all sizes."""
+    """Channels that set the cost of a frame; what is computed once per source set is the same for all sizes."""
 
     deep_kept: int = 32
     middle_kept: int = 16
@@ -110,7 +110,7 @@ class Size(NamedTuple):
 
 
 def group_centring(n_sup: int, n_unsup: int) -> Tensor:
-    """[K, K]: takes from each keypoint the mean of its group: either eye, the mouth, the rest of `sup`, `unsup`."""
+    """[K, K]: subtracts from each keypoint the mean of its group: either eye, the mouth, the rest of `sup`, `unsup`."""
     groups = [list(group) for group in (*EYES, MOUTH)]
     parts = {k for group in groups for k in group}
     groups += [[k for k in range(n_sup) if k not in parts], list(range(n_sup, n_sup + n_unsup))]
@@ -121,7 +121,7 @@ def group_centring(n_sup: int, n_unsup: int) -> Tensor:
 
 
 def from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Where positions lie relative to the head, hair included: an ellipse around forehead and chin.
+    """Positions relative to the head, hair included, as an ellipse around forehead and chin.
 
               .-'''''''-.        -+-
             .'           '.       |
@@ -160,7 +160,7 @@ def from_head(points: Points, at: Tensor) -> tuple[Tensor, Tensor]:
 def push_off_heads(flow: Tensor, radius: Tensor, kp_source: Points) -> tuple[Tensor, Tensor, Tensor]:
     """Moves the sampling positions of background pixels out of the sources' heads.
 
-    So no hair is sampled onto the wall, even where every source has its head.
+    So hair is never drawn on the wall, even where every source shows its head.
 
     Args:
         flow: [B, H, W, 2], where pixels are sampled in the sources.
@@ -193,14 +193,14 @@ def pose_distances(poses: Tensor, kp_source: Points) -> Tensor:
 def nearness(distances: Tensor, count: int) -> Tensor:
     """Squared distances [B * N, ...] to N = `count` sources -> logits: high for sources nearer than the mean.
 
-    By ratios and not by differences: a source that is far off does not make near ones look alike.
+    It uses ratios, not differences: so a very distant source does not make the near ones look alike.
     """
     x = distances.unflatten(0, (-1, count))  # [B, N, ...]
     return -(x / (x.mean(1, keepdim=True) + 1e-4) + RATIO_OFFSET).log().flatten(0, 1)
 
 
 class LevelsGenerator(nn.Module):
-    """Encoder that reads the sources at 32, 64 and 256 pixels, and decoder that draws a picture from such levels."""
+    """An encoder of sources into levels at 32, 64 and 256 pixels, and a decoder from such levels to a picture."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -262,8 +262,8 @@ class ComposedGenerator(LevelsGenerator):
         # Weights of the nearness terms in the blend logits
         self.near_pose, self.near_local = nn.Parameter(torch.tensor(3.0)), nn.Parameter(torch.tensor(2.0))
         self.near_part = nn.Parameter(torch.zeros(sum(points)))  # per keypoint, added to `near_local`
-        self.near_beside = nn.Parameter(torch.tensor(12.0))  # takes the place of `near_pose` beside the head
-        self.near_outline = nn.Parameter(torch.tensor(20.0))  # of disagreeing head masks
+        self.near_beside = nn.Parameter(torch.tensor(12.0))  # replaces `near_pose` outside the head
+        self.near_outline = nn.Parameter(torch.tensor(20.0))  # penalty of disagreeing head masks
         # Inputs of the vote: warped features, their difference from the usual blend, logit, both head masks
         vote_inputs = 2 * size.middle_kept + 3
         self.vote = nn.Sequential(nn.Conv2d(vote_inputs, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
@@ -286,7 +286,7 @@ class ComposedGenerator(LevelsGenerator):
         # Steps 1 and 2, and the logits of step 3
         motion = self.source_motion(source, kp_driving, recent)
 
-        # Step 3: blend weights. A source whose head mask disagrees is out, unless all disagree alike.
+        # Step 3: blend weights. A source whose head mask disagrees is suppressed, unless all disagree alike.
         agreeing = motion.logits - self.near_outline * (motion.driving_head - motion.source_head).abs()
         middle = warp(source.middle, motion.flow)  # [B * N, C, 64, 64]: the vote needs it before it is blended
         by_source = middle.unflatten(0, (batch, count))  # [B, N, C, 64, 64]
@@ -334,9 +334,9 @@ class ComposedGenerator(LevelsGenerator):
         near: Tensor,
         count: int,
     ) -> tuple[Tensor, Tensor]:
-        """Flow to each source [B * N, 64, 64, 2], and the confidence [B * N, 1, 64, 64] that is found on its way.
+        """Flow to each source [B * N, 64, 64, 2], and its confidence [B * N, 1, 64, 64] from the reference position.
 
-        `maps` [B, 7, 64, 64]: the dense motion's but for the occlusion, then the sparse flow to the reference.
+        `maps` [B, 7, 64, 64]: those of the dense motion without the occlusion, then the sparse flow to the reference.
         """
         image = self.sparse.image
         to_reference = self.grid + (maps[:, 5:7] + RESIDUAL_SCALE * maps[:, TO_REFERENCE]).permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""One set of installed weights: what a sender and a receiver need of it, under one name.
+"""One set of installed weights, with everything that senders and receivers need from it.
 
 A stream names its weights by a hash; a user names them by a preset. Both lead here.
 """
@@ -61,7 +61,7 @@ class InstalledModel:
         return blends_parts(self.preset)
 
     def source_builder(self, profile: Profile) -> SourceBuilder:
-        """What makes source sets for these weights; loads the sender's networks where the profile needs them."""
+        """A builder of source sets for these weights; loads the sender's networks if the profile needs them."""
         return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts)
 
     def motion(self, profile: Profile) -> MotionRuntime | None:
@@ -77,7 +77,7 @@ class InstalledModel:
         exact: bool = False,
         relative_motion: bool = False,
     ) -> Renderer:
-        """What draws a stream of this profile and rate from a source set, which may hold more parts than the profile.
+        """A renderer of streams of this profile and rate from a source set, which may have more parts than that.
 
         `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`.
         """

@@ -1,7 +1,7 @@
-"""The interface of a generator: what training, the runtime's graphs and all exports ask of the networks that draw.
+"""The interface of a generator, the networks that draw, for training, the runtime's graphs and all exports.
 
 To add one, write a module with a class that has these methods, and name it in `models.presets`: one line in
-`GENERATORS`, one in `PRESETS`. Nothing else needs to know it; tests/models/test_registry.py does just that.
+`GENERATORS`, one in `PRESETS`. Nothing else must change; tests/models/test_registry.py shows it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Generator(Protocol):
     `len()`, and do not branch on values.
 
     A generator may have an attribute `reference` (`models.flow.Reference`): a learned position of the keypoints in a
-    face seen from the front. Exports take likely inputs from it.
+    face seen from the front. Exports take plausible example inputs from it.
     """
 
     def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
-        """What is computed once per source set.
+        """Computes what is needed once per source set.
 
         Args:
             pictures: decoded source pictures, float32 [B, N, 3, 256, 256] in [0, 1].
@@ -46,13 +46,13 @@ class Generator(Protocol):
     def draw(
         self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
-        """The picture of one frame.
+        """Draws the picture of one frame.
 
         Args:
             embedding: what `embed` returned.
             kp_driving: keypoints of the frame [B, K, ...].
             expression: the expression code [B, 16] in [0, 1]; `NEUTRAL_EXPRESSION` where the stream has none.
-            recent: positions of the same keypoints at M moments before, [B, M, K, 2]; None: the head has been still.
+            recent: positions of the same keypoints at M earlier moments, [B, M, K, 2]; None: the head has been still.
                 A generator may ignore them.
 
         Returns:

@@ -1,10 +1,10 @@
 """A landmark network for phones: the 33 *sup* landmarks (`codec.face.tracker`) from the face crop, without MediaPipe.
 
-    crop 3x256x256 -> 64x64 -> Locator -> place: centre and half side of a square that is turned with the head
+    crop 3x256x256 -> 64x64 -> Locator -> square: centre and half side, turned with the head
           \\-> that square, 3x96x96 -> LandmarkHead -> points within it -> points of the crop
 
-Distilled from the tracker (`training.others.student`). Like it, the network has two stages: faces that are upright,
-centred and of one size take fewer pictures to learn. The second stage adds the centre of mass of heatmaps, exact to
+Distilled from the tracker (`training.others.student`). Like it, the network has two stages: upright, centred faces of
+one size take fewer pictures to learn. The second stage adds the centre of mass of heatmaps, exact to
 fractions of a cell (Sun et al., "Integral human pose regression", ECCV 2018), offsets weighted by the heatmaps, and a
 fully connected layer that sees the whole face, so that landmarks inform each other.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fvc.codec.motion.sample import N_SUP
 from fvc.models.layers import identity_grid, warp
 
-LOOK_SIDE, FACE_SIDE = 64, 96  # what Locator and LandmarkHead see
+LOOK_SIDE, FACE_SIDE = 64, 96  # sides of the inputs of Locator and LandmarkHead
 FINE_SIDE = 2 * FACE_SIDE  # the square is sampled at twice its side, and halved by averaging
 
 

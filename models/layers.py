@@ -96,7 +96,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 @cache
 def _bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
-    """Bilinear resizing of `given` values to `wanted` as a matrix [wanted, given], and its transpose.
+    """The matrix [wanted, given] of bilinear resizing from `given` values to `wanted`, and its transpose.
 
     Made without torch: operations of torch would be recorded when a network is traced for export.
     """

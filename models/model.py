@@ -22,7 +22,7 @@ RESTORER = "restorer."  # prefix of the restorer's tensors in a weights file
 
 
 def _fill_in_restorer(network: Network, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Weights from before there was a restorer load with an untrained one, which changes nothing."""
+    """Lets weights load that are older than the restorer: theirs is untrained, which changes nothing."""
     for name, tensor in network.state_dict().items():
         if name.startswith(RESTORER):
             state.setdefault(f"{prefix}{name}", tensor)
@@ -67,7 +67,7 @@ class Network(nn.Module):
         )
 
     def embed(self, pictures: Tensor, kp_source: Points) -> tuple[Tensor, ...]:
-        """What a receiver does once: decoded source pictures [B, N, 3, 256, 256], their keypoints [B * N, ...]."""
+        """Once per source set: restores and embeds pictures [B, N, 3, 256, 256] with keypoints [B * N, ...]."""
         restored = self.restorer(pictures.flatten(0, 1)).unflatten(0, (len(pictures), -1))
         return self.generator.embed(restored, kp_source)
 
@@ -96,9 +96,9 @@ def load_weights(network: nn.Module, weights: Path) -> None:
 
 
 def borrow_weights(network: nn.Module, weights: Path) -> int:
-    """Takes what another preset's networks share with `network`: tensors of the same name and shape.
+    """Loads from another preset's weights the tensors with the same name and shape as in `network`.
 
-    Returns how many values were taken. Raises ValueError if the file is none or nothing in it fits.
+    Returns how many values were loaded. Raises ValueError if the file is none or nothing in it fits.
     """
     mine = network.state_dict()
     fits = {name: t for name, t in _read(weights).items() if name in mine and mine[name].shape == t.shape}

@@ -1,7 +1,7 @@
 """The registry: generators (classes that draw) and presets (a generator, its size, and what training shows it).
 
 Receivers read this file too, so it imports no torch: `models.model.build_network` imports the class of a generator when
-it is needed. What a generator must offer is written in `models.interface`.
+it is needed. `models.interface` describes what a generator must offer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEFAULT = "composed"
 
 @dataclass(frozen=True)
 class GeneratorClass:
-    """Where a generator's class is, and what senders and receivers must know of it.
+    """A generator's class by its path, and what senders and receivers must know about it.
 
     Attributes:
         path: "module:Class"; the class has the interface `models.interface.Generator`.

@@ -1,6 +1,6 @@
 """Removes AV1's artefacts from decoded source pictures, once per picture, before it is embedded.
 
-Source pictures are coded in a few kilobytes each. What is lost is similar in all faces: skin is smoothed, hair and
+Source pictures are coded in a few kilobytes each. The losses are similar in all faces: skin is smoothed, hair and
 lashes are smeared, edges ring.
 """
 

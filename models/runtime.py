@@ -2,7 +2,7 @@
 
 `MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression) and computes in float32. `DrawRuntime` is the
 receiver's; it draws in float32 unless the CPU is faster in a shorter type, in which pictures look no worse
-(training/LOG.md). Pictures are not normative. What depends on the source set only is computed once, in the constructor.
+(training/LOG.md). Pictures are not normative. What depends only on the source set is computed once, in the constructor.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fvc.models.weights import folder_of, model_hash, verify
 
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 _ONE_AT_A_TIME = threading.Lock()
-AT_A_TIME = min(cores(), 8)  # pictures that are drawn at a time where many are wanted
+AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 _F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -86,7 +86,7 @@ def compile_like_ours(model: Any, streams: int = 1, exact: bool = False) -> Any:
     """Compiles an OpenVINO model as `DrawRuntime` does.
 
     Args:
-        streams: above 1, so many inferences run at a time, each on one thread; 1: one inference on all cores.
+        streams: above 1: this many concurrent inferences, each on one thread; 1: one inference on all cores.
         exact: float32 on any CPU; else the precision that OpenVINO chooses for the CPU.
     """
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -156,14 +156,14 @@ class MotionRuntime:
 class DrawRuntime:
     """Draws faces from one source set. May be called from several threads.
 
-    Its precision, and whether pictures are drawn one by one on all cores or several at a time on one core each, are
-    what this machine is fastest with (`models.timing`): timed when a machine draws for the first time.
+    Chooses the precision, and whether to draw pictures one by one on all cores or several at a time on one core each,
+    by what is fastest on this machine (`models.timing`). This is timed when the machine draws for the first time.
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
         samples: one of each source, reduced to the parts that the stream carries.
-        streams: how many pictures are wanted at a time. 1: one, with the least delay.
-        exact: float32 on any CPU, and `streams` as it is.
+        streams: how many pictures the caller draws at a time. 1: one, with the least delay.
+        exact: float32 on any CPU, and as many streams as given; nothing is timed.
 
     Attributes:
         way: how it draws, e.g. "float32, 2 at a time"; milliseconds: of the ways that were timed, for `streams`
@@ -217,7 +217,7 @@ class DrawRuntime:
     def _timed(
         self, compiled: Callable[[str], Any], name: str, at_a_time: int, pictures: int, inputs: tuple[np.ndarray, ...]
     ) -> Callable[[], None]:
-        """A way to draw, ready to be timed: each call draws so many pictures."""
+        """A way to draw, ready to be timed: each call draws the same number of pictures."""
         requests, tensors = self._requests(compiled(name), at_a_time), self._tensors(inputs)
 
         def draw() -> None:
@@ -236,5 +236,5 @@ def _way(low: bool, at_a_time: int) -> str:
 
 @cache
 def _has_low_precision() -> bool:
-    """Whether the CPU computes in a shorter type than float32 at all, which OpenVINO would take unasked."""
+    """Whether the CPU has a shorter type than float32, which OpenVINO would use by default."""
     return bool({"BF16", "FP16"} & set(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))

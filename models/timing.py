@@ -1,6 +1,6 @@
-"""Which way of computing is the fastest on this machine: timed once, kept in the user's cache.
+"""Finds the fastest way of computing on this machine: timed once, kept in the user's cache.
 
-Beliefs about CPUs are often wrong: a Xeon with AVX-512 bfloat16 but no AMX draws a third slower in bfloat16 than in
+Assumptions about CPUs are often wrong: a Xeon with AVX-512 bfloat16 but no AMX draws a third slower in bfloat16 than in
 float32.
 """
 
@@ -40,18 +40,18 @@ def cpu_name() -> str:
 def fastest(key: str, candidates: Mapping[str, Callable[[], Run]], gain: float = 0.08) -> tuple[str, dict[str, float]]:
     """The name of the fastest candidate, and the median milliseconds of each.
 
-    The first candidate is taken unless another is faster by the share `gain`, and where nothing is known and other
-    programs keep the machine busy. Candidates are timed in turn, so that a
-    machine whose speed drifts treats them alike.
+    The first candidate is taken unless another is faster by the share `gain`. It is also taken, untimed, if no result
+    is known and other programs keep the machine busy. Candidates are timed in turn, so that a drift of the machine's
+    speed affects all alike.
 
     Args:
-        key: what was timed; the result of an earlier call with this key on this processor is taken as it is.
-        candidates: name -> what prepares it, which is called only if it must be timed.
+        key: what was timed; the result of an earlier call with this key on this processor is reused.
+        candidates: name -> function that prepares the candidate; it is called only if timing is needed.
     """
     key, first = f"{cpu_name()}, {cores()} cores: {key}", next(iter(candidates))
     known = _read()
     if key not in known or set(known[key]) != set(candidates):
-        if is_busy():  # what is timed now would be kept for good
+        if is_busy():  # a distorted timing would be kept for good
             return first, {}
         known[key] = _timed(candidates)
         _write(known)
@@ -84,7 +84,7 @@ def _path() -> Path:
 
 
 def _read() -> dict[str, dict[str, float]]:
-    """What is kept; nothing where the file is missing or damaged."""
+    """The stored results; none if the file is missing or damaged."""
     try:
         known = json.loads(_path().read_text())
         return {str(key): {str(n): float(ms) for n, ms in of.items()} for key, of in known.items()}
@@ -93,7 +93,7 @@ def _read() -> dict[str, dict[str, float]]:
 
 
 def _write(known: Mapping[str, Mapping[str, float]]) -> None:
-    """Keeps it where there is a cache folder to write to; else it is timed again next time."""
+    """Stores results, if the cache folder can be written to; otherwise the next run times again."""
     with suppress(OSError):
         _path().parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=_path().parent, prefix=_FILE)

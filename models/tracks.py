@@ -1,4 +1,4 @@
-"""Videos of faces -> integer tracks: what the encoder would code of each frame, for fitting priors and counting bits.
+"""Videos of faces -> tracks of the integers that the encoder would code, for fitting priors and counting bits.
 
 One .npz for each clip, kept in a folder, so that a second run finds them again; the name carries the weights' hash
 and one of the filters (`codec.motion.smoothing`).
@@ -32,7 +32,7 @@ class Track:
     """The integers of one clip.
 
     Attributes:
-        clip: name of the video; person: who is seen.
+        clip: name of the video; person: identity of the face.
         parts: part -> int64 [T, n], the paper's quantizers, of the T frames that show a face.
     """
 

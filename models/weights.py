@@ -31,7 +31,7 @@ def shipped() -> list[str]:
 
 
 def installed_presets() -> str:
-    """The installed presets in words, for help texts."""
+    """The installed presets as text, for help texts."""
     return ", ".join(f"{name} ({PRESETS[name].about})" for name in shipped() if name in PRESETS)
 
 
