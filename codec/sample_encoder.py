@@ -1,5 +1,5 @@
-"""Driving samples -> packets: which frames are keyframes, how finely each is coded, and what becomes of those that do
-not fit. Knows nothing of faces and pixels.
+"""Driving samples -> packets: which frames are keyframes, how finely each is coded, and what happens to those
+that exceed the rate. Knows nothing of faces and pixels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fvc.codec.motion.ratecontrol import COARSEST, ConstantQuality, Plan, attemp
 from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.wire.bitstream import Header, Packet
 
-_NO_CHANGE = b"\0"  # a message of certain integers only: an empty motion would mean that there is no face
+_EMPTY = b"\0"  # decodes as an empty message does, which would mean that the frame shows no face
 
 
 class SampleEncoder:
@@ -18,9 +18,9 @@ class SampleEncoder:
 
     Args:
         header: quantizers and keyframe interval are taken from it.
-        refresh: 0, or into how many slices (2 to 16) each keyframe but the first is cut; they travel with as many
-            frames, so that no packet is large (specification, 4.4).
-        plan: how finely frames are coded; None: the nearest integers, lossless but for the header's quantizers.
+        refresh: 0, or the number of slices (2 to 16) of each keyframe but the first; each travels with another frame,
+            so that no packet is large (specification, 4.4).
+        plan: how finely frames are coded; None: the nearest integers, lossless apart from the header's quantizers.
 
     Attributes:
         skipped: frames that were left out, because the plan had no room for them.
@@ -43,12 +43,12 @@ class SampleEncoder:
     def encode(self, index: int, sample: DrivingSample, audio_packets: int = 0) -> Packet:
         """Codes a sample as frame `index`: as finely as the plan wants, more coarsely where it has less room.
 
-        A keyframe for which there is no room is put off; a frame for which there is none is left out. The first frame
-        of a stream, and of a new beginning, is sent in any case.
+        A keyframe that does not fit is deferred and the frame coded as motion; a frame that does not fit even so is
+        skipped. The first frame of a stream, and the first one after `restart`, is always sent.
         """
         schedule, plan = self._schedule, self._plan
         first_choice = schedule.slot(index)
-        for slot in dict.fromkeys((first_choice, Slot.MOTION)):
+        for slot in dict.fromkeys((first_choice, Slot.MOTION)):  # a keyframe that is due, else motion
             room = plan.motion_room if slot == Slot.MOTION else plan.room
             for quality in attempts(plan.quality):
                 coded = self._motion.encode(sample, quality, slot == Slot.KEY, slot == Slot.SLICED_KEY)
@@ -64,10 +64,10 @@ class SampleEncoder:
         return self.hold(index, audio_packets)
 
     def _sent(self, index: int, slot: Slot, coded: CodedFrame, audio_packets: int) -> Packet:
-        """The packet of a coded frame; the next one follows it."""
+        """The packet of a coded frame, from which the next one will be predicted."""
         self._motion.accept(coded)
         if slot == Slot.KEY:
             return self._schedule.key_packet(index, audio_packets, coded.data)
         if slot == Slot.SLICED_KEY:
             self._schedule.begin_slices(index, coded.sliced)
-        return self._schedule.motion_packet(index, audio_packets, coded.data or _NO_CHANGE)
+        return self._schedule.motion_packet(index, audio_packets, coded.data or _EMPTY)
