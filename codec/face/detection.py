@@ -138,7 +138,8 @@ class FaceMesh:
             rgb = window(rgb)
         height, width = rgb.shape[:2]
         while max(rgb.shape[:2]) > _MAX_TRACKED_SIDE:
-            rgb = cv2.resize(rgb, (rgb.shape[1] // 2, rgb.shape[0] // 2), interpolation=cv2.INTER_AREA)
+            half = max(rgb.shape[1] // 2, 1), max(rgb.shape[0] // 2, 1)  # a frame may be thousands of pixels by one
+            rgb = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
         with contextlib.nullcontext() if self._noted else native_stderr_closed():
             found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
         self._noted = self._noted or bool(found)  # the last of the notes comes with the first face

@@ -301,7 +301,8 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A still picture as uint8 `[height, width, 3]` RGB, turned upright.
 
     Raises:
-        InputError: not a picture, or one of more than 32 megapixels (by its header, before decoding).
+        InputError: not a picture, one of more than 32 megapixels (by its header, before decoding), or one with a side
+            below 16 pixels.
     """
     name, file = label(path), _readable(path)
     try:
@@ -310,6 +311,9 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
             stream = container.streams.video[0]
             if not 0 < stream.width * stream.height <= MAX_IMAGE_PIXELS:
                 raise InputError(f"{name}: not a picture, or larger than {MAX_IMAGE_PIXELS >> 20} megapixels")
+            if min(stream.width, stream.height) < MIN_INPUT_SIDE:
+                size = f"{stream.width}x{stream.height}"
+                raise InputError(f"{name}: {size} pixels; each side must be at least {MIN_INPUT_SIDE}")
             if cv2.haveImageReader(file):
                 with native_stderr_closed():  # libpng prints warnings
                     bgr = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)

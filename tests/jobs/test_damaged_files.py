@@ -14,7 +14,9 @@ from conftest import FPS, SECONDS, Encoded, frames_of, sound_of, write_clip, wri
 
 import fvc
 from fvc.codec.base.constants import SIDE
-from fvc.codec.base.errors import SourcesError, StreamError
+from fvc.codec.base.errors import InputError, SourcesError, StreamError
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.output import write_image
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.wire.bitstream import Header, KeyPayload, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader
@@ -202,3 +204,16 @@ class TestOtherWeights:
         assert [note.rpartition("/")[2] for note in notes] == [expected]
         pairs = zip(frames_of(tmp_path / "other.mp4"), frames_of(tmp_path / "own.mp4"), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("size", [(8000, 1), (1, 3000), (15, 400)])
+def test_thin_pictures_are_refused_in_a_line(size: tuple[int, int], encoded: Encoded, tmp_path: Path) -> None:
+    photo = tmp_path / "thin.png"
+    write_image(photo, np.zeros((size[1], size[0], 3), np.uint8))
+    with pytest.raises(InputError, match=rf"thin\.png: {size[0]}x{size[1]} pixels; each side must be at least 16"):
+        fvc.decode(encoded.stream, photo, tmp_path / "x.mp4", allow_foreign_sources=True)
+
+
+def test_a_frame_of_any_shape_can_be_tracked() -> None:
+    with FaceTracker() as tracker:
+        assert tracker.track(np.zeros((16, 6000, 3), np.uint8)) is None
