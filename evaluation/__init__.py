@@ -1,1 +1,1 @@
-"""What the codec achieves: acceptance runs and metrics."""
+"""Evaluation of the codec: metrics, comparisons, speed, calls, and single studies."""

@@ -68,7 +68,7 @@ def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFr
             interpolation=SWS,
             threads=1,
         )
-        frame.colorspace = frame.color_range = 0  # untagged: encoders would write what they are told
+        frame.colorspace = frame.color_range = 0  # untagged, or encoders would write the tags into the stream
         frame.pts, frame.time_base = count, 1 / fps
         yield frame
 

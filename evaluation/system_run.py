@@ -25,7 +25,7 @@ from fvc.models.installed import InstalledModel
 class SystemRun:
     """Sends a clip and draws what arrives, without sound and canvas.
 
-    Call `draw` for each frame in order, or `send` where not every picture is wanted; then `end`.
+    Call `draw` for each frame in order, or `send` for frames that need not be drawn; then `end`.
 
     Args:
         video: where source pictures are read from.
@@ -42,7 +42,7 @@ class SystemRun:
 
     Raises:
         InputError: a source picture cannot be read.
-        UsageError: the source pictures cannot be had in the bytes that the options allow.
+        UsageError: the source pictures do not fit in the bytes that the options allow.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SystemRun:
         return self._decoder.show(frame.index).rgb
 
     def send(self, frame: Frame) -> DrawInputs | None:
-        """Sends a frame; returns what the receiver would draw its picture from. None: the last picture again."""
+        """Sends a frame; returns the inputs from which the receiver would draw it. None: the last picture again."""
         self._send(frame)
         return self._decoder.next(frame.index)
 
@@ -85,7 +85,7 @@ class SystemRun:
         self._decoder.put(packet)
 
     def end(self) -> None:
-        """Ends the stream; its size is known then."""
+        """Ends the stream; only then is its size known."""
         self._writer.end()
 
     @property

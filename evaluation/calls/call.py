@@ -41,7 +41,7 @@ class Talk:
     Attributes:
         samples: of each frame; None without a face.
         landmarks: [33, 2] in pixels of the 256x256 crop of each input frame, None where the tracker sees no face;
-            empty if they were not asked for.
+            empty if they were not wanted.
     """
 
     header: Header
@@ -59,7 +59,7 @@ class Talk:
         return Renderer(draw, self.source_set.samples[0].only(self.header.profile.parts), self.header.fps)
 
     def clip_frame(self, frame: int) -> int:
-        """The clip's frame that a call shows as its frame number `frame`: forwards and backwards, again and again."""
+        """The clip's frame that a call shows as its frame number `frame`, playing forwards and backwards."""
         period = max(2 * len(self.samples) - 2, 1)
         return min(frame % period, period - frame % period)
 
@@ -141,7 +141,7 @@ def rtp_call(
         for shot in receiving.play(now):
             if receiving.playing is not None:
                 yield Played(Frame(shot.rgb, shot.index), packet, receiving.playing.decoder)
-        receiving.datagrams_to_send(now)  # reports and requests: the clip's packets are what they are
+        receiving.datagrams_to_send(now)  # dropped: the clip's packets are fixed
 
 
 def with_interval(header: Header, seconds: float) -> Header:

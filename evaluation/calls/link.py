@@ -83,7 +83,7 @@ class Relay(threading.Thread):
         """Takes one datagram, if any comes within `_POLL`."""
         try:
             data, address = self._socket.recvfrom(_MAX_UDP)
-        except (TimeoutError, ConnectionError):  # an end that is gone refuses what is sent to it
+        except (TimeoutError, ConnectionError):  # an end that has closed refuses datagrams
             return
         if address == self._to:
             self.back.send(time.monotonic(), data)
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stated = report["sent"]["wire_bytes"] + report["sent"]["setup_bytes"]
     counted = report["bytes_by_relay"] if report["bytes_by_capture"] is None else report["bytes_by_capture"]
     print(json.dumps(report, indent=1))
-    print(f"sender {stated} bytes, counted outside {counted}; sound and picture {report['apart_ms']} ms apart")
+    print(f"sender {stated} bytes, counted outside {counted}; sound and picture {report['apart_ms']} ms skew")
     if options.json:
         options.json.write_text(json.dumps(report))
     return 0 if stated == counted and abs(report["apart_ms"]) <= 1000 * _MAX_SKEW else 1

@@ -1,4 +1,4 @@
-"""A call of two hours through Encoder -> loss -> Decoder: whether memory stays constant and integers stay right.
+"""A call of two hours through Encoder -> loss -> Decoder: checks that memory stays constant and integers correct.
 
     python -m fvc.evaluation.calls.long_call CLIP [--hours 2] [--loss 10] [--redundancy 2] [--draw-every 10] [--rtp]
 

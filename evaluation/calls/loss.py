@@ -42,10 +42,10 @@ from fvc.evaluation.calls.channel import Channel, Link
 
 
 class LazyDraw:
-    """A draw network that keeps its inputs, and draws and tracks the picture only when its landmarks are asked for.
+    """A draw network that keeps its inputs, and draws and tracks the picture only when its landmarks are needed.
 
     Pictures are identified by their driving sample, so each is drawn once, however often a call shows it. (The recent
-    positions are left out: they only affect pixels beside the head.)
+    positions are left out: they only affect pixels outside the head.)
     """
 
     def __init__(self, talk: Talk, tracker: FaceTracker) -> None:
@@ -85,7 +85,7 @@ class CallFigures:
         self._outage = _run(self._outage, shown != Shown.DECODED and face_sent, self.outages)
 
     def end(self) -> None:
-        """Ends the freeze and the outage that are going on."""
+        """Ends the current freeze and the current outage."""
         self.add(Shown.DECODED, True)
 
 

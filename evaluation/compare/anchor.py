@@ -3,8 +3,8 @@
 To add a codec, write a subclass of `Anchor` in a file of its own and name it in `anchors.ANCHORS`. For another encoder
 of libavcodec an entry in `anchors` is enough: see `ffmpeg_anchor.FfmpegAnchor`.
 
-All anchors code the same 256x256 crops at the same frame rate. What counts as their bits is what the payload of a
-datagram would carry: parameter sets once and coded pictures, no container, no packet headers.
+All anchors code the same 256x256 crops at the same frame rate. Only what a datagram's payload would carry
+counts as their bits: parameter sets once and coded pictures, no container, no packet headers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Encoded:
     Attributes:
         matroska: a file that `pictures.read_pictures` decodes into the pictures that the codec's receiver shows. A
             codec that libavcodec does not know decodes its own bits, and stores the pictures losslessly.
-        frame_bytes: int [T], the bytes that count of each packet, in coding order; parameter sets are in the first.
+        frame_bytes: int [T], the counted bytes of each packet, in coding order; parameter sets are in the first.
     """
 
     matroska: bytes
@@ -35,7 +35,7 @@ class Encoded:
 
     @property
     def bits(self) -> int:
-        """Of the whole clip."""
+        """Counted bits of the whole clip."""
         return 8 * int(self.frame_bytes.sum())
 
     def save(self, path: Path) -> None:
@@ -57,8 +57,8 @@ class Anchor(ABC):
         system: short name, in results.json and on the command line.
         label: full name, in tables.
         codec: name of the format, in headlines, e.g. "HEVC".
-        knob: what is searched to reach a rate.
-        note: what a reader of the settings should know.
+        knob: the parameter that is searched to reach a rate.
+        note: remark for readers of the table of settings.
         may_hang: whether an encode may never end; it then runs in a process of its own, with a time limit.
 
     A `value` below is one of the knob, or None: the lowest rate that the codec can reach, its floor.
@@ -77,7 +77,7 @@ class Anchor(ABC):
 
     @abstractmethod
     def setting(self, value: float | None) -> str:
-        """What distinguishes this point in tables and file names, e.g. "crf 37.25"."""
+        """A short name of this setting for tables and file names, e.g. "crf 37.25"."""
 
     @abstractmethod
     def identity(self, value: float | None) -> tuple[str, ...]:

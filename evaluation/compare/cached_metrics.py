@@ -24,7 +24,7 @@ _METRICS_CODE = code_digest(metrics, catalog, face_metrics, frame_metrics, refer
 
 
 class CachedMetrics:
-    """Computes metrics of decoded files, one thread at a time: networks need not bear two.
+    """Computes metrics of decoded files, one thread at a time: the networks need not be thread-safe.
 
     Attributes:
         missing: metric -> why it cannot be computed.

@@ -1,7 +1,7 @@
 """One clip of `fvc measure`: fvc through its real bytes, every anchor on the same pictures, metrics of all of them.
 
-What depends on nothing but the pictures and the options (encodes of anchors, metrics) is kept in a cache under a hash
-of both; fvc itself always runs.
+Results that depend only on the pictures and the options (encodes of anchors, metrics) are cached under a hash of both;
+fvc itself always runs.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def measure_clip(
 
 
 def _in_threads(work: Callable[[Curve], _T], curves: Sequence[Curve], threads: int) -> list[_T]:
-    """`work` on all curves. Where one fails, or the program is asked to end, the others stop at their next frame."""
+    """`work` on all curves. If one fails, or the program should end, the others stop at their next frame."""
     stopping = threading.Event()
     for curve in curves:
         curve.progress = partial(_unless, stopping, curve.progress)
@@ -117,7 +117,7 @@ def _unless(stopping: threading.Event, progress: Progress, stage: str, done: flo
 
 
 def _single_thread() -> None:
-    """One thread for each system that is measured: torch's own ones cost ten times the time where cores are busy."""
+    """One thread for each system that is measured: with torch's own threads, busy cores make it ten times slower."""
     cv2.setNumThreads(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
@@ -192,7 +192,7 @@ class _AnchorSearch:
         self._frames = frames
 
     def points(self, curve: Curve) -> _Points:
-        """All points of an anchor: the rates that were asked for, our rates, and the rate of our quality."""
+        """All points of an anchor: at the target rates, at our rates, and at our quality."""
         _single_thread()
         curve.reach({*self._options.target_kbps, *self._our_rates(curve.clip)})
         points = self._measured(curve)
@@ -207,13 +207,13 @@ class _AnchorSearch:
         return points
 
     def _our_rates(self, clip: Originals) -> list[float]:
-        """kbit/s of pictures that an anchor may take for our rate: of pictures, and on the wire without headers."""
+        """kbit/s of pictures at which an anchor has our rate: by pictures alone, and by the wire without headers."""
         headers = rates.wire_bits([0] * clip.frames, self._options.frames_per_packet) / clip.seconds / 1000
         kbps = self._ours["kbps"]
         return [round(rate, 3) for rate in (kbps["video"], kbps["wire"] - headers, kbps["wire_amortised"] - headers)]
 
     def _measured(self, curve: Curve) -> _Points:
-        """The points that are shown, by rising rate, with their metrics."""
+        """The points for the report, by rising rate, with their metrics."""
         values = sorted(curve.shown().items(), key=lambda item: curve.kbps(item[0]))
         return [self._point(curve, number, value, targets) for number, (value, targets) in enumerate(values)]
 

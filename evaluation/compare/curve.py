@@ -18,7 +18,7 @@ from fvc.evaluation.pictures import Originals
 
 _PATIENCE = 60  # seconds that any encode may take
 _MIN_SPEED = 4  # frames per second; an encode that is slower than that and takes longer than `_PATIENCE` hangs
-_MIN_DISTANCE = 0.1  # relative difference of rate from which a point that the search tried is shown too
+_MIN_DISTANCE = 0.1  # a point that the search only tried is shown if its rate differs by at least this share
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Curve:
             yield picture
 
     def bits(self, value: float | None) -> int:
-        """Of the clip at a value that was tried."""
+        """Bits of the clip at a value that was tried."""
         return 8 * int(self.frame_bytes[value].sum())
 
     def file(self, value: float | None) -> Path:

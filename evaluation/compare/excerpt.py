@@ -1,4 +1,4 @@
-"""The first seconds of a video, without coding anything anew."""
+"""The first seconds of a video, cut out without transcoding."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class FfmpegAnchor(Anchor):
         encoder: libavcodec's name of it.
         options: of the encoder; "{q}" stands for the value that is searched, "{aq}" for x265's aq-strength.
         floor: options that replace `options` for the lowest rate that it can reach; empty: the end of the knob.
-        between: options for a value between whole steps, beside the next coarser whole step.
+        between: options that are added to the next coarser whole step for a value between two.
     """
 
     system: str

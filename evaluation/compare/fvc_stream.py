@@ -1,4 +1,4 @@
-"""fvc's side of a measurement: a clip through the bytes of a stream, and back into pictures."""
+"""fvc's side of a measurement: codes a clip into the bytes of a stream, and decodes these into pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fvc measure`: the bits that fvc and other codecs need on somebody's videos, and how the pictures look.
+"""`fvc measure`: the bits that fvc and other codecs need on given videos, and the quality of their pictures.
 
 Clips are measured one by one (`measure_clip`), in processes of their own with more than one job; a clip that fails is
 a row with its reason. The results' folder appears when everything in it is complete.
@@ -59,8 +59,8 @@ def measure(
     """Measures videos (files, or folders of them) and writes results.json and the report into the folder `out`.
 
     Args:
-        command: what the report names as the command that made it.
-        note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
+        command: the command line that the report states.
+        note: called for each clip that fails (the run goes on); progress: called with (stage, done, total).
 
     Returns:
         the contents of results.json.
@@ -121,7 +121,7 @@ def _without_frames(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_videos(inputs: Iterable[Path]) -> list[Path]:
-    """Files as given, and of folders the videos directly in them. Raises InputError."""
+    """The given files, and the videos directly in the given folders. Raises InputError."""
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
@@ -140,7 +140,7 @@ def find_videos(inputs: Iterable[Path]) -> list[Path]:
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place when the block ends, and is removed if the block raises.
+    """A temporary folder that becomes `out` when the block ends, and is removed if the block raises.
 
     Earlier results at `out` are replaced; anything else there is refused. Raises UsageError, OutputError.
     """
@@ -229,7 +229,7 @@ def _entry(
         fault = str(error)
     except (av.FFmpegError, OSError) as error:
         fault = f"{path.name}: {reason(error)}"
-    except Exception as error:  # whatever it is about this clip must not end the measurement of the others
+    except Exception as error:  # no fault of one clip may end the measurement of the others
         fault = f"{path.name}: {type(error).__name__}: {reason(error)}"
     shutil.rmtree(frames, ignore_errors=True)
     return {**head, "error": fault}

@@ -13,7 +13,7 @@ from fvc.codec.motion.sample import Profile
 from fvc.codec.options import EncoderOptions
 from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, anchors
 
-MIN_KBPS, MAX_KBPS = 0.1, 10_000  # of the rates that anchors are asked for
+MIN_KBPS, MAX_KBPS = 0.1, 10_000  # of the anchors' target rates
 MIN_SECONDS = 0.5  # of a clip
 
 
@@ -24,7 +24,7 @@ class MeasureOptions:
     Attributes:
         codecs: the anchors, of `anchors.ANCHORS`; the first is in the headline and in the pictures.
         fps: frames per second of all systems: a number or text as "15", "29.97", "30000/1001".
-        kbps: the rates that anchors are asked for, kbit/s.
+        kbps: target rates of the anchors, kbit/s.
         profiles: of fvc; the first is compared with the anchors.
         metric_weights: a folder of networks (see `instruments`); None: only metrics that need none.
         every: networks, LPIPS and SSIM look at every n-th frame.
@@ -84,7 +84,7 @@ class MeasureOptions:
 
     @property
     def target_kbps(self) -> tuple[float, ...]:
-        """The rates that anchors are asked for, rising, each once."""
+        """The anchors' target rates, rising, each once."""
         return tuple(sorted(set(self.kbps)))
 
     @property

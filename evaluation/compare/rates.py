@@ -16,10 +16,10 @@ import numpy as np
 from fvc.codec.base.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HEADER_BYTES
 
 HEADER_BYTES = RTP_HEADER_BYTES + UDP_IPV4_HEADER_BYTES  # of a datagram
-MIN_OVERLAP = 0.25  # share of our curve's range of quality below which a Bjontegaard delta means nothing
+MIN_OVERLAP = 0.25  # least share of our curve's range of quality for a meaningful Bjontegaard delta
 TOLERANCE = 0.05  # relative difference of a rate from its target that ends the search
 
-_INSIDE = 0.15  # how far inside its bracket the search looks, so that a rate that moves in jumps is narrowed down too
+_INSIDE = 0.15  # how far inside its bracket each guess lies, so that the search also converges if the rate has jumps
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def search(
     """Target -> the value whose rate is nearest; None stands for the encoder's floor.
 
     Args:
-        kbps: rate at a value; at None: the lowest that the encoder can reach. Values may be asked for twice.
+        kbps: rate at a value; at None: the lowest that the encoder can reach. It may be called twice for a value.
         targets: wanted rates; tolerance: relative; limit: encodes for each target.
         tried: rates that are known already.
     """
@@ -118,7 +118,7 @@ def wire_bits(frame_bytes: Sequence[int] | np.ndarray, frames_per_packet: int = 
 
 
 def rate_for(points: Sequence[Point], wanted: float, higher_is_better: bool) -> tuple[float | None, str | None]:
-    """The lowest rate at which a curve reaches the quality `wanted`, and why there is none.
+    """The lowest rate at which a curve reaches the quality `wanted`, or else why there is none.
 
     Between measured points log rate is interpolated linearly over the best quality so far; nothing is extrapolated.
     """

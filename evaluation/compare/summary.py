@@ -59,7 +59,7 @@ def comparisons(ours: _Entries, anchors: Mapping[str, _Entries], source_bytes: i
 
 
 def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: _Entries) -> dict[str, Any]:
-    """The point whose rate is nearest to ours, and ours beside it."""
+    """The point whose rate is nearest to ours, compared with ours."""
     kbps = ours["kbps"][kind]
     near = min(points, key=lambda p: abs(math.log(p["kbps"][kind] / kbps)))
     return {

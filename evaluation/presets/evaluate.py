@@ -1,4 +1,4 @@
-"""`fvc evaluate`: runs systems over the clips of a split and measures how good their pictures are.
+"""`fvc evaluate`: runs systems over the clips of a split and measures the quality of their pictures.
 
 Per clip and system: sources as `fvc encode` chooses them, every frame through sender, packets and receiver, metrics
 of the drawn crops against the originals. Tables give the mean over clips with its standard error, separately for
@@ -59,8 +59,8 @@ def evaluate(
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
         quantizer: "default", or "paper" (see `systems.ClipRun`).
-        limit: at most so many clips, the first by name.
-        note: told of clips that fail (the run goes on); progress: called with (stage, done, total).
+        limit: at most this many clips, the first by name.
+        note: called for each clip that fails (the run goes on); progress: called with (stage, done, total).
 
     Raises:
         FvcError: see `fvc.codec.base.errors`; also when every clip fails.
@@ -68,7 +68,7 @@ def evaluate(
     for option, value in (("every", every), ("limit", limit)):
         if value is not None and value < 1:
             raise OptionError(option, value, "must be 1 or more")
-    options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # refuses before long work
+    options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # raises before long work
     systems, files = parse_systems(presets, profiles), find_clips(data, split, limit)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
@@ -135,7 +135,7 @@ class _FrameCount:
         self.clip_frames = self._frames = frames
 
     def frame(self) -> None:
-        """One more frame went through one more pass."""
+        """Counts one pass of one frame."""
         self._frames += 1
         share = self._frames / (self._passes * self.clip_frames) if self.clip_frames else 0.0
         self._progress("clips", self._clips_done + min(share, 1.0), self._clips)
@@ -147,7 +147,7 @@ class _FrameCount:
             self.frame()
 
     def clip_done(self) -> None:
-        """The next clip begins."""
+        """Ends a clip."""
         self._clips_done, self._frames, self.clip_frames = self._clips_done + 1, 0, 0
         self._progress("clips", self._clips_done, self._clips)
 
@@ -174,7 +174,7 @@ class _Evaluation:
         self._note = note
 
     def run(self, files: Sequence[ClipFile], count: _FrameCount) -> None:
-        """Raises OutputError; other faults are those of a clip, and noted."""
+        """Evaluates all clips. Raises OutputError; other errors only fail their clip, with a note."""
         for file in files:
             try:
                 with open_clip(file, self._options.rate, self._cache, count.frame) as clip:
@@ -211,7 +211,7 @@ class _Evaluation:
             strip.write(self._strips / f"{Path(clip.name).stem}.png")
 
     def _reference(self, clip: Clip, count: _FrameCount) -> Reference:
-        """What trackers and networks find in the clip's originals, now or in an earlier run."""
+        """The results of trackers and networks on the clip's originals, from now or from an earlier run."""
 
         def look() -> Reference:
             return self._metrics.reference(count.of(original for _, original in clip.frames()))

@@ -62,7 +62,7 @@ def markdown(result: Result) -> str:
     parts += ["## Columns", "\n".join(f"- `{name}`: {meanings[name]}." for name in result.values)]
     parts.append(
         "Means leave out frames in which a face is not tracked on both sides; `lost` says how many. PSNR and SSIM rank "
-        "codecs the wrong way round at these rates."
+        "codecs in the wrong order at these rates."
     )
     if result.missing:
         parts += ["## Missing", "\n".join(f"- `{name}`: {why}." for name, why in result.missing.items())]
@@ -103,7 +103,7 @@ def _png(figure: Any) -> bytes:
 
 
 def _bars(result: Result) -> Any:
-    """Rotations and frontal beside each other for every system; error bars are standard errors."""
+    """Rotations and frontal clips side by side for every system; error bars are standard errors."""
     candidates = (*plotted_metrics(), _RATE)
     names = [n for n in candidates if n in result.values and any(row[n] is not None for row in result.rows)]
     rows = -(-len(names) // _PLOTS_IN_A_ROW)

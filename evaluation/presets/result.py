@@ -22,7 +22,7 @@ class Result:
         values: the names of metrics and rates.
         default: the system that `fvc encode` uses, if it is among them.
         missing: metric -> why.
-        settings: what the run was told.
+        settings: the options of the run.
         rows: one for each clip and system: "clip", "system", "rotation", "yaw_range", "frames" and the values.
         failed: system -> clip -> why.
     """

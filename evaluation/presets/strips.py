@@ -59,7 +59,7 @@ class Strip:
             yield original, drawn
 
     def write(self, path: Path) -> None:
-        """Writes the PNG; nothing where no system got far enough. Raises OutputError."""
+        """Writes the PNG, unless all systems failed before the first such frame. Raises OutputError."""
         if not self._columns:
             return
         blank = np.full((SIDE, SIDE, 3), 255, np.uint8)

@@ -123,7 +123,7 @@ def _source_builder(weights: str, profile: Profile) -> SourceBuilder:
 
 
 class ClipRun:
-    """A clip of a data set on its way through a system: `pairs` runs it, `rates` is known afterwards.
+    """One run of a clip through a system: `pairs` runs it, `rates` is known afterwards.
 
     Args:
         quantizer: "default": as `fvc encode`; "paper": as the paper codes: its quantizers, the nearest integers, and

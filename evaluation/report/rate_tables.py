@@ -199,7 +199,7 @@ def _mean_cells(numbers: list[dict[str, float | None]], compared: list[str]) -> 
 
 
 def _entry(entries: list[dict[str, Any]], system: str | None, **wanted: str | None) -> dict[str, Any] | None:
-    """The first entry of the system with the `wanted` values."""
+    """The system's first entry that has the `wanted` values."""
     return next((e for e in entries if e["system"] == system and all(e[k] == v for k, v in wanted.items())), None)
 
 

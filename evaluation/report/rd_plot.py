@@ -44,7 +44,7 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Dot:
-    """A measured point: kbps of pictures alone and with the source pictures, quality, whether the encoder's floor."""
+    """A measured point: kbps without and with the source pictures, quality, and whether it is the encoder's floor."""
 
     kbps: float
     with_sources: float

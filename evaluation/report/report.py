@@ -1,7 +1,7 @@
 """Writes the report of `fvc measure`: report.html, report.md, results.csv, rd.png, strips and comparison videos.
 
     report.html       one file that opens offline: tables, plots, strips; no script, nothing fetched
-    report.md         the same in Markdown, its pictures beside it
+    report.md         the same in Markdown, with pictures in files of their own
     results.csv       a row for each clip and point, all metrics
     rd.png            rate against the metrics that codecs are compared by
     strip.png, compare.mp4      for one clip; for many: strip-CLIP.png, compare-CLIP.mp4
@@ -34,7 +34,7 @@ from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 from fvc.evaluation.report import rate_tables, rd_plot, side_by_side, tables
 from fvc.evaluation.report import wording as w
 
-_JPEG_QUALITY = 88  # of strips inside report.html; the PNG beside it is lossless
+_JPEG_QUALITY = 88  # of strips inside report.html; strip.png is lossless
 _MAX_DENOMINATOR = 1001  # of frame rates: 30000/1001
 
 
@@ -44,7 +44,7 @@ class ClipSection:
 
     Attributes:
         name: of the clip; facts: its length and crop.
-        strip, video: file names beside the report, or None where no frames were kept.
+        strip, video: names of files next to the report, or None where no frames were kept.
         strip_jpeg: the strip as a data URI; strip_text: the strip in words.
         plots: an SVG of rate against quality for each metric that codecs are compared by.
     """
@@ -62,7 +62,7 @@ class ClipSection:
 def write_report(results: dict[str, Any], folder: Path, note: Note = silent) -> None:
     """Writes the report into `folder`, which holds the frames that the results name.
 
-    Each file is complete or absent. A clip whose frames cannot be read has no strip and no video; `note` is told.
+    Each file is complete or absent. A clip whose frames cannot be read has no strip and no video, but a note.
 
     Args:
         results: as `measure.measure` makes them.
@@ -105,7 +105,7 @@ def _section(results: dict[str, Any], clip: dict[str, Any], folder: Path, suffix
             write_image(folder / f"strip{suffix}.png", picture, overwrite=True)
             strip, jpeg, video = f"strip{suffix}.png", _jpeg(picture), path.name
         except (InputError, av.FFmpegError) as error:
-            note(f"{clip['clip']}: its pictures cannot be read ({error}); the report goes without them")
+            note(f"{clip['clip']}: its pictures cannot be read ({error}); they are left out of the report")
     names = [n for n in compared_metrics() if tables.curves(results, clip, n)]
     plots = [
         Markup(rd_plot.to_svg(tables.curves(results, clip, n), n, f"plot{suffix}-{n}".replace(".", "_"))) for n in names

@@ -27,7 +27,7 @@ from fvc.evaluation.report.wording import rate
 _BAR, _INK, _SOFT = (24, 27, 31), (255, 255, 255), (178, 186, 196)  # colours of captions: ground, title, facts
 _MOMENTS = 6  # columns of the strip
 _LINE, _FONT = 26, 15  # pixels: height of a line of caption, size of its type
-_BITRATE = 96_000  # bit/s of the sound on its way into the video
+_BITRATE = 96_000  # bit/s of the sound in the video
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Panel:
     """One system's pictures of a clip.
 
     Attributes:
-        title: what it is; facts: its rate and quality, "" for the input.
+        title: name of the system; facts: its rate and quality, "" for the input.
         frames: file of its pictures, for `read_pictures`.
     """
 
@@ -45,7 +45,7 @@ class Panel:
 
 
 def choose_panels(clip: dict[str, Any], anchor: dict[str, Any], folder: Path) -> list[Panel]:
-    """The panels that are worth seeing side by side. Systems without frames in `folder` are left out.
+    """The panels to show side by side. Systems without frames in `folder` are left out.
 
     Args:
         clip: an entry of results.json; anchor: the one to compare with (`rate_tables.first_anchor`).
@@ -99,7 +99,7 @@ def _facts(point: dict[str, Any]) -> str:
 def write_side_by_side(
     path: Path, panels: Sequence[Panel], fps: Fraction, count: int, sound: Path | None
 ) -> np.ndarray:
-    """Writes an MP4 (H.264) of the panels beside each other, captions above; returns a strip of six of its moments.
+    """Writes an MP4 (H.264) of the panels side by side, captions above; returns a strip of six of its moments.
 
     Args:
         count: frames of each panel; sound: the file whose sound is used, if it has any.
@@ -129,7 +129,7 @@ def write_side_by_side(
 
 
 def _strip(panels: Sequence[Panel], moments: list[np.ndarray], times: list[str]) -> np.ndarray:
-    """From [side, side * panels, 3] of each moment."""
+    """The strip, made from [side, side * panels, 3] of each moment."""
     side = len(moments[0])
     rows = [np.hstack([_bar("", time, side) for time in times])]
     for n, panel in enumerate(panels):

@@ -89,7 +89,7 @@ def _metrics_table(
 
 
 def _setting(point: dict[str, Any]) -> str:
-    """The setting that gave a clip's point; for a mean, the rate that was asked for."""
+    """The setting that gave a clip's point; for a mean, its target rate."""
     if "setting" not in point:
         floors = f" (floor in {point['floors']})" if point["floors"] else ""
         return w.NONE if point["target_kbps"] is None else f"{point['target_kbps']:g}{floors}"

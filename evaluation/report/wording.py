@@ -23,12 +23,12 @@ def at_floor(is_floor: bool) -> str:
 
 
 def times(factor: float | None) -> str:
-    """How many times more bits."""
+    """A ratio of rates, with a multiplication sign."""
     return NONE if factor is None else f"{factor:.{int(factor < 99.5)}f}\N{MULTIPLICATION SIGN}"
 
 
 def share(value: float | None, stderr: float | None = None) -> str:
-    """A part of one."""
+    """A share of 1."""
     return NONE if value is None else f"{value:.2f}" + ("" if stderr is None else f" ±{_NBSP}{stderr:.2f}")
 
 

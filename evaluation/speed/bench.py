@@ -1,10 +1,10 @@
-"""`fvc bench`: speed, delay, memory and start-up of fvc on this machine, stage by stage and end to end, and of others.
+"""`fvc bench`: speed, delay, memory and start-up of fvc on this machine, stage by stage and end to end, and of peers.
 
 stages       each by itself, in this process: wall and CPU time per frame, median and p95
 both ends    encode and decode of the whole clip as `fvc encode` and `fvc decode` do it, in processes of their own:
-             frames per second once the first is done, without what is done once for a clip (imports, source
+             frames per second after the first frame, without the work that is done once for a clip (imports, source
              pictures), and of the whole process
-drawing      precision and pictures at a time that this machine is fastest with
+drawing      the precision and number of concurrent pictures with which this machine is fastest
 start-up     from the start of a process to its first decoded frame; the fastest run counts (files are cached then)
 roofline     the draw network against a big matrix product and a big copy
 peers        x265, SVT-AV1, x264 at 256x256; the dense first-order model's per-frame part
@@ -35,7 +35,7 @@ from fvc.models.runtime import AT_A_TIME, DrawRuntime, draw_graph
 _FRAMES, _QUICK_FRAMES = 150, 40  # that stages are timed with
 _START_UPS, _QUICK_START_UPS = 3, 2
 _PEAK_SECONDS, _QUICK_PEAK_SECONDS = 1.5, 0.5  # for each of the machine's limits
-_BUSY = 1.5  # load per core from which times are too long
+_BUSY = 1.5  # from this load per core on, other programs distort the times
 _PACKAGES = ("openvino", "mediapipe", "av", "opencv-python", "numpy", "torch")
 
 
@@ -80,7 +80,7 @@ def bench(
 
 
 def _report(ends: dict[str, Any], startup: float, times: StageTimes) -> dict[str, Any]:
-    """All figures but those of roofline and peers."""
+    """All figures except those of roofline and peers."""
     sender, receiver = times.of_both_ends()
     return {
         "encode": {**ends["encode"], "p95_ms": quantiles(sender, 2)["p95_ms"]},
@@ -93,7 +93,7 @@ def _report(ends: dict[str, Any], startup: float, times: StageTimes) -> dict[str
 
 
 def _drawing(preset: str, stream: Path) -> dict[str, dict[str, Any]]:
-    """How this machine draws, for calls and for files, and what was timed to choose that (`models.timing`)."""
+    """The way this machine draws, for calls and for files, and the times that decided it (`models.timing`)."""
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
     found = {}
     for name, pictures in (("one picture", 1), ("many pictures", AT_A_TIME)):
@@ -103,7 +103,7 @@ def _drawing(preset: str, stream: Path) -> dict[str, dict[str, Any]]:
 
 
 def _roofline(preset: str, stream: Path, draw_ms: float, seconds: float) -> dict[str, float]:
-    """How far the draw network is from what this machine can do, measured for `seconds` each."""
+    """The draw network against the limits of this machine, which are measured for `seconds` each."""
     peak = machine_peak(seconds)
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
     model, compiled = draw_graph(preset, len(source_set.pictures))

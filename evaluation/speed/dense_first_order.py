@@ -38,7 +38,7 @@ class _Residual(nn.Module):
 
 
 class _Hourglass(nn.Module):
-    """The authors' hourglass: channels double up to 1024 on the way down, skips are concatenated on the way up."""
+    """The authors' hourglass: the encoder doubles channels up to 1024, the decoder concatenates skips."""
 
     def __init__(self, inputs: int, base: int = 64, blocks: int = 5, widest: int = 1024) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Speed of others that could send or draw the same pictures on this machine: codecs, the dense first-order model."""
+"""Speed of peers that could send or draw the same pictures on this machine: codecs, the dense first-order model."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _DENSE_RUNS = 4  # the fastest counts
 def time_peers(
     pictures: list[np.ndarray], rate: Fraction, draw_ms: float, folder: Path, note: Note
 ) -> dict[str, dict[str, Any]]:
-    """Speeds of others that could send or draw these pictures. Codecs have one thread, networks all cores.
+    """Speeds of peers that could send or draw these pictures. Codecs have one thread, networks all cores.
 
     Args:
         pictures: uint8 [256, 256, 3]; rate: frames per second.
-        draw_ms: what drawing a picture takes us.
-        folder: for temporary files; note: told of peers that cannot be timed.
+        draw_ms: milliseconds that our networks take for a picture.
+        folder: for temporary files; note: called for each peer that cannot be timed.
     """
     report: dict[str, dict[str, Any]] = {}
     known = anchors("slow")

@@ -70,7 +70,7 @@ def bytes_moved(compiled: Any) -> int:
 
 
 def distance(macs: int, moved: int, milliseconds: float, peak: dict[str, float]) -> dict[str, float]:
-    """The shortest time in which this machine could do it, and its share of the measured time.
+    """The shortest time in which this machine could run a network, and its share of the measured time.
 
     Args:
         macs: multiply-adds; moved: bytes; milliseconds: measured; peak: of `machine_peak`.

@@ -27,7 +27,7 @@ from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
 
 SENDER, RECEIVER = ("track", "code"), ("decode", "draw")  # the stages that a frame waits for
-_WARM_UP = 3  # pictures that are drawn before times count
+_WARM_UP = 3  # pictures that are drawn before timing starts
 
 
 def quantiles(milliseconds: np.ndarray, decimals: int) -> dict[str, float]:
@@ -91,7 +91,7 @@ def time_stages(video: Path, stream: Path, preset: str, count: int) -> StageTime
     """Times the first `count` frames of a video.
 
     Args:
-        stream: what `fvc encode` made of the video: header and, beside it, source pictures.
+        stream: the .fvc that `fvc encode` made of the video, with its .fvs in the same folder.
     """
     stages = {name: Stage() for name in ("read", "track", "code", "decode", "draw", "write")}
     with open(stream, "rb") as file:
@@ -135,7 +135,7 @@ def _time_receiver(
     for inputs in [inputs for inputs in shown if inputs is not None][:_WARM_UP]:
         renderer.draw(inputs)
     pictures: list[np.ndarray] = []
-    for inputs in shown:  # a held frame is the last picture again, and costs no drawing
+    for inputs in shown:  # a held frame repeats the last picture, and is not drawn
         pictures.append(pictures[-1] if inputs is None else stages["draw"](renderer.draw, inputs))
     return pictures
 

@@ -26,7 +26,7 @@ try:
 except FvcError as error:
     sys.exit(str(error))
 print(json.dumps([report, marks]))"""
-_ONCE = "sources"  # the stage of an encode that is passed once, not for each frame
+_ONCE = "sources"  # the stage of an encode that runs once, not for each frame
 _RUN_TO_FIRST_FRAME = """import sys, time, os
 from fvc.cli import main as cli
 import fvc
@@ -40,7 +40,7 @@ def encode_and_decode(video: Path, stream: Path, options: Mapping[str, Any]) -> 
     """Times both ends of a clip. Raises FvcError.
 
     Args:
-        stream: the .fvc to write; the source set and the decoded video are written beside it.
+        stream: the .fvc to write; source set and decoded video are written to the same folder.
         options: of `fvc.encode`.
 
     Returns:
@@ -70,7 +70,7 @@ def _timed(name: str, paths: list[Path], options: Mapping[str, Any]) -> dict[str
 
 
 def start_up_seconds(stream: Path) -> float:
-    """Seconds from the start of a process to its first decoded frame, of a stream with its source set beside it."""
+    """Seconds from the start of a process to its first decoded frame; the stream's source set is next to it."""
     out = stream.with_name("first.mp4")
     start, text, _ = _child(_RUN_TO_FIRST_FRAME, stream, stream.with_suffix(".fvs"), out)
     return round(float(text) - start, 3)

@@ -1,4 +1,4 @@
-"""Bits and pictures at each quality of rate-distortion optimization, beside those without quantization.
+"""Bits and pictures at each quality of rate-distortion optimization, compared with those without quantization.
 
     python -m fvc.evaluation.studies.operating_points DIR --metric-weights FOLDER [--quality 62 65 ...] [--kbps 0.5 ...]
         [--seconds 8] [--every 2] [--limit N] [--json OUT]
@@ -66,7 +66,7 @@ class Point:
     kbps: float | None = None
 
     def options(self, rate: Fraction) -> EncoderOptions:
-        """Those of the encoder; of "unquantized" the default ones."""
+        """The encoder's options; for "unquantized" the default ones."""
         return EncoderOptions(fps=rate, quantizer=self.quantizer or "default", quality=self.quality, kbps=self.kbps)
 
 
@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--kbps", type=float, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--every", type=int, default=2, help="draw every n-th frame; default: %(default)s")
-    parser.add_argument("--limit", type=int, help="at most so many clips, evenly spaced over the folder")
+    parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced over the folder")
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

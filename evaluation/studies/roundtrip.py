@@ -1,4 +1,4 @@
-"""Encodes and decodes a folder of videos and measures what was lost: the acceptance run of the whole codec.
+"""Encodes and decodes a folder of videos and measures the losses: the acceptance run of the whole codec.
 
     python -m fvc.evaluation.studies.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --kbps X]
         [--metric-weights FOLDER] [--strips DIR] [--json OUT]
@@ -33,7 +33,7 @@ from fvc.evaluation import command
 from fvc.evaluation.metrics.metrics import Metrics
 
 _RATE = 8000  # samples per second of the sound when offsets are measured
-_BLOCK_MS = 2  # that a value of loudness is computed from
+_BLOCK_MS = 2  # milliseconds for each value of loudness
 _SILENT = 1e-4  # standard deviation of loudness below which a sound is silence
 _EVERY = 5  # LPIPS and SSIM look at every n-th frame
 _STRIP = 8  # pictures

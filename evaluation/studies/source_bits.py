@@ -10,7 +10,7 @@ the .fvs and its first picture. Ways of coding:
 
     40kB    stills of about 40 kB in all, where more bytes hardly improve them
     fvc     as `fvc encode` codes them
-    first   the first picture of those alone
+    first   only the first picture of `fvc`
     N       as `fvc`, with this CRF instead of its own
 """
 
@@ -63,7 +63,7 @@ def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequen
 
 
 def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) -> dict[str, dict[str, float]]:
-    """Way -> "bytes", "first_face" (seconds), LPIPS of each network that is there."""
+    """Way of coding -> "bytes", "first_face" (seconds), LPIPS of each network that is installed."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
     chosen, shown = clip.seen.sources(SOURCES), np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
     wanted = {*chosen, *(list(sup)[n] for n in shown)}
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--way", nargs="+", default=["40kB", "fvc", "first"], help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=8, help="drawn of each clip; default: %(default)s")
-    parser.add_argument("--limit", type=int, help="only so many clips, evenly spaced over the folder")
+    parser.add_argument("--limit", type=int, help="only this many clips, evenly spaced over the folder")
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
