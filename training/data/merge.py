@@ -12,7 +12,7 @@ from fvc.codec.face.landmarks import N_LANDMARKS
 from fvc.training.data.pack import MIN_CLIP_FRAMES, Clip, Pack
 from fvc.training.data.pack_writer import PackWriter
 
-FRAMES_PER_CLIP = 8  # that a clip should contribute before one more clip of the same person is taken
+FRAMES_PER_CLIP = 8  # that a clip should contribute before another clip of the same person is taken
 BYTES_PER_FRAME = N_LANDMARKS * 2 * 2 + 8 + 4 * 4  # besides the picture: landmarks, offset, the four other columns
 
 

@@ -28,7 +28,7 @@ from safetensors import safe_open
 from fvc.codec.face.source_choice import choose_sources
 
 LANDMARK_UNITS = 8192  # per half side of the crop, in the stored int16 landmarks
-MIN_CLIP_FRAMES = 4  # that the sampler needs of a clip
+MIN_CLIP_FRAMES = 4  # least frames of a clip that the sampler can use
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Clip:
 
 
 class Pack:
-    """A pack, mapped into memory; pictures are decoded when asked for.
+    """A pack, mapped into memory; pictures are decoded on demand.
 
     Args:
         sup: which of the 478 landmarks to load as `keypoints`, float32 [frames, len(sup), 2] in [-1, 1]; may be empty.
@@ -113,6 +113,6 @@ class Pack:
         return ClipData(clip.name, clip.identity, pictures, landmarks, *columns)
 
     def choose_sources(self, clip: Clip, count: int) -> np.ndarray:
-        """Frames of the clip, as `fvc encode` chooses them (but without looking at eyes and contrast)."""
+        """Frames of the clip, as `fvc encode` chooses them (but without regard to eyes and contrast)."""
         same = np.ones(len(clip.frames))
         return clip.frames[choose_sources(self.keypoints[clip.frames], same, same, count)]

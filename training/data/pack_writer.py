@@ -30,10 +30,10 @@ _ORDER = ("offset", "yaw", "clip", "time", "rank", "landmarks")  # the widest nu
 
 @dataclass
 class PackWriter:
-    """Collects clips and writes the pack when its block ends well. Pictures wait on disk, so that memory stays small.
+    """Collects clips and writes the pack when its block ends without error. Pictures wait on disk to save memory.
 
     Args:
-        overwrite: whether a pack that is there already is replaced.
+        overwrite: whether an existing pack is replaced.
 
     Raises:
         OSError, OutputError: `path` cannot be written.

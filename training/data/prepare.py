@@ -85,7 +85,7 @@ def _processes(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) 
 
 
 def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
-    """The same over a Ray cluster (`RAY_ADDRESS`), or over a local one of `workers` CPUs where none is named.
+    """The same over a Ray cluster (`RAY_ADDRESS`), or over a local one of `workers` CPUs if none is named.
 
     Each node must see the videos under the same paths and have fvc installed.
     """

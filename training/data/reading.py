@@ -20,14 +20,14 @@ from fvc.codec.media.video import VideoReader
 from fvc.training.data.pack import MIN_CLIP_FRAMES, ClipData
 from fvc.training.data.tubes import FaceDetector, Tube, find_tubes
 
-FEATURE_UNITS = np.array([0.2, 0.2, 0.08, 0.08, 0.3])  # differences of equal weight: yaw, pitch, eyes, mouth, time
+FEATURE_UNITS = np.array([0.2, 0.2, 0.08, 0.08, 0.3])  # differences that count alike: yaw, pitch, eyes, mouth, time
 MIN_CONTRAST = 0.5  # of the median contrast of a tube's frames: below, a frame is blank or faded
-SUCCESSOR_EVERY = 5  # of the frames that are chosen, one in so many is the successor of the one before
+SUCCESSOR_EVERY = 5  # one in this many chosen frames is the direct successor of the one chosen before it
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What decides a part's content: a part made with other options is made again.
+    """The options that decide a part's content: if they change, the part is made again.
 
     Attributes:
         frames: most frames of a tube.

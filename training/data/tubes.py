@@ -2,7 +2,7 @@
 
     frames --detector--> boxes --overlap in time--> tracks --scene cut, lost face, walk, length--> tubes
 
-Each face of a video has tubes of its own. What is dropped is counted by reason. Coordinates are pixels of the upright
+Each face of a video has tubes of its own. Dropped tubes are counted by reason. Coordinates are pixels of the upright
 frame; a *tick* is one examined frame (`PrepareOptions.fps` per second).
 """
 
@@ -22,9 +22,9 @@ from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
 
 MIN_OVERLAP = 0.3  # intersection over union with a track's last box that a box needs to belong to it
-MIN_CUT, MIN_CUT_RATIO = 0.12, 3.0  # change of the thumbnail at a scene cut: at least, and over the ticks before
+MIN_CUT, MIN_CUT_RATIO = 0.12, 3.0  # least change of the thumbnail at a scene cut, and least ratio to the ticks before
 MAX_MISSED = 3  # ticks that the detector may miss a face before it counts as lost
-MAX_EXTENT = 2.0  # extent of all boxes of a tube over the median box: beyond, the face would be small in the tube
+MAX_EXTENT = 2.0  # most extent of all boxes of a tube, in median boxes; beyond, the face would be small in the tube
 MESH_SCALE = 1.06  # extent of the 478 landmarks over the detector's box, which ends at the brow
 MAX_TICKS = 600  # of a tube; longer ones are cut, so that memory is bounded
 

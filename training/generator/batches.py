@@ -1,4 +1,4 @@
-"""Batch plans -> batches of pixels, decoded and augmented by a CPU thread ahead of time, or kept on the device.
+"""Batch plans -> batches of pixels, decoded ahead of time by a CPU thread, or taken from frames kept on the device.
 
 Both ways give the same pictures up to rounding. On a CPU the first is cheaper (it touches only the frames of the
 batch); a GPU holds all frames as bytes (10,000 frames: 2 GB) and crops, mirrors and tints a batch in a few kernels.
@@ -52,7 +52,7 @@ def _numbers(plan: BatchPlan) -> list[Tensor]:
 
 
 def _patch(plan: BatchPlan, pictures: Any, points: np.ndarray, paste: Callable[..., tuple[Any, np.ndarray]]) -> None:
-    """In place: where the plan says so, the last source becomes the first one with the last one's eyes or mouth."""
+    """In place, where the plan says so: replaces the last source by the first with the last one's eyes or mouth."""
     last = plan.sources - 1
     for b in np.flatnonzero(plan.patch):
         base, sup = pictures[b, 0], points[b, 0]
@@ -141,7 +141,7 @@ class DeviceFrames:
 
 
 class Prefetch:
-    """Calls `load(step)` in a thread for the step after the one that is asked for."""
+    """Calls `load` in a thread, always one step ahead."""
 
     def __init__(self, load: Callable[[int], Batch]) -> None:
         self._load = load

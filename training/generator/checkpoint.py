@@ -1,4 +1,4 @@
-"""Files of a run: the log, the checkpoint, the averaged weights, and a checkpoint in pieces for moving elsewhere."""
+"""Files of a run: the log, the checkpoint, the averaged weights, and a checkpoint in pieces for another machine."""
 
 from __future__ import annotations
 

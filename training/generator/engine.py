@@ -1,4 +1,4 @@
-"""One process or many: the device, and what the processes of `torchrun` must agree on; all by torch's own means.
+"""One process or many: the device, and the agreements between processes of `torchrun`, with torch only.
 
 torchrun --nproc-per-node 8 -m fvc.training.generator.run composed ...       (several machines: torch.distributed)
 """
@@ -97,7 +97,7 @@ class Engine:
         return self.agreed_seconds
 
     def agree_to_stop(self, step: int, wanted: bool) -> bool:
-        """Whether the first process wants to stop; the others are told every few steps."""
+        """Whether the first process wants to stop; the others learn of it every few steps."""
         if self.size == 1:
             return wanted
         if step % AGREEMENT_STEPS == 0:

@@ -25,7 +25,7 @@ from fvc.training.generator.validate import strip, validate
 
 
 def train(recipe: Recipe, options: RunOptions) -> Path:
-    """Trains for `recipe.minutes` in all, or as far as `options` say; returns the path of the averaged weights.
+    """Trains for `recipe.minutes` in all, or as far as `options` allow; returns the path of the averaged weights.
 
     Raises:
         OptionError: the device is not there. ValueError: the data does not fit the recipe.
@@ -105,13 +105,13 @@ def _validate(run: TrainingRun, val: Pack, perceptual: Any, writer: Any = None) 
 def _finish(run: TrainingRun, val: Pack | None, perceptual: Any) -> None:
     if run.engine.rank == 0:
         run.recalibrate(run.options.calibration)
-        run.save()  # before the validation, which takes its time
+        run.save()  # before the validation, which takes long
         if val is not None:
             _validate(run, val, perceptual)
 
 
 def _writer(run: TrainingRun) -> Any:
-    """A TensorBoard writer, or None where none is wanted."""
+    """A TensorBoard writer, or None if none is wanted."""
     if not run.options.tensorboard or run.engine.rank:
         return None
     from torch.utils.tensorboard import SummaryWriter

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from fvc.codec.face.landmarks import EYES, MOUTH, OUTER_EYE_CORNERS
 from fvc.models.flow import inverse
 
-EYES_AND_MOUTH = tuple(sorted((*EYES[0], *EYES[1], *MOUTH)))  # sup indices of what people look at
+EYES_AND_MOUTH = tuple(sorted((*EYES[0], *EYES[1], *MOUTH)))  # sup indices of the landmarks that people look at
 REGION_VARIANCE = 0.003  # of the Gaussians around these landmarks; half side of the crop = 1
-WINDOW_ROOM = 1.5  # side of the window that the face landmarker wants over the face's extent
+WINDOW_ROOM = 1.5  # ratio of the face landmarker's window to the face's extent
 
 
 def _load(folder: Path, name: str, device: str) -> Any:
@@ -43,7 +43,7 @@ def load_perceptual(folder: Path, device: str) -> Any:
 def _lpips_map(a: Tensor, b: Tensor, head: Tensor) -> Tensor:
     """sum over c of head_c (a_c / |a| - b_c / |b|)^2, [B, C, h, w] -> [B, h, w]; `b` gets no gradient.
 
-    Multiplied out, so that few passes go over all channels: half the time of the definition.
+    The square is expanded, so that few passes go over all channels: this takes half the time.
     """
     with torch.no_grad():
         unit = b * (b.square().sum(1, keepdim=True) + 1e-6).rsqrt()
@@ -136,7 +136,7 @@ def temporal_loss(pictures: Tensor, targets: Tensor, neighbours: Tensor) -> Tens
 def face_windows(keypoints: Tensor, side: int) -> Tensor:
     """Sup keypoints [B, 33, 2] in [-1, 1] -> (centre x, centre y, size, angle) [B, 4] in pixels.
 
-    The window that the face landmarker wants: WINDOW_ROOM times the face's extent, rotated so that the eyes are level.
+    The window for the face landmarker: WINDOW_ROOM times the face's extent, rotated so that the eyes are level.
     """
     points = (keypoints + 1) * side / 2
     left, right = OUTER_EYE_CORNERS

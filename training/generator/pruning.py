@@ -3,8 +3,8 @@
     python -m fvc.training.generator.pruning WEIGHTS PRESET OUT
 
 Of the channels between the decoder's layers, those with the least energy are dropped: squared weights that make the
-channel, times squared weights that read it. What does not depend on `models.generator.Size` stays. The result needs
-training: `fvc train PRESET --init OUT --keep-motion`.
+channel, times squared weights that read it. Layers that do not depend on `models.generator.Size` are copied. The result
+needs training: `fvc train PRESET --init OUT --keep-motion`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def prune(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> Non
 
 
 def _prune_levels(large: ComposedGenerator, small: ComposedGenerator, size: Size) -> tuple[Tensor, Tensor]:
-    """The levels that are kept of the sources, and what votes on them; returns the channels that stay of each."""
+    """The levels of the sources, and the vote on them; returns the channels of each level that are kept."""
     full = Size()
     deep_read = _energy(large.deep[0], axis=1)[: full.deep_kept]
     deep_kept = _most(_energy(large.keep_deep, axis=0) * deep_read, size.deep_kept)

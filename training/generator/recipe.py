@@ -1,4 +1,4 @@
-"""Everything that decides a training run besides the data. Imports nothing that a bare machine lacks."""
+"""Everything that determines a training run, except the data. Imports nothing that a bare machine lacks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Recipe:
             eyes and mouths unlike the sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section
             3.3).
         three: share of steps with three sources, or more if the preset has them, instead of the paper's two.
-        scales: the perceptual loss looks at the picture shrunk by these. (SqueezeNet needs 35 pixels: up to 4.)
+        scales: factors by which the picture is shrunk for the perceptual loss. (SqueezeNet needs 35 pixels: up to 4.)
         coarse: driving keypoints and codes are quantized as in the stream, up to 2^coarse times coarser, at random.
         turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.
         keep_motion: freeze the sender's networks, and so their output, its priors and existing streams.

@@ -56,10 +56,10 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("--perceptual", type=Path, required=True, help="folder with load_lpips_squeeze.py and its weights")
     add("--run", type=Path, required=True, help="folder of the run")
     add("--minutes", type=_positive, default=90.0, help="training time of the run, without stops (90)")
-    add("--segment", type=_positive, help="stop this call after so many minutes, loading included")
+    add("--segment", type=_positive, help="stop this call after this many minutes, loading included")
     add("--steps", type=_count, help="end of the run by steps")
     add("--init", type=Path, metavar="WEIGHTS", help="start a new run from these weights of the same preset")
-    add("--borrow", type=Path, metavar="WEIGHTS", help="take what fits a new run from these weights of another preset")
+    add("--borrow", type=Path, metavar="WEIGHTS", help="start a new run from what fits of another preset's weights")
     add("--val", type=Path, help="validation pack: its LPIPS is logged, pictures go to strip.png")
     add("--landmarker", type=Path, help="folder with load_face_landmarker.py: adds expression and landmark losses")
 
@@ -73,7 +73,7 @@ def _add_recipe(add: Callable[..., object]) -> None:
     add("--adversarial-after", type=float, metavar="MIN", help="minutes until the discriminator joins (never)")
     add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the stream's (0)")
     add("--keep-motion", action="store_true", default=None, help="train the generator only, with --init")
-    add("--patched", type=float, metavar="SHARE", help="samples with a source that has another's eyes or mouth (0)")
+    add("--patched", type=float, metavar="SHARE", help="share of samples with a patched source picture (0)")
     add("--weight", action="append", default=[], metavar="NAME=X", help="weight of a loss term, e.g. temporal=2")
     add("--seed", type=int, default=0)
 

@@ -1,7 +1,7 @@
-"""Which frames a training sample is made of, and how they are augmented. Only numbers: no pixel is touched here.
+"""Draws the frames and the augmentation of training samples. Numbers only: no pixel is touched here.
 
-A `BatchPlan` depends on seed, step and index of the sample alone. So a run that was stopped goes on with the samples
-that it would have had, and N processes that share a batch draw the samples that one process would.
+A `BatchPlan` depends on seed, step and index of the sample alone. So a run that was stopped resumes with the same
+samples, and N processes that share a batch draw the same samples as one process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HARD_SHARE = 0.3  # of samples whose driving frame is chosen for its eyes or mou
 INFERENCE_SHARE = 0.5  # of samples whose sources are chosen as at inference, from a part of the clip
 MIN_TURN, MAX_SMALL_TURN = 0.3, 0.1  # radians of yaw: the paper's yaw_A - yaw_C and |yaw_A - yaw_B2|
 MAX_NEIGHBOUR_GAP = 0.15  # seconds between frames that count as neighbours
-MAX_DRAWS = 400  # of clips that the paper's sampling rejects
+MAX_DRAWS = 400  # most clips that the paper's sampling draws until one suits
 PATCHES = (("eyes",), ("mouth",), ("eyes", "mouth"))  # what `BatchPlan.patch` 1, 2 and 3 stand for
 PATCH_SHARES = (0.5, 0.25, 0.25)
 
@@ -40,10 +40,10 @@ class BatchPlan:
         mirror: bool [B].
         gain, bias: float32 [B, 3], [B]: pixel * gain + bias, pixels in 0 to 255.
         theta: float32 [B, 2, 3], the affine motion of the equivariance loss.
-        coarse: float32 [B], how many times coarser than the wire's the quantizers are.
+        coarse: float32 [B], how many times coarser the quantizers are than the stream's.
         neighbours: bool [B], whether the last two driving frames follow each other in time.
-        patch: int [B], 0, or 1 + the index in `PATCHES` of what the first source gets of the last one, which it
-            replaces (`fvc.codec.face.patching`).
+        patch: int [B], 0, or 1 + the index in `PATCHES` of the parts that the first source takes from the last one;
+            the result replaces the last one (`fvc.codec.face.patching`).
     """
 
     frames: np.ndarray
@@ -242,7 +242,7 @@ class Sampler:
         return sources, [self._driving(rng, [f for f in clip.frames if f not in sources], sources)]
 
     def _driving(self, rng: np.random.Generator, pool: list[int], sources: list[int]) -> int:
-        """A frame of the pool: often one with a neighbour in time, where such are wanted; sometimes a hard one."""
+        """A frame of the pool: often one with a neighbour in time, if neighbours are wanted; sometimes a hard one."""
         followed = [f for f in pool if self._next[f] >= 0]
         pool = followed if followed and rng.random() < 0.7 else pool
         hard = rng.random() < HARD_SHARE

@@ -32,7 +32,7 @@ MAX_GRADIENT_NORM = 5.0
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where files are and how the machine is used: nothing that changes what is learned.
+    """Paths of files, and use of the machine: nothing that changes the result of training.
 
     Attributes:
         data, val: packs. perceptual, landmarker: folders of the networks that measure losses (see `losses`).
@@ -43,7 +43,7 @@ class RunOptions:
         compile: compile the generator with torch.compile.
         tensorboard: write scalars and strips to `folder/tensorboard` (needs tensorboard).
         validate_every, save_every, log_every: steps. calibration: batches to measure batch-norm statistics with.
-        init: weights that a new run starts from; borrow: weights of another preset, of which it takes what fits.
+        init: weights that a new run starts from; borrow: the same of another preset: those that fit.
         stop_at: last step of this call; segment: its wall-clock minutes, loading included.
     """
 
@@ -69,7 +69,7 @@ class RunOptions:
 
 
 def rate_at(recipe: Recipe, step: int, minutes: float) -> float:
-    """The learning rate of a step that begins after so many minutes of training (`Recipe.schedule`)."""
+    """The learning rate of a step that begins after this many minutes of training (`Recipe.schedule`)."""
     if recipe.schedule == "paper":
         done = step / (recipe.steps or 1)
         return recipe.rate * (1.0 if done < 0.6 else 0.1 if done < 0.9 else 0.01)
@@ -82,8 +82,8 @@ class TrainingRun:
     """One training run; see `RunOptions` and `Recipe`.
 
     Attributes:
-        network: what learns. average: its exponential running mean, which is validated and saved.
-        discriminator: learns beside it, where the recipe wants one.
+        network: the one that learns. average: its exponential running mean, which is validated and saved.
+        discriminator: learns together with it, if the recipe has one.
         step, seconds: how far training has come, all calls together.
         main: the profile that most steps see.
 
@@ -209,7 +209,7 @@ class TrainingRun:
 
     @torch.no_grad()
     def recalibrate(self, batches: int) -> None:
-        """Measures the averaged network's batch-norm statistics anew: averaged statistics fit no averaged weights.
+        """Measures batch-norm statistics of the averaged network again: averaged ones do not fit averaged weights.
 
         A run of fewer steps than `batches` measures with as many as it has steps.
         """

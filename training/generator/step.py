@@ -25,14 +25,14 @@ from fvc.training.generator.losses import (
 from fvc.training.generator.recipe import Recipe
 
 PARTS = {profile.label: frozenset(profile.parts) for profile in Profile}
-REGION_EMPHASIS = 0.25  # of LPIPS: so much of the weight depends on the region, the rest is the same everywhere
+REGION_EMPHASIS = 0.25  # of LPIPS: share of the weight that depends on the region; the rest is uniform
 
 
 def as_received(values: Tensor, quantizer: Quantizer, coarse: Tensor) -> Tensor:
     """Values [B, ...] quantized and clamped as in the stream; gradients pass through (straight-through estimator).
 
     Args:
-        coarse: [B], by how many times coarser than `quantizer` each sample is quantized.
+        coarse: [B], how many times coarser than by `quantizer` each sample is quantized.
     """
     step = (quantizer.high - quantizer.low) / quantizer.top * coarse.view(-1, *([1] * (values.dim() - 1)))
     with torch.no_grad():
@@ -44,7 +44,7 @@ def as_received(values: Tensor, quantizer: Quantizer, coarse: Tensor) -> Tensor:
 def find_motion(network: Network, batch: Batch, parts: Set[str], learn: bool = True) -> tuple[Tensor, ...]:
     """Unsup keypoints, Jacobians and expression code of all frames, sources first, by the sender's networks.
 
-    Placeholders where the networks do not learn and the stream carries none of it.
+    Returns placeholders if the networks do not learn and the stream carries none of these parts.
     """
     frames = torch.cat([batch.sources.flatten(0, 1), batch.driving.flatten(0, 1)])
     if parts == {"sup"} and not learn:
@@ -61,9 +61,9 @@ def find_motion(network: Network, batch: Batch, parts: Set[str], learn: bool = T
 def draw_batch(
     network: Network, batch: Batch, parts: Set[str], learn_motion: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What receivers of a stream with these parts draw of the driving frames.
+    """Draws the driving frames as receivers of a stream with these parts would.
 
-    Sources are embedded as they are (uncoded: the restorer is not asked), once, and drawn from D times; driving samples
+    Sources are embedded once, uncoded (without the restorer), and drawn from D times; driving samples
     are quantized as in the stream.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How good a network is on a validation pack: mean LPIPS, and a strip of pictures to look at."""
+"""Validates a network on a pack: mean LPIPS, and a strip of pictures to look at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fvc.training.generator.step import PARTS, draw_batch
 def draw_clip(
     network: Network, pack: Pack, chosen: np.ndarray, driving: np.ndarray, profile: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sources [N, 3, 256, 256], targets [D, 3, 256, 256] and what is drawn of them [D, 3, 256, 256] in [0, 1].
+    """Sources [N, 3, 256, 256], targets [D, 3, 256, 256] and drawn pictures [D, 3, 256, 256] in [0, 1].
 
     `chosen` and `driving` are frames of the pack. Driving samples are quantized as in the stream.
     """
@@ -44,7 +44,7 @@ def draw_clip(
 
 
 def choose_frames(pack: Pack, clip: Clip, n_sources: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Source frames as at inference, and at most so many driving frames, spread over the rest of the clip."""
+    """Source frames as at inference, and at most `frames` driving frames, spread over the rest of the clip."""
     chosen = pack.choose_sources(clip, n_sources)
     rest = np.setdiff1d(clip.frames, chosen)
     return chosen, rest[np.linspace(0, len(rest) - 1, min(frames, len(rest))).round().astype(int)]

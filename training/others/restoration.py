@@ -2,7 +2,7 @@
 
     python -m fvc.training.others.restoration DATA OUT --perceptual FOLDER [--minutes 40]
 
-Source pictures of DATA/train are coded: those that `fvc encode` would choose, as it would code them, and random sets of
+It codes source pictures of DATA/train: those that `fvc encode` would choose, as it would code them, and random sets of
 three, finer and coarser. The network gets decoded squares of 128x128 and learns to restore the originals. The loss is
 LPIPS, relative L1 of the same features, and L1. The weights' running averages are evaluated (on DATA/val, coded by the
 defaults) and kept. Coded pictures stay in OUT/train.npy and OUT/val.npy; resumes from OUT/last.pt; writes
@@ -42,7 +42,7 @@ from fvc.training.generator.engine import computes_in_half
 from fvc.training.generator.losses import load_perceptual, perceptual_loss
 
 SQUARE = 128  # pixels
-FPS = Fraction(2)  # of the frames that sources are chosen from
+FPS = Fraction(2)  # frames per second from which sources are chosen
 AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
 LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 
@@ -104,7 +104,7 @@ class Training:
             self.step, self.seconds = state["step"], state["seconds"]
 
     def train(self, pairs: np.ndarray, val: np.ndarray, batch: int, every: int) -> None:
-        """Trains until `minutes` are over, all calls together; evaluates every so many steps."""
+        """Trains until `minutes` are over, all calls together; evaluates every `every` steps."""
         while self.seconds < 60 * self.minutes:
             start = time.monotonic()
             losses = self._update(*batch_of(pairs, batch, self.step))
@@ -160,7 +160,7 @@ def evaluate(network: Restorer, perceptual: Any, pairs: np.ndarray) -> dict[str,
 
 
 def join(weights: Path, restorer: Path, out: Path) -> None:
-    """Writes the weights with this restorer in place of theirs."""
+    """Writes the weights with this restorer instead of their own."""
     state = {name: tensor for name, tensor in load_file(weights).items() if not name.startswith(RESTORER)}
     save_file(state | {RESTORER + name: tensor for name, tensor in load_file(restorer).items()}, out)
 

@@ -32,7 +32,7 @@ from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
 
-SQUARE_SCALE = 1.3  # half side of the square over the farthest landmark of the mean face from its middle
+SQUARE_SCALE = 1.3  # half side of the square, in distances of the mean face's farthest landmark from its middle
 AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
 
 
@@ -111,7 +111,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]  # whole pictures, their places, s
 
 
 class Samples:
-    """Augmented frames of a pack, people evenly; decoded pictures stay in memory."""
+    """Augmented frames of a pack, equally many of each person; decoded pictures stay in memory."""
 
     def __init__(self, pack: Pack, batch: int) -> None:
         self._pack, self._batch, self._face = pack, batch, mean_face(pack)
@@ -189,7 +189,7 @@ class Student:
             self.step, self.seconds = state["step"], state["seconds"]
 
     def train(self, samples: Samples, val: Pack, every: int) -> None:
-        """Trains until `minutes` are over, all calls together; evaluates every so many steps."""
+        """Trains until `minutes` are over, all calls together; evaluates every `every` steps."""
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(samples, self.step)
             while self.seconds < 60 * self.minutes:
@@ -228,7 +228,7 @@ class Student:
 
     @torch.no_grad()
     def _recalibrate(self, samples: Samples, batches: int = 20) -> None:
-        """Measures the averaged network's batch-norm statistics anew."""
+        """Measures the averaged network's batch-norm statistics again."""
         norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for norm in norms:
             norm.reset_running_stats()

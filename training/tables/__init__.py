@@ -1,1 +1,1 @@
-"""What the codec knows of faces beforehand: priors, the basis of landmarks, the influence of errors."""
+"""Fits the codec's prior knowledge of faces: priors, the basis of landmarks, the influence of errors."""

@@ -10,7 +10,7 @@ head), and tracked again: half the difference between the two is the effect y. A
     M = (1 - OWN) / s * G^T W G + OWN * identity
 
 where W gives lids and inner lips (blinks and speech) triple weight, and s makes the mean of the diagonal 1. OWN, the
-weight of the error itself, stands for what the tracker does not see. Components are in row-major order.
+weight of the error itself, stands for the effects that the tracker does not see. Components are in row-major order.
 """
 
 from __future__ import annotations

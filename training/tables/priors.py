@@ -1,8 +1,8 @@
 """Integer tracks of many people -> the priors of motion coding (`codec/motion/priors.bin`, bitstream_spec.md, Annex A).
 
 Prediction weights are ridge regressions, one component after the other. The ridge on weights across components is
-chosen on held-out people, so parts whose components hardly predict each other get none. Squared errors are weighted by
-the spread that the coder expects of them, since that ratio costs bits. Spreads and the error distribution are then
+chosen on held-out people, so parts whose components hardly predict each other get no such weights. Squared errors are
+weighted by the spread that the coder expects of them, since that ratio costs bits. Spreads and the error distribution are then
 fitted by gradient descent on the number of bits. Everything here may use floats: the result is integers.
 """
 
@@ -157,7 +157,7 @@ class _Memory:
 
 
 class _Spreads:
-    """Features that the coder knows before each error, and the fit of a spread to them."""
+    """The features that the coder knows before each error, and the fit of the spread to them."""
 
     def __init__(self, memory: _Memory) -> None:
         expected, size = memory.expected, np.abs(memory.error)
@@ -222,7 +222,7 @@ def _exponent(value: torch.Tensor) -> int:
 
 
 def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -> _Memory:
-    """From the prediction errors [T, n] of the frames of `mask`; decides where to hold a value as the coder does."""
+    """The coder's memory, from prediction errors [T, n] of the frames of `mask`; holds values as the coder does."""
     start = np.maximum(np.abs(errors).mean(0), 1 / STEP)  # a component may never have moved
     learned, held = np.zeros_like(groups.x), np.diff(groups.x, axis=1, prepend=groups.x[:, :1])
     learned[mask] = errors
@@ -236,7 +236,7 @@ def _remember(groups: Groups, errors: np.ndarray, mask: np.ndarray, hold: int) -
 
 
 class _Regression:
-    """Regression of one part's changes on what the coder knows, over all frames or those of some people."""
+    """Regression of one part's changes on the coder's state, over all frames or those of some people."""
 
     def __init__(self, groups: Groups) -> None:
         change, last, deviation = _features(groups.x)

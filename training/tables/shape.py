@@ -7,9 +7,9 @@ Every clip of DIR is tracked at 15 fps. With --basis: the basis that diagonalize
 error on the drawn face (`influence.bin`), which becomes the identity, and the covariance of changes between frames,
 each frame divided by its activity, as in `training.tables.priors`.
 
-Without: the priors, which `fvc fit-priors` fits too, among those of all parts. They are fitted on the integers that
-`fvc encode` sends, and these depend on the priors. So after --basis run it with --nearest, on the nearest integers, and
-then once more without. (A third run gains nothing: rare values become even rarer.)
+Without --basis: the priors, which `fvc fit-priors` fits too, together with those of all parts. They are fitted on the
+integers that `fvc encode` sends, and these depend on the priors. So after --basis run it with --nearest, on the nearest integers, and
+then once more without. (A third run gains nothing: rare values only become rarer.)
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def nearest(face: np.ndarray) -> np.ndarray:
 
 
 def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Name, person and landmarks [T, 33, 2] of each clip; at most so many seconds of each person."""
+    """Name, person and landmarks [T, 33, 2] of each clip; at most `seconds` of each person."""
     who, kept, limit = people(folder), Cache(cache), round(seconds * FPS)
     left = defaultdict[str, int](lambda: limit)
     for file in find_clips(folder.parent, folder.name):
