@@ -2,8 +2,8 @@
 
 Prediction weights are ridge regressions, one component after the other. The ridge on weights across components is
 chosen on held-out people, so parts whose components hardly predict each other get no such weights. Squared errors are
-weighted by the spread that the coder expects of them, since that ratio costs bits. Spreads and the error distribution are then
-fitted by gradient descent on the number of bits. Everything here may use floats: the result is integers.
+weighted by the spread that the coder expects of them, since that ratio costs bits. Spreads and the error distribution
+are then fitted by gradient descent on the number of bits. Everything here may use floats: the result is integers.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ error on the drawn face (`influence.bin`), which becomes the identity, and the c
 each frame divided by its activity, as in `training.tables.priors`.
 
 Without --basis: the priors, which `fvc fit-priors` fits too, together with those of all parts. They are fitted on the
-integers that `fvc encode` sends, and these depend on the priors. So after --basis run it with --nearest, on the nearest integers, and
-then once more without. (A third run gains nothing: rare values only become rarer.)
+integers that `fvc encode` sends, and these depend on the priors. So after --basis run it with --nearest, on the nearest
+integers, and then again without. (A third run gains nothing: rare values only become rarer.)
 """
 
 from __future__ import annotations
