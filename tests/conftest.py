@@ -27,7 +27,7 @@ SECONDS, FPS = 3, 10
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip and what `fvc.encode` made of it."""
+    """A clip, and the stream, sources and report that `fvc.encode` made from it."""
 
     video: Path
     stream: Path
@@ -109,7 +109,7 @@ def notes() -> list[str]:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run of the command line left: exit code and the texts on stdout and stderr."""
+    """The result of a run of the command line: exit code, and the texts on stdout and stderr."""
 
     code: int
     out: str
@@ -121,7 +121,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """`run("encode", path, ...)` calls the entry point; what native code writes to the descriptors counts too."""
+    """`run("encode", path, ...)` calls the entry point; output of native code is captured too."""
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["fvc", *map(str, arguments)])

@@ -1,9 +1,9 @@
-"""Counts how the house is built: files a folder, imports between rooms, their depth, circles.
+"""Counts the structure of the code: files in each folder, imports between folders, their depth, import cycles.
 
     python tests/structure.py [CHECKOUT]
 
-Reads imports as text, those inside functions too (but not those for type checkers only). A room is a folder of modules.
-`tests/test_structure.py` holds the numbers that it prints.
+Reads imports from the source, including those inside functions, but not those for type checkers only. A "room" is a
+folder of modules, a "circle" an import cycle. `tests/test_structure.py` sets limits to these numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Graph = Mapping[str, set[str]]
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Module name as installed -> file, of everything but tests and samples."""
+    """Module name as installed -> file, of everything except tests and samples."""
     found = {}
     for folder, package in TOPS.items():
         for path in sorted((root / folder).rglob("*.py")):
@@ -30,7 +30,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.stmt]:
-    """All import statements but those under `if TYPE_CHECKING`."""
+    """All import statements except those under `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
@@ -98,7 +98,7 @@ def circles(graph: Graph) -> list[set[str]]:
 
 
 def depth(graph: Graph) -> int:
-    """Nodes on the longest chain of imports; those of a circle count as one."""
+    """Number of nodes on the longest chain of imports; a circle counts as one node."""
     of = {node: min(group) for group in circles(graph) for node in group}
 
     def name(node: str) -> str:
@@ -140,7 +140,7 @@ FACE = ("fvc.jobs", "fvc.calls", "fvc.cli", "fvc.__main__")
 
 
 def upward(root: Path) -> list[str]:
-    """Imports of the user's face by what lies below it, and between the two wings."""
+    """Imports against the layers, as "a -> b": of `FACE` or higher layers, or between training and evaluation."""
     below = ("fvc.codec", "fvc.models", "fvc.export", "fvc.training", "fvc.evaluation")
     old = tuple(f"fvc.{path.stem}" for path in (root / "fvc").glob("*.py") if path.stem not in ("__init__", "_version"))
     found = [line for low in below for high in {*FACE, *old} for line in crossings(root, low, high)]

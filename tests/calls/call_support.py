@@ -1,4 +1,4 @@
-"""Calls in simulated time, for the tests of this room."""
+"""Calls in simulated time, for the tests in this folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def setup_of(encoded: Encoded) -> Setup:
 
 
 def packets_of(encoded: Encoded) -> list[Packet]:
-    """What such a call sends."""
+    """The packets that such a call sends."""
     return [p for p in encoded.parsed()[1] if p.kind != Kind.END]
 
 
@@ -77,7 +77,7 @@ class Rehearsal:
         self.is_receiver_there = True
 
     def add_caller(self, address: Address = CALLER, seed: int = 1, setup: Setup | None = None) -> Caller:
-        """One more sender."""
+        """Adds a sender."""
         wanted = self.setup if setup is None else setup
         packetizer = Packetizer(self.redundancy)
         session = SendSession(wanted, packetizer, 256_000, [RECEIVER], self.timeout, self.now, seed)
@@ -91,7 +91,7 @@ class Rehearsal:
 
     @property
     def playing(self) -> Playing:
-        """What is played."""
+        """The receiver's playback."""
         playing = self.receiving.playing
         assert playing is not None
         return playing
@@ -106,12 +106,12 @@ class Rehearsal:
         return Renderer(self.draw, offer.setup.source_set.samples[0], offer.setup.header.fps)
 
     def hear(self, data: bytes, address: Address = CALLER) -> None:
-        """A packet reaches the receiver."""
+        """Delivers a packet to the receiver."""
         self.received[address] = self.received.get(address, 0) + len(data)
         self.receiving.receive_datagram(data, address, self.now)
 
     def step(self, packets: list[Packet] = []) -> None:  # noqa: B006
-        """5 ms, in which the first caller sends these packets."""
+        """Runs 5 ms, in which the first caller sends these packets."""
         for packet in packets:
             self.sending.send(packet)
         self._callers_speak()
@@ -167,19 +167,19 @@ class Rehearsal:
                 caller.events.append(event)
 
     def run(self, seconds: float) -> None:
-        """Nobody says anything new."""
+        """Runs for some time without new packets of the stream."""
         for _ in range(round(seconds / STEP)):
             self.step()
 
     def connect(self) -> None:
-        """Until the first caller may send frames."""
+        """Runs until the first caller may send frames."""
         start = self.now
         while not self.sending.is_ready:
             self.step()
             assert self.now < start + 60
 
     def say(self, packets: list[Packet], fps: float = 10) -> None:
-        """The first caller's packets at their times. Sound goes before the frame in which it begins, as in the file."""
+        """Sends the first caller's packets when due; sound before the frame in which it begins, as in the file."""
         start = self.now - packets[0].number / fps
         for packet in packets:
             while packet.kind != Kind.AUDIO and self.now < start + packet.number / fps:
@@ -187,7 +187,7 @@ class Rehearsal:
             self.step([packet])
 
     def talk(self, packets: list[Packet], fps: float = 10) -> None:
-        """A whole call."""
+        """Runs a whole call."""
         self.connect()
         self.say(packets, fps)
         for _ in range(3):
@@ -199,11 +199,11 @@ class Rehearsal:
             assert self.now < start + 60
 
     def has(self, name: str) -> bool:
-        """Whether the receiver has said so."""
+        """Whether the receiver's session has reported this event."""
         return name in self.names()
 
     def names(self) -> list[str]:
-        """What the receiver has said, by kind."""
+        """The class names of the events of the receiver's session, in order."""
         return [type(event).__name__ for event in self.events]
 
 
