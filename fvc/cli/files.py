@@ -106,7 +106,7 @@ def encode(
         [
             f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
             f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
-            f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet heads and checksums)",
+            f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
             f"  audio    {report['audio_kbps']:7.3f} kbit/s",
             f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
             f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"

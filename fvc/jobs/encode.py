@@ -100,7 +100,7 @@ def _both_or_none(stream: Path, sources: Path, overwrite: bool) -> Iterator[tupl
 class _Counts:
     """Counts of what was written, in addition to those of the StreamWriter."""
 
-    audio_bytes: int = 0  # without packet heads and checksums
+    audio_bytes: int = 0  # without packet headers and checksums
     keyframes: int = 0
     without_face: int = 0
     skipped: int = 0  # frames that did not fit the rate

@@ -30,7 +30,7 @@ def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[
     keep_apart([target], [file_path(stream)])
     with open_stream(stream) as reader, naming(stream), atomic_write(target, STREAM, overwrite) as file:
         writer = StreamWriter(file, reader.header)
-        dropped = _copy(reader, writer)
+        dropped = copy_packets(reader, writer)
         if not writer.frames:
             raise StreamError("E04", "holds no whole frame")
         if reader.end is not None:  # what is missing at the end stays known
@@ -41,7 +41,7 @@ def repair(stream: PathLike, out: PathLike, *, overwrite: bool = False) -> dict[
     return {"frames": writer.frames, "bytes_dropped": dropped, "was_complete": complete, "out": str(target)}
 
 
-def _copy(reader: StreamReader, writer: StreamWriter) -> int:
+def copy_packets(reader: StreamReader, writer: StreamWriter) -> int:
     """Returns how many bytes were not copied.
 
     After a large gap, MOTION packets are dropped until a packet with a full frame number: six-bit numbers may have

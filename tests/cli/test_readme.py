@@ -18,7 +18,7 @@ import typer
 from conftest import Encoded, Run
 
 from fvc.cli.main import app
-from fvc.training.generator.run import _parser
+from fvc.training.generator.run import command_line
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -63,7 +63,7 @@ def fvc_commands(group: Any, name: str = "fvc") -> dict[str, set[str]]:
 
 
 COMMANDS = fvc_commands(typer.main.get_command(app))
-COMMANDS["fvc train"] |= {option for action in _parser()._actions for option in action.option_strings}
+COMMANDS["fvc train"] |= {option for action in command_line()._actions for option in action.option_strings}
 COMMANDS["fvc"] = {"--help", "-h", "--version"}
 
 

@@ -43,7 +43,7 @@ from fvc.codec.wire.source_set import QUANTIZERS, SourceSet
 from fvc.jobs.decode import Painter, write_items
 from fvc.jobs.paths import open_file
 from fvc.jobs.player import Player
-from fvc.jobs.repair import _copy
+from fvc.jobs.repair import copy_packets
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 _STREAMS = (
@@ -152,7 +152,7 @@ def repair(data: bytes) -> None:
     with suppress(StreamError):
         reader, file = StreamReader(io.BytesIO(data)), io.BytesIO()
         writer = StreamWriter(file, reader.header)
-        _copy(reader, writer)
+        copy_packets(reader, writer)
         writer.end()
         copy = StreamReader(io.BytesIO(file.getvalue()))
         packets = list(copy.packets())

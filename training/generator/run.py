@@ -35,7 +35,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """The options of `fvc train`."""
     parser = _Parser(
         "fvc train",
         description="Train a preset. A run that was stopped goes on where it was; so does one whose folder holds a"
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     Raises:
         UsageError: an argument is invalid, or the device is not there. InputError: a file is missing or does not fit.
     """
-    given = _parser().parse_args(arguments)
+    given = command_line().parse_args(arguments)
     if given.preset not in PRESETS:
         raise UsageError(f"preset {given.preset!r} is unknown; choose from {', '.join(PRESETS)}")
     _check_files(given)
