@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fvc.codec.base.constants import MAX_CROP_SIDE, SIDE
-from fvc.codec.media.colour import with_margins
+from fvc.codec.media.margins import with_margins
 from fvc.codec.wire.bitstream import Crop
 
 _ROOM = 1.75  # ratio of the crop's side to the extent of all landmarks; in the training clips it is 1.76 (median)

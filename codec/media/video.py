@@ -23,7 +23,8 @@ from av.video.reformatter import VideoReformatter
 
 from fvc.codec.base.constants import MAX_FPS
 from fvc.codec.base.errors import InputError, UsageError
-from fvc.codec.media.colour import to_rgb, with_margins
+from fvc.codec.media.colour import to_rgb
+from fvc.codec.media.margins import with_margins
 from fvc.codec.media.native import native_stderr_closed
 from fvc.codec.media.webp import is_animated_webp, read_animation
 
