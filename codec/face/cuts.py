@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
+from statistics import median
 
 import cv2
 import numpy as np
@@ -41,8 +42,8 @@ class CutDetector:
         last, self._last = self._last, _thumbnail(rgb)
         if last is None:
             return Change.NONE
-        difference = float(np.abs(self._last - last).mean())
-        usual = max(float(np.median(self._differences)), _QUIET)
+        difference = cv2.norm(self._last, last, cv2.NORM_L1) / last.size
+        usual = max(median(self._differences), _QUIET)
         self._differences.append(difference)
         if difference < _RISE * usual / 2:
             return Change.NONE
@@ -51,12 +52,14 @@ class CutDetector:
 
 
 def _thumbnail(rgb: np.ndarray) -> np.ndarray:
-    """float32 [32, 32, 3]; of large frames it averages only some rows and columns, to save time."""
-    step = max(min(rgb.shape[:2]) // (4 * _SIDE), 1)
-    return cv2.resize(rgb[::step, ::step], (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    """uint8 [32, 32, 3]; of large frames it averages only some rows and columns, to save time."""
+    height, width = rgb.shape[:2]
+    step = max(min(height, width) // (4 * _SIDE), 1)
+    some = cv2.resize(rgb, (width // step, height // step), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(some, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Of two thumbnails, whatever their brightness and contrast."""
-    a, b = a - a.mean((0, 1)), b - b.mean((0, 1))
+    a, b = (x - x.mean((0, 1)) for x in (a, b))
     return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))

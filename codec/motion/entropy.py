@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import constriction
 import numpy as np
@@ -34,30 +34,28 @@ _MAX_ESCAPE_BITS = 20
 NARROW = (65536, 60097, 55109, 50535, 46341, 42495, 38968, 35734)  # 65536 / 2^(n/8)
 
 
-class Residual(NamedTuple):
-    """How a value is coded: value = base + sign * (q << shift) + low bits, where q has the table of spread and phase.
+def residual(prediction: int, spread: int) -> tuple[int, int, int, int, int]:
+    """How a value is coded (specification, 6.5): value = base + sign * (q << shift) + low bits.
 
     Tables are made for predictions above the nearest integer; where the prediction lies below, `sign` is -1 and the
-    table is used mirrored.
+    table is used mirrored. A plain tuple, because it is made for every value and every candidate.
+
+    Args:
+        prediction: any integer, in 1/4096 of a step.
+        spread: any integer, in 1/32 octave.
+
+    Returns:
+        (spread and phase: the table of q, base, sign, shift).
     """
-
-    spread: int
-    phase: int
-    base: int
-    sign: int
-    shift: int
-
-
-def residual(prediction: int, spread: int) -> Residual:
-    """From a prediction in 1/4096 of a step and a spread in 1/32 octave, for any integers (specification, 6.5)."""
-    spread = max(spread, 0) >> 2
-    shift = min(max((spread - N_SPREADS + 8) >> 3, 0), _MAX_SHIFT)
+    spread = spread >> 2 if spread > 0 else 0
+    shift = (spread - N_SPREADS + 8) >> 3
+    if shift <= 0:
+        base = (prediction + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
+        phase = (prediction - (base << FRACTION_BITS)) >> (FRACTION_BITS - 4)
+        return (spread, phase, base, 1, 0) if phase >= 0 else (spread, -1 - phase, base, -1, 0)
+    shift = min(shift, _MAX_SHIFT)
     base = (prediction + (1 << (FRACTION_BITS - 1)) - (((1 << shift) - 1) << (FRACTION_BITS - 1))) >> FRACTION_BITS
-    phase = 0 if shift else (prediction - (base << FRACTION_BITS)) >> (FRACTION_BITS - 4)
-    spread = min(spread - 8 * shift, N_SPREADS - 1)
-    if phase < 0:
-        return Residual(spread, -1 - phase, base, -1, shift)
-    return Residual(spread, phase, base, 1, shift)
+    return min(spread - 8 * shift, N_SPREADS - 1), 0, base, 1, shift
 
 
 class SymbolTables:
@@ -92,11 +90,11 @@ class SymbolTables:
     def cost(self, value: int, context: Context) -> float:
         """Bits that `RangeWriter.put` needs for the value, ideally."""
         part, prediction, spread = context
-        at = residual(prediction, spread)
-        q, counts = (value - at.base) >> at.shift, self.frequencies(part, at.spread, at.phase)
+        table, phase, base, sign, shift = residual(prediction, spread)
+        q, counts = (value - base) >> shift, self.frequencies(part, table, phase)
         if -_REACH <= q <= _REACH:
-            return at.shift + 16 - math.log2(counts[at.sign * q + _REACH])
-        return at.shift + 16 - math.log2(counts[ESCAPE]) + 6 + (abs(q) - _REACH).bit_length() - 1
+            return shift + 16 - math.log2(counts[sign * q + _REACH])
+        return shift + 16 - math.log2(counts[ESCAPE]) + 6 + (abs(q) - _REACH).bit_length() - 1
 
 
 @cache

@@ -58,13 +58,13 @@ def test_residuals_are_right() -> None:
     """Every prediction lies next to its base, on the side that the sign says; low bits begin above 4 steps."""
     for spread in range(-300, 570, 5):
         for prediction in range(-9000, 9000, 211):
-            at = residual(prediction, spread)
-            middle = at.base + ((1 << at.shift) - 1) / 2
+            table, phase, base, sign, shift = residual(prediction, spread)
+            middle = base + ((1 << shift) - 1) / 2
             assert abs(prediction / 4096 - middle) <= 0.5
-            assert at.shift == max(0, (spread - 160) // 32)
-            if not at.shift:
-                assert at.sign * (prediction / 4096 - at.base) == pytest.approx((at.phase + 0.5) / 16, abs=1 / 32)
-            assert at.spread < 48
+            assert shift == max(0, (spread - 160) // 32)
+            if not shift:
+                assert sign * (prediction / 4096 - base) == pytest.approx((phase + 0.5) / 16, abs=1 / 32)
+            assert table < 48
 
 
 def test_a_longer_logarithm_is_a_larger_number() -> None:

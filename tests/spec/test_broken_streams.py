@@ -98,8 +98,8 @@ def first_value(value: int) -> bytes:
 def escape(width: int) -> bytes:
     """A MOTION payload that begins with an escape of this width."""
     context = first_context()
-    writer, at = RangeWriter(TABLES), entropy.residual(context.prediction, context.spread)
-    writer.symbol(entropy.ESCAPE, TABLES.model("sup", at.spread, at.phase))
+    writer, (spread, phase, *_) = RangeWriter(TABLES), entropy.residual(context.prediction, context.spread)
+    writer.symbol(entropy.ESCAPE, TABLES.model("sup", spread, phase))
     writer.bits(0, 1)
     writer.bits(width, 5)
     return writer.finish()
