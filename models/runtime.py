@@ -153,6 +153,13 @@ class MotionRuntime:
         return {name: np.array(value[0]) for name, value in zip(("unsup", "jac", "expr"), result, strict=True)}
 
 
+def _embed(preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> list[Any]:
+    """What drawing needs of the sources. The graph is freed at the end, before that of drawing takes its memory."""
+    request = _compile(preset, "embed", len(pictures), exact=True).create_infer_request()
+    found = request.infer(list(source_inputs(pictures, samples))).values()
+    return [_openvino().Tensor(np.array(tensor)) for tensor in found]
+
+
 class DrawRuntime:
     """Draws faces from one source set. May be called from several threads.
 
@@ -178,10 +185,8 @@ class DrawRuntime:
         streams: int = 1,
         exact: bool = False,
     ) -> None:
-        count, tensor = len(pictures), _openvino().Tensor
-        embed = _compile(preset, "embed", count, exact=True).create_infer_request()
-        found = embed.infer(list(source_inputs(pictures, samples))).values()
-        self._embedding = [tensor(np.array(t)) for t in found]
+        count = len(pictures)
+        self._embedding = _embed(preset, pictures, samples)
         ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
         if exact or not _has_low_precision():
             ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
