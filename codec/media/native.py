@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -28,12 +29,17 @@ def native_stderr_closed() -> Iterator[None]:
             os.close(saved)
 
 
-def leave_real_time() -> None:
-    """Puts all threads of this process back under the ordinary scheduler.
-
-    SVT-AV1, run by root on Linux, makes its threads and the one that opens it real-time (SCHED_FIFO, priority 99) and
-    leaves them so: everything else on the machine waits. Call it after opening such an encoder. Does nothing elsewhere.
+def open_encoder(context: Any) -> None:
+    """Opens a codec context of PyAV without what SVT-AV1 does besides: it prints its settings, and its threads, run by
+    root on Linux, become real-time (SCHED_FIFO, priority 99) with the one that opens it: all else on the machine waits.
     """
+    os.environ.setdefault("SVT_LOG", "0")  # errors only; read when the first such encoder of a process is opened
+    context.open()
+    _leave_real_time()
+
+
+def _leave_real_time() -> None:
+    """Puts all threads of this process back under the ordinary scheduler. Does nothing where there is no such thing."""
     tasks = Path("/proc/self/task")
     if not tasks.is_dir() or not hasattr(os, "sched_setscheduler"):
         return

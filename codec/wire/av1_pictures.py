@@ -9,7 +9,6 @@ AV1 gives the smallest files of the codecs in PyAV: on three 256x256 faces at 38
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -17,7 +16,7 @@ import av
 import numpy as np
 
 from fvc.codec.base.errors import StreamError
-from fvc.codec.media.native import leave_real_time
+from fvc.codec.media.native import open_encoder
 
 MOST_OFFSET = 63  # quantizer index steps (AV1 has 255) by which SVT-AV1 can code one picture more coarsely
 _FRAME_HEADERS = (3, 6)  # OBU_FRAME_HEADER, OBU_FRAME
@@ -52,13 +51,11 @@ def encode_series(pictures: Sequence[np.ndarray], crf: int, first: int = 0) -> l
 
 
 def _encode(pictures: Sequence[np.ndarray], preset: str, crf: int, parameters: str) -> list[bytes]:
-    os.environ.setdefault("SVT_LOG", "0")  # the encoder prints its settings unless this variable tells it not to
     context = av.CodecContext.create("libsvtav1", "w")
     context.height, context.width = pictures[0].shape[:2]
     context.pix_fmt, context.time_base, context.framerate = "yuv420p", Fraction(1), Fraction(1)
     context.options = {"preset": preset, "crf": str(crf), "svtav1-params": parameters}
-    context.open()
-    leave_real_time()
+    open_encoder(context)
     packets: list[bytes] = []
     for number, rgb in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")

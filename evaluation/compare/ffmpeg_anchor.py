@@ -20,7 +20,7 @@ import av
 import numpy as np
 
 from fvc.codec.base.constants import SIDE
-from fvc.codec.media.native import leave_real_time
+from fvc.codec.media.native import open_encoder
 from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.rates import Knob
 from fvc.evaluation.pictures import to_yuv
@@ -63,8 +63,7 @@ class FfmpegAnchor(Anchor):
                 stream.width = stream.height = SIDE
                 stream.pix_fmt, context = "yuv420p", stream.codec_context
                 context.thread_count, context.time_base, context.bit_rate = 1, 1 / fps, 0
-                context.open()
-                leave_real_time()
+                open_encoder(context)
                 for frame in chain(to_yuv(pictures, fps), (None,)):  # None: flush
                     for packet in stream.encode(frame):
                         sizes.append(counted_bytes(context.name, bytes(packet)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -240,3 +242,17 @@ def test_an_encoder_that_is_not_there_is_named() -> None:
     absent = FfmpegAnchor("x", "x", "X", "libx999", {}, ANCHORS["x264"].knob, "")
     assert absent.why_unavailable() == "this PyAV has no libx999"
     assert not any(anchor.why_unavailable() for anchor in ANCHORS.values())
+
+
+def test_svt_av1_prints_nothing(tmp_path: Path) -> None:
+    """In a process of its own: the library reads its settings once, and other tests have set them."""
+    script = (
+        "import sys; from fractions import Fraction; from pathlib import Path; import numpy as np\n"
+        "from fvc.evaluation.compare.anchors import anchors\n"
+        "grey = [np.full((256, 256, 3), level, np.uint8) for level in (10, 20)]\n"
+        "anchors()['svtav1'].encode(40, grey, Fraction(15), Path(sys.argv[1]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert run.stdout + run.stderr == ""
