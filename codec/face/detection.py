@@ -49,14 +49,12 @@ class Face:
     @property
     def size(self) -> float:
         """The longer side of `box`, pixels."""
-        left, top, right, bottom = self.box
-        return max(right - left, bottom - top)
+        return _size(self.box)
 
     @property
     def area(self) -> float:
         """Of `box`, square pixels."""
-        left, top, right, bottom = self.box
-        return (right - left) * (bottom - top)
+        return _area(self.box)
 
     @property
     def pose(self) -> tuple[float, float, float]:
@@ -96,7 +94,7 @@ class Window:
     def around(cls, box: Box, rgb: np.ndarray) -> Window | None:
         """A window of four times the face's size, as far as it is inside the picture; None: that is all of it."""
         height, width = rgb.shape[:2]
-        side = _WINDOW * max(box[2] - box[0], box[3] - box[1])
+        side = _WINDOW * _size(box)
         if side >= max(width, height):
             return None
         x, y = (box[0] + box[2] - side) / 2, (box[1] + box[3] - side) / 2
@@ -106,7 +104,7 @@ class Window:
 
     def suits(self, box: Box) -> bool:
         """Whether a face that has moved to `box` can still be followed in this window."""
-        size = max(box[2] - box[0], box[3] - box[1])
+        size = _size(box)
         room = min(box[0] - self.left, box[1] - self.top, self.right - box[2], self.bottom - box[3])
         side = max(self.right - self.left, self.bottom - self.top)
         return room >= _MARGIN * size and _SUITABLE[0] * size <= side <= _SUITABLE[1] * size
@@ -219,6 +217,11 @@ def _distinct(boxes: list[Box]) -> list[Box]:
         if all(_overlap(box, other) < _SAME for other in kept):
             kept.append(box)
     return kept[:_MOST_BOXES]
+
+
+def _size(box: Box) -> float:
+    """The longer side."""
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _area(box: Box) -> float:
