@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fvc.codec.base.errors import OptionError
+from fvc.codec.face.face_choice import MOVING, FaceChoice
 from fvc.codec.keyframes import check_refresh
 from fvc.codec.media.opus import BITRATES
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer
@@ -40,6 +41,8 @@ class EncoderOptions:
             where the head moves about (`codec.face.source_choice`). Another one is added, the first with shut eyes or
             another mouth pasted in, where the clip shows these and the networks can use it.
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
+        face: which of several faces is followed: "moving" (the largest of those whose mouth and eyes move), "largest",
+            "left", "right" (in the picture), or a number as 2, counted from the left, from 1.
         video_stream, audio_stream: which of the input's video and audio streams, from 0; None: as players choose.
     """
 
@@ -54,6 +57,7 @@ class EncoderOptions:
     canvas: bool = True
     source_frames: int | None = None
     source_bytes: int | None = None
+    face: str | int = MOVING
     video_stream: int | None = None
     audio_stream: int | None = None
 
@@ -61,6 +65,7 @@ class EncoderOptions:
         Profile.named(self.profile)
         check_refresh(self.refresh, self.interval)
         self.plan()
+        FaceChoice(self.face)
         if self.source_frames is not None and not 1 <= self.source_frames <= MAX_SOURCES:
             raise OptionError("source_frames", self.source_frames, f"must be 1 to {MAX_SOURCES}")
         for option in ("video_stream", "audio_stream"):
@@ -79,6 +84,11 @@ class EncoderOptions:
     def kind(self) -> Profile:
         """The profile."""
         return Profile.named(self.profile)
+
+    @property
+    def face_choice(self) -> FaceChoice:
+        """Which of several faces is followed."""
+        return FaceChoice(self.face)
 
     @property
     def quantizers(self) -> dict[str, Quantizer]:

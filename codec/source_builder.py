@@ -14,6 +14,7 @@ from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.encoder import MotionNetwork, make_sample
 from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.face_choice import FaceChoice
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
@@ -24,6 +25,7 @@ from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Audio, Crop, Header
 from fvc.codec.wire.source_set import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 
+MOST_MOVING = FaceChoice()
 SOURCE_CRF, CANVAS_CRF = 21, 36  # AV1's constant rate factor: of source pictures, and of the canvas
 
 
@@ -60,10 +62,17 @@ class TrackedClip:
         return crops, landmarks
 
 
-def track_video(video: VideoReader, rate: Fraction, note: Note = silent, progress: Progress = silent) -> TrackedClip:
+def track_video(
+    video: VideoReader,
+    rate: Fraction,
+    note: Note = silent,
+    progress: Progress = silent,
+    choice: FaceChoice = MOST_MOVING,
+) -> TrackedClip:
     """Tracks all frames of a video. Raises InputError where no frame shows a face.
 
     Args:
+        choice: which of several faces is followed.
         note: called if a frame shows more than one face, and if frames show none.
         progress: called with ("tracking", frames done, frames in all or None) after each frame.
     """
@@ -76,11 +85,11 @@ def track_video(video: VideoReader, rate: Fraction, note: Note = silent, progres
         progress("tracking", done, total)
 
     with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
-        seen = survey(frames, tracker, tick)
+        seen = survey(frames, tracker, tick, choice)
     if not len(seen.index):
         raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
     if seen.n_faces > 1:
-        note(f"{video.name}: more than one face; following the largest")
+        note(f"{video.name}: more than one face; following {choice.label}")
     if missing := seen.frames - len(seen.index):
         note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
     return TrackedClip(seen, rate, seen.crop(video.width, video.height))

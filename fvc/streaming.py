@@ -28,6 +28,7 @@ from fvc.codec.base.reporting import Note, silent
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
+from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.options import EncoderOptions
 from fvc.models.installed import InstalledModel
@@ -45,7 +46,7 @@ def open_encoder(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks.
         options: those of `codec.options.EncoderOptions` that concern frames: fps, profile, quality, kbps,
-            keyframe_interval, refresh.
+            keyframe_interval, refresh, face.
 
     Returns:
         the encoder, whose `encode` takes pictures in order; the set-up, whose bytes `open_decoder` takes.
@@ -57,8 +58,10 @@ def open_encoder(
     builder = InstalledModel.named(preset).source_builder(settings.kind)
     frames = (Frame(picture, index) for index, picture in enumerate(first_pictures))
     all_of_them = float("inf")
-    enrolled = enrol("first pictures", frames, settings.rate, all_of_them, builder, settings.interval, None, note)
-    encoder = Encoder(enrolled.setup.header, builder.network, refresh=settings.refresh, plan=settings.plan())
+    interval, choice = settings.interval, settings.face_choice
+    enrolled = enrol("first pictures", frames, settings.rate, all_of_them, builder, interval, None, note, choice)
+    tracker = FaceTracker(place=enrolled.place)
+    encoder = Encoder(enrolled.setup.header, builder.network, tracker, settings.refresh, settings.plan())
     return encoder, enrolled.setup
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fvc.codec.base.constants import MAX_SETUP_PIECE, MAX_SETUP_PIECES, MIN_CALL_FPS
 from fvc.codec.base.errors import StreamError
@@ -46,6 +46,11 @@ class Setup:
         if not set(header.profile.parts) <= set(source_set.profile.parts):
             raise StreamError("E25", "the set-up's source set lacks parts of the profile")
         return cls(header, source_set)
+
+    def with_sources(self, source_set: SourceSet) -> Setup:
+        """The same call with other source pictures."""
+        names, pixels = source_set.sources_hash, source_set.pixels_hash
+        return Setup(replace(self.header, sources_hash=names, pixels_hash=pixels), source_set)
 
 
 @dataclass(frozen=True)

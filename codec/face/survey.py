@@ -12,6 +12,7 @@ import numpy as np
 
 from fvc.codec.face.crop import choose_crop, in_usual_place
 from fvc.codec.face.detection import Face
+from fvc.codec.face.face_choice import FaceChoice, Sighting, follow
 from fvc.codec.face.source_choice import choose_donors, choose_sources
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
@@ -75,22 +76,39 @@ def contrast_of(rgb: np.ndarray, face: Face) -> float:
     return float(patch.std()) if patch.size else 0.0
 
 
-def survey(frames: Iterable[Frame], tracker: FaceTracker, each: Callable[[], None] = lambda: None) -> Survey:
-    """Tracks all frames; calls `each` after every one."""
+def survey(
+    frames: Iterable[Frame],
+    tracker: FaceTracker,
+    each: Callable[[], None] = lambda: None,
+    choice: FaceChoice | None = None,
+) -> Survey:
+    """Tracks all frames; calls `each` after every one.
+
+    Args:
+        choice: which of several faces is followed; None: the one that the tracker follows.
+    """
     count, faces, cuts = 0, list[int](), list[int]()
-    rows: list[tuple[int, np.ndarray, tuple[float, ...], float, float, float]] = []
+    followed, scenes = list[Sighting](), [list[list[Sighting]]()]
     for frame in frames:
         count += 1
         face = tracker.track(frame.rgb)
         if tracker.is_cut:
             cuts.append(frame.index)
-        if face is not None:
-            faces.append(face.count)
-            contrast = contrast_of(frame.rgb, face)
-            rows.append((frame.index, face.sup, face.box, face.pose[0], face.eye_openness, contrast))
+            scenes.append([])
+        found = [] if face is None else [face]
+        faces += [face.count for face in found]
+        seen = [Sighting.of(frame.index, f, contrast_of(frame.rgb, f)) for f in [*found, *tracker.others]]
+        followed += seen[: len(found)]
+        scenes[-1].append(seen)
         each()
-    columns = list(zip(*rows, strict=True)) or [()] * 6
-    index, sup, boxes, yaw, openness, contrasts = (np.array(column) for column in columns)
     steady = sorted(faces, reverse=True)[: _STEADY if count >= 2 * _STEADY else 1]  # one face may pass for two briefly
     n_faces = steady[-1] if steady else 0
-    return Survey(count, n_faces, index.astype(int), sup, boxes, yaw, openness, contrasts, tuple(cuts))
+    if n_faces > 1 and choice is not None:
+        followed = [sighting for scene in scenes for sighting in follow(scene, choice)]
+    return _table(count, n_faces, followed, cuts)
+
+
+def _table(frames: int, n_faces: int, rows: Sequence[Sighting], cuts: Sequence[int]) -> Survey:
+    columns = [(r.frame, r.sup, r.box, r.yaw, r.openness, r.contrast) for r in rows]
+    index, sup, boxes, yaw, openness, contrasts = (np.array(c) for c in list(zip(*columns, strict=True)) or [()] * 6)
+    return Survey(frames, n_faces, index.astype(int), sup, boxes, yaw, openness, contrasts, tuple(cuts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,17 +16,18 @@ import numpy as np
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note
 from fvc.codec.call.setup import Setup
-from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.crop import cut, from_crop, to_crop, to_picture
 from fvc.codec.face.detection import Face
+from fvc.codec.face.face_choice import FaceChoice
 from fvc.codec.face.landmarks import openness
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
 from fvc.codec.face.survey import Survey, contrast_of, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
-from fvc.codec.source_builder import SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
+from fvc.codec.source_builder import MOST_MOVING, SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Audio
-from fvc.codec.wire.source_set import Coded, code_pictures
+from fvc.codec.wire.source_set import Coded, SourceSet, code_pictures
 
 MAX_CALL_SOURCES = 6  # pictures to which a call's source set grows
 _MAX_FRAME_BYTES = 1 << 28  # of the frames that are kept for enrolment
@@ -57,6 +58,16 @@ class Enrolment:
         """The smallest openness of the sources' eyes."""
         return min(openness(sup) for sup in self.landmarks)
 
+    @cached_property
+    def place(self) -> np.ndarray:
+        """Where the face was: x and y in pixels of the frame."""
+        return from_crop(self.landmarks[0], self.setup.header.crop).mean(0)
+
+    @property
+    def shown(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The source pictures, uint8 [256, 256, 3], with their landmarks in pixels [33, 2]."""
+        return [(crop, to_picture(sup)) for crop, sup in zip(self.crops, self.landmarks, strict=True)]
+
 
 def enrol(
     name: str,
@@ -67,6 +78,7 @@ def enrol(
     interval: int,
     audio: Audio | None,
     note: Note,
+    choice: FaceChoice = MOST_MOVING,
 ) -> Enrolment:
     """Makes the set-up of a call from the first seconds of `frames` that show a face.
 
@@ -74,32 +86,64 @@ def enrol(
 
     Args:
         seconds: how much of the input is examined; infinite: all frames.
+        choice: which of several faces is followed.
     """
-    kept, seen = _first_look(name, iter(frames), _count(seconds, rate), note)
+    kept, seen = _first_look(name, iter(frames), _count(seconds, rate), choice, note)
     if seen.n_faces > 1:
-        note(f"{name}: more than one face; following the largest")
+        note(f"{name}: more than one face; following {choice.label}")
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
-    chosen = seen.sources(SOURCES)
-    donors = builder.donors(seen, chosen)
-    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in kept}, chosen, donors)
-    source_set = builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks)
+    source_set, crops, landmarks = _sources(kept, clip, builder)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
     return Enrolment(setup, crops, landmarks, builder)
 
 
-def _first_look(name: str, frames: Iterator[Frame], count: int | None, note: Note) -> tuple[list[Frame], Survey]:
+def enrol_newcomer(before: Enrolment, frames: Sequence[Frame], rate: Fraction) -> Enrolment:
+    """Source pictures of somebody else for a call that goes on: all but the pictures stays as it was.
+
+    Raises InputError where no frame shows a face.
+    """
+    crop = before.setup.header.crop
+    with FaceTracker(place=before.place) as tracker:
+        seen = survey(frames, tracker)
+    if not len(seen.index):
+        raise InputError("no face")
+    source_set, crops, landmarks = _sources(frames, TrackedClip(seen, rate, crop), before.builder)
+    return Enrolment(before.setup.with_sources(source_set), crops, landmarks, before.builder)
+
+
+def is_enough(frames: Sequence[Frame], seconds: float, rate: Fraction) -> bool:
+    """Whether frames suffice for an enrolment that looks at some seconds, or no more of them can be kept."""
+    if not frames:
+        return False
+    is_long = frames[-1].index - frames[0].index + 1 >= seconds * rate  # numbers: some frames may have been left out
+    return is_long or len(frames) * frames[-1].rgb.nbytes > _MAX_FRAME_BYTES
+
+
+def _sources(
+    frames: Iterable[Frame], clip: TrackedClip, builder: SourceBuilder
+) -> tuple[SourceSet, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """The first source set of a person in a call, and the crops and landmarks that it was made of."""
+    chosen = clip.seen.sources(SOURCES)
+    donors = builder.donors(clip.seen, chosen)
+    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in frames}, chosen, donors)
+    return builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks), crops, landmarks
+
+
+def _first_look(
+    name: str, frames: Iterator[Frame], count: int | None, choice: FaceChoice, note: Note
+) -> tuple[list[Frame], Survey]:
     """The first `count` frames (None: all) and their faces; if they show none, as many from the first face on."""
     with FaceTracker() as tracker:
         kept = _some(frames, count)
-        seen, looked = survey(kept, tracker), len(kept)
+        seen, looked = survey(kept, tracker, choice=choice), len(kept)
         if kept and not len(seen.index):
             note(f"{name}: no face yet; waiting for one")
             for frame in frames:
                 looked += 1
                 if tracker.track(frame.rgb) is not None:
                     kept = _some(chain([frame], frames), count)
-                    seen = survey(kept, tracker)
+                    seen = survey(kept, tracker, choice=choice)
                     break
     if not kept:
         raise InputError(f"{name}: no frames")
@@ -188,10 +232,15 @@ class SourceRefresher:
             return None
         (coded, wanted), self._coding = self._coding, None
         source_set = wanted.builder.source_set(coded.result(), wanted.landmarks)
-        names, pixels = source_set.sources_hash, source_set.pixels_hash
-        header = replace(wanted.setup.header, sources_hash=names, pixels_hash=pixels)
-        self._now, self._shut_eyes = replace(wanted, setup=Setup(header, source_set)), None
+        self._now, self._shut_eyes = replace(wanted, setup=wanted.setup.with_sources(source_set)), None
         return self._now.setup
+
+    def begin_anew(self, enrolled: Enrolment, seconds: float) -> None:
+        """Somebody else was enrolled, so many seconds after the start: nothing is kept of the one before."""
+        self._now, self._shut_eyes, self._coding = enrolled, None, None
+        self._recent.clear()
+        self._seen.clear()
+        self._next_set = seconds + _SET_INTERVAL
 
     def _keep(self, landmarks: np.ndarray, crop: np.ndarray, contrast: float) -> None:
         """Keeps a candidate; if there are too many, the one most like another is dropped."""

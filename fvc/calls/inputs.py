@@ -68,7 +68,17 @@ def enrol_input(
     with closing(source.first_frames()) as first:
         frames = hangup.until(first)
         try:
-            return enrol(source.name, frames, options.rate, seconds, builder, options.interval, audio, note)
+            return enrol(
+                source.name,
+                frames,
+                options.rate,
+                seconds,
+                builder,
+                options.interval,
+                audio,
+                note,
+                options.face_choice,
+            )
         finally:
             hangup.raise_if_wanted()
 

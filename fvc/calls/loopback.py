@@ -20,11 +20,13 @@ from fvc.calls.display import Window
 from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input, paced
 from fvc.calls.sinks import begin_recording
+from fvc.calls.speaker import Speaker
 from fvc.codec.base.errors import UsageError
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
+from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder
-from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.face.face_choice import MOVING
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.recorder import Recorder
 from fvc.codec.media.video import Frame
@@ -45,6 +47,7 @@ class _Sent:
 
     packet: Packet
     captured: float
+    setup: Setup | None = None  # other source pictures, from this frame on
 
 
 def live(
@@ -57,6 +60,7 @@ def live(
     show: bool = False,
     fps: str = "15",
     profile: str = "sup",
+    face: str | int = MOVING,
     seconds: float | None = None,
     enrol_seconds: float = 3.0,
     preset: str = DEFAULT,
@@ -69,6 +73,7 @@ def live(
     Args:
         video, camera, synthetic: exactly one; synthetic is the project's sample, looped.
         out: .mp4, .mov, .mkv or .webm; overwrite: whether a video that is there already is replaced.
+        face: which of several faces is followed; see `codec.options.EncoderOptions`.
         seconds: when to stop; None: when the input ends (or at Ctrl-C).
         status: called about once a second with a line of figures.
 
@@ -84,7 +89,10 @@ def live(
         raise UsageError("live: say --out FILE, --show or both")
     if not 0 < enrol_seconds <= 60 or (seconds is not None and seconds <= 0):
         raise UsageError("live: times must be above 0, and the enrolment at most a minute")
-    options, model = EncoderOptions(fps=fps, profile=profile, audio_bitrate=None), InstalledModel.named(preset)
+    options, model = (
+        EncoderOptions(fps=fps, profile=profile, audio_bitrate=None, face=face),
+        InstalledModel.named(preset),
+    )
     path = sample_clip() if synthetic else video
     target = None if out is None else file_path(out)
     if target is not None:
@@ -98,12 +106,13 @@ def live(
         setup, header = enrolled.setup, enrolled.setup.header
         decoder = Decoder(header, model.renderer(setup.source_set, header.profile, header.fps))
         video_out = None if recorder is None else begin_recording(recorder, header, model.hash)
-        encoder = Encoder(header, builder.network, stack.enter_context(FaceTracker()), plan=ConstantQuality())
+        speaker = stack.enter_context(Speaker(enrolled, header.fps, enrol_seconds, note))
+        encoder = Encoder(header, builder.network, plan=ConstantQuality())
         meter, limit = _Meter(float(header.fps), status), None if seconds is None else seconds * header.fps
         frames = paced(source.frames(), source)
-        with closing(ahead(_packets(hangup.until(frames), encoder), _LOOK_AHEAD)) as packets:
+        with closing(ahead(_packets(hangup.until(frames), encoder, speaker), _LOOK_AHEAD)) as packets:
             for sent in packets:
-                picture = decoder.decode(sent.packet).rgb
+                picture = _draw(sent, decoder, model)
                 if not _show(window, picture) or hangup.is_wanted:
                     break
                 meter.add(sent)
@@ -123,6 +132,14 @@ def _open(path: PathLike | None, camera: int | None, loop: bool, options: Encode
     return CameraInput(camera or 0, options.rate, None, 0, note)
 
 
+def _draw(sent: _Sent, decoder: Decoder, model: InstalledModel) -> np.ndarray:
+    """The picture of a packet; drawn with other source pictures from now on, if it brings them."""
+    if sent.setup is not None:
+        header = decoder.header
+        decoder.renderer.draw = model.renderer(sent.setup.source_set, header.profile, header.fps).draw
+    return decoder.decode(sent.packet).rgb
+
+
 def _show(window: Window | None, picture: np.ndarray) -> bool:
     """Shows a picture if there is a window. Returns False once the user has closed it."""
     try:
@@ -133,7 +150,7 @@ def _show(window: Window | None, picture: np.ndarray) -> bool:
     return True
 
 
-def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
+def _packets(frames: Iterator[Frame], encoder: Encoder, speaker: Speaker) -> Iterator[_Sent]:
     """One packet for each frame number; frames that were left out become packets that hold the picture."""
     expected = 0
     for frame in renumbered(frames):
@@ -141,7 +158,11 @@ def _packets(frames: Iterator[Frame], encoder: Encoder) -> Iterator[_Sent]:
         for missed in range(expected, frame.index):
             yield _Sent(Packet(Kind.MOTION, missed, b""), captured)
         expected = frame.index + 1
-        yield _Sent(encoder.encode(frame), captured)
+        enrolled = speaker.enrolled()
+        if enrolled is not None:
+            speaker.welcome()
+        found, _ = speaker.see(frame)
+        yield _Sent(encoder.encode(frame, found), captured, None if enrolled is None else enrolled.setup)
 
 
 class _Meter:

@@ -12,6 +12,7 @@ from fvc.calls.enrolment import MAX_CALL_SOURCES, Enrolment, SourceRefresher
 from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input
 from fvc.calls.link import Link
+from fvc.calls.speaker import Speaker
 from fvc.calls.transport import Transport, UdpTransport, label, resolve
 from fvc.codec.base.constants import MAX_SOURCES, MIN_CALL_FPS
 from fvc.codec.base.errors import LinkError, OptionError, UsageError
@@ -21,7 +22,7 @@ from fvc.codec.call.send_session import KeyframeWanted, Ready, SendEnded, SendSe
 from fvc.codec.call.session import MIN_TIMEOUT, Address
 from fvc.codec.encoder import Encoder, Found
 from fvc.codec.face.detection import Face
-from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.face.face_choice import MOVING
 from fvc.codec.media.video import Frame
 from fvc.codec.options import AUDIO_BITRATE, KEYFRAME_INTERVAL, EncoderOptions
 from fvc.codec.wire.bitstream import Kind, Packet
@@ -86,6 +87,7 @@ def send(
     keyframe_interval: float = KEYFRAME_INTERVAL,
     refresh: int = 0,
     kbps: float | None = None,
+    face: str | int = MOVING,
     audio_bitrate: int | None = AUDIO_BITRATE,
     enrol_seconds: float = 3.0,
     redundancy: int = 2,
@@ -119,7 +121,7 @@ def send(
     if microphone is not None and (camera is None or audio_bitrate is None):
         raise UsageError("send: --microphone goes with --camera, and not with --no-audio")
     encoder = EncoderOptions(fps, profile, kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh)
-    encoder = replace(encoder, audio_bitrate=audio_bitrate)
+    encoder = replace(encoder, audio_bitrate=audio_bitrate, face=face)
     options = CallOptions(
         encoder, enrol_seconds, redundancy, frames_per_packet, setup_kbps, most_sources, timeout, seconds
     )
@@ -182,7 +184,10 @@ class _Call:
         options, enrolled, sounds = self._options.encoder, self._enrolled, 0
         encoder = Encoder(enrolled.setup.header, enrolled.builder.network, None, options.refresh, options.plan())
         self._began = time.monotonic()
-        with FaceTracker() as tracker, SourceRefresher(enrolled, options.rate, self._options.most_sources) as refresher:
+        with (
+            Speaker(enrolled, options.rate, self._options.enrol_seconds, self._note) as speaker,
+            SourceRefresher(enrolled, options.rate, self._options.most_sources) as refresher,
+        ):
             for frame in hangup.until(source.frames()):
                 if source.is_late(frame.index):
                     continue
@@ -191,9 +196,9 @@ class _Call:
                 for packet in source.sound.due(self._frames / options.rate):
                     self._session.send(packet)
                     sounds = packet.number + 1
-                face = tracker.track(frame.rgb)
-                self._send(encoder, frame, face, tracker.is_cut, sounds)
-                self._extend(refresher, frame, face)
+                found, face = speaker.see(frame)
+                self._send(encoder, frame, found, sounds)
+                self._extend(refresher, frame, face, speaker)
                 progress("sending", self._frames, None)
                 if self._frames == self._options.frames:
                     break
@@ -231,21 +236,35 @@ class _Call:
         self._left_out += index - self._frames
         self._frames = index + 1
 
-    def _send(self, encoder: Encoder, frame: Frame, face: Face | None, is_cut: bool, sounds: int) -> None:
-        found = Found(None if face is None else face.sup, is_cut)
+    def _send(self, encoder: Encoder, frame: Frame, found: Found, sounds: int) -> None:
         packet = encoder.encode(frame, found, audio_packets=sounds, force_keyframe=self._wants_keyframe)
         self._wants_keyframe = False
         self._coded += len(packet.payload)
         self._session.send(packet)
         self._link.flush()
 
-    def _extend(self, refresher: SourceRefresher, frame: Frame, face: Face | None) -> None:
-        """Sends better source pictures, once they are coded and the receiver has the previous ones."""
+    def _extend(self, refresher: SourceRefresher, frame: Frame, face: Face | None, speaker: Speaker) -> None:
+        """Sends other source pictures, once they are coded and the receiver has the previous ones: better ones, or a
+        newcomer's, who is shown once the receiver has them.
+        """
+        if speaker.is_newcomer:
+            return self._welcome(refresher, frame, speaker)
         refresher.see(frame, face)
         if self._session.is_ready and (setup := refresher.found()) is not None:
             self._sources = refresher.sources
             self._note(f"sending {refresher.sources} source pictures, {len(bytes(setup))} bytes")
             self._session.extend(setup)
+
+    def _welcome(self, refresher: SourceRefresher, frame: Frame, speaker: Speaker) -> None:
+        if not self._session.is_ready:
+            return
+        if speaker.is_enrolled:
+            speaker.welcome()
+        elif (enrolled := speaker.enrolled()) is not None:
+            refresher.begin_anew(enrolled, float(frame.index / self._options.encoder.rate))
+            self._sources = refresher.sources
+            self._note(f"sending {refresher.sources} source pictures, {len(bytes(enrolled.setup))} bytes")
+            self._session.extend(enrolled.setup)
 
     def report(self) -> dict[str, Any]:
         """The report of `fvc send --json`, once the call is over."""

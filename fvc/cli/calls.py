@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli.output import Bar, Force, Json, bit_rate, note_line
+from fvc.cli.output import Bar, Face, Force, Json, bit_rate, note_line
 from fvc.cli.output import show as show_report
 
 
@@ -38,6 +38,7 @@ def live(
     show: Show = False,
     fps: Fps = "15",
     profile: Profile = "sup",
+    face: Face = "moving",
     seconds: Seconds = None,
     enrol: Enrol = 3.0,
     force: Force = False,
@@ -56,6 +57,7 @@ def live(
             show=show,
             fps=fps,
             profile=profile,
+            face=face,
             seconds=seconds,
             enrol_seconds=enrol,
             note=note_line,
@@ -78,6 +80,7 @@ def send(
     microphone: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"The camera's sound: {_DEVICE}.")] = None,
     fps: Fps = "15",
     profile: Profile = "sup",
+    face: Face = "moving",
     kbps: Annotated[float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")] = None,
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
     refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
@@ -107,6 +110,7 @@ def send(
             microphone=microphone,
             fps=fps,
             profile=profile,
+            face=face,
             kbps=kbps,
             keyframe_interval=keyframe_interval,
             refresh=refresh,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli.output import Bar, Force, Json, bit_rate, note_line, show
+from fvc.cli.output import Bar, Face, Force, Json, bit_rate, note_line, show
 from fvc.codec.base.errors import UsageError
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import installed_presets
@@ -59,6 +59,7 @@ def encode(
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
+    face: Face = "moving",
     video_stream: Annotated[
         int | None, typer.Option(help="Which of the input's video streams, from 0. Default: as players choose.", min=0)
     ] = None,
@@ -93,6 +94,7 @@ def encode(
             canvas=not no_canvas,
             source_frames=source_frames,
             source_bytes=source_bytes,
+            face=face,
             video_stream=video_stream,
             audio_stream=audio_stream,
             preset=preset,
@@ -100,19 +102,16 @@ def encode(
             progress=bar,
         )
     length = f"{report['duration_s']} s at {report['fps']} fps"
-    show(
-        report,
-        as_json,
-        [
-            f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
-            f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
-            f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
-            f"  audio    {report['audio_kbps']:7.3f} kbit/s",
-            f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
-            f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
-            f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
-        ],
-    )
+    lines = [
+        f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
+        f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
+        f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
+        f"  audio    {report['audio_kbps']:7.3f} kbit/s",
+        f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
+        f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
+        f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
+    ]
+    show(report, as_json, lines)
 
 
 def decode(

@@ -88,4 +88,8 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Replace an output that exists, if it is of the kind that is written."),
 ]
+Face = Annotated[
+    str,
+    typer.Option(help="Which of several faces: moving (and talking), largest, left, right, or 1 to 4 from the left."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

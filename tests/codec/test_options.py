@@ -31,6 +31,7 @@ from fvc.codec.options import EncoderOptions, parse_fps
         ({"refresh": 9, "keyframe_interval": 0.5}, "refresh 9: more slices than frames", "--refresh 9: more slices"),
         ({"audio_bitrate": 100}, "audio_bitrate 100: must be 6k to 256k", "--audio-bitrate 100: must be 6k to 256k"),
         ({"source_frames": 9}, "source_frames 9: must be 1 to 8", "--source-frames 9: must be 1 to 8"),
+        ({"face": "up"}, "face up: must be left, right, largest, moving or a number", "--face up: must be left,"),
         ({"video_stream": -1}, "video_stream -1: must be 0 or more", "--video-stream -1: must be 0 or more"),
     ],
 )

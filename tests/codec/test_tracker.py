@@ -159,6 +159,7 @@ def test_motion_flashes_and_fades_are_no_cuts() -> None:
 def test_survey_counts_faces_that_stay() -> None:
     class Tracker:
         is_cut = False
+        others: tuple[Face, ...] = ()
 
         def __init__(self, counts: list[int]) -> None:
             self._counts = iter(counts)
