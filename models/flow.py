@@ -28,6 +28,8 @@ NET_SIDE = 32  # the hourglass's resolution
 RESIDUAL_SCALE = 0.3  # residual flows are in this share of the crop's half side, which suits training's step size
 OCCLUSION_BIAS = 2.0  # added to occlusion logits, which begin at zero: at first nearly everything is kept
 _HEAT_VARIANCE = 0.01  # of the Gaussians in the displacement maps
+_MAX_EXPONENT = 60.0  # of these Gaussians: smaller values would be denormal numbers, which CPUs compute with slowly
+_CORRECTIONS = 4  # of `SparseMotion.exact_displacement`
 _ABSENT = 1e4  # subtracted from the logits of absent keypoints
 _MIN_DETERMINANT = 0.1  # of Jacobians that are inverted
 
@@ -65,9 +67,14 @@ class Reference(nn.Module):
         )
 
 
-def _squared_distance(grid: Tensor, position: Tensor) -> Tensor:
-    """[P, 2], [B, K, 2] -> [B, P, K]."""
-    return ((grid[None, :, None] - position[:, None]) ** 2).sum(-1)
+def _squared_distance(places: Tensor, position: Tensor) -> Tensor:
+    """[P, 2] or [B, P, 2], [B, K, 2] -> [B, P, K]."""
+    return ((places[..., None, :] - position[:, None]) ** 2).sum(-1)
+
+
+def _heat(places: Tensor, position: Tensor) -> Tensor:
+    """A Gaussian around each keypoint: [P, 2], [B, K, 2] -> [B, P, K]."""
+    return torch.exp(-(_squared_distance(places, position) / _HEAT_VARIANCE).clamp(max=_MAX_EXPONENT))
 
 
 def inverse(jacobian: Tensor) -> Tensor:
@@ -96,10 +103,19 @@ def weighted(weights: Tensor, values: Tensor) -> Tensor:
     return (weights @ columns).unflatten(-1, (-1, channels)).transpose(1, 2).flatten(0, 1)
 
 
+def _moved(motion: Tensor, places: Tensor) -> Tensor:
+    """Displacement [B, P, 2] of places [P, 2] or [B, P, 2] by affine motions [B, P, 6] (rows as of `_affine`)."""
+    x, y = places[..., 0], places[..., 1]
+    dx = motion[..., 0] + motion[..., 2] * x + motion[..., 3] * y
+    dy = motion[..., 1] + motion[..., 4] * x + motion[..., 5] * y
+    return torch.stack([dx, dy], -1)
+
+
 class SparseMotion(nn.Module):
     """Motion in closed form on a grid of P = `side` * `side` pixels: keypoint weights and their displacement."""
 
     grid: Tensor
+    is_tracked: Tensor
 
     def __init__(self, n_sup: int, n_unsup: int, side: int) -> None:
         super().__init__()
@@ -108,20 +124,41 @@ class SparseMotion(nn.Module):
         # Learned keypoints are noise at first: near tracked ones they should count little.
         self.bias = nn.Parameter(torch.cat([torch.zeros(n_sup), torch.full((n_unsup,), -3.0)]))
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
+        is_tracked = torch.cat([torch.ones(n_sup), torch.zeros(n_unsup)])
+        self.register_buffer("is_tracked", is_tracked, persistent=False)
 
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
         """Softmax weights [B, P, K], and the log-sum-exp of their logits [B, P]: how near the face is."""
-        logits = self.bias - _squared_distance(self.grid, at.position) / self.log_variance.exp()
-        logits = logits + (at.presence[:, None] - 1) * _ABSENT
+        logits = self._logits(self.grid, at)
         return logits.softmax(-1), logits.logsumexp(-1)
 
+    def _logits(self, places: Tensor, at: Points) -> Tensor:
+        """Of the keypoints' weights at places [P, 2] or [B, P, 2] -> [B, P, K]."""
+        logits = self.bias - _squared_distance(places, at.position) / self.log_variance.exp()
+        return logits + (at.presence[:, None] - 1) * _ABSENT
+
     def displacement(self, weights: Tensor, at: Points, to: Points) -> Tensor:
-        """Displacement [B * N, P, 2] of each pixel, from weights [B, P, K] and keypoints `at`, `to` [B * N, ...]."""
-        motion = weighted(weights, _affine(at, to))  # [B * N, P, 6]: offset, matrix minus the identity
-        x, y = self.grid[:, 0], self.grid[:, 1]
-        dx = motion[..., 0] + motion[..., 2] * x + motion[..., 3] * y
-        dy = motion[..., 1] + motion[..., 4] * x + motion[..., 5] * y
-        return torch.stack([dx, dy], -1)
+        """Displacement [B * N, P, 2] of each pixel, from weights [B, P, K] and keypoints `at`, `to` [B * N, ...].
+
+        At a keypoint it is not exactly the keypoint's own, since its neighbours weigh there too.
+        """
+        return _moved(weighted(weights, _affine(at, to)), self.grid)
+
+    def exact_displacement(self, weights: Tensor, at: Points, to: Points, count: int) -> Tensor:
+        """The same for N = `count` sources, but nearly exact at the keypoints: `at` [B, ...], `to` [B * N, ...].
+
+        Lips are nearer to each other than their weights are wide, so a plain mean opens mouths too little. The motions
+        are corrected by what is missing at the keypoints (Richardson's iteration for scattered-data interpolation).
+        Learned keypoints are not corrected: they lie close together, and their noise would be amplified.
+        """
+        own = self._logits(at.position, at).softmax(-1)  # [B, K, K]: weights at the keypoints themselves
+        each = at.each(count)
+        offset, matrix = _affine(each, to).split([2, 4], -1)
+        corrected = (each.presence * self.is_tracked)[..., None]
+        for _ in range(_CORRECTIONS):
+            found = _moved(weighted(own, torch.cat([offset, matrix], -1)), each.position)
+            offset = offset + (to.position - each.position - found) * corrected
+        return _moved(weighted(weights, torch.cat([offset, matrix], -1)), self.grid)
 
     def image(self, x: Tensor) -> Tensor:
         """[B, P, C] -> [B, C, side, side]."""
@@ -151,8 +188,7 @@ class DenseMotion(nn.Module):
             move = self.coarse.displacement(weights, at, to) * torch.sigmoid(near - self.background)[..., None]
             # 2. Displacement maps: where keypoint k comes from and where it goes
             grid = self.coarse.grid
-            heat = torch.exp(-_squared_distance(grid, at.position) / _HEAT_VARIANCE)  # [B, P, K]
-            heat = (heat - torch.exp(-_squared_distance(grid, to.position) / _HEAT_VARIANCE)) * at.presence[:, None]
+            heat = (_heat(grid, at.position) - _heat(grid, to.position)) * at.presence[:, None]  # [B, P, K]
             sparse, displacement_maps = self.coarse.image(move), self.coarse.image(heat)
         # 3. Hourglass
         features, _ = self.hourglass(torch.cat([displacement_maps, sparse], 1))

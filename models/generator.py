@@ -11,7 +11,7 @@ from the source, and the reference position stays the hub, so that a frame costs
 
     per frame
         1  dense_motion(driving -> reference) -> flow to the reference, shared residual, background, occlusion
-        2  flow to source_n = sparse motion(driving -> source_n)     exact at keypoints, zero on the background
+        2  flow to source_n = sparse motion(driving -> source_n)     nearly exact at keypoints, zero on the background
                             + residual flow_n, looked up in the reference position
                             + shared residual
         3  blend weight of source_n = softmax over n of
@@ -342,7 +342,7 @@ class ComposedGenerator(LevelsGenerator):
         to_reference = self.grid + (maps[:, 5:7] + RESIDUAL_SCALE * maps[:, TO_REFERENCE]).permute(0, 2, 3, 1)
         in_reference = warp(source.residual, to_reference.repeat_interleave(count, 0))  # [B * N, 3, 64, 64]
         person = torch.sigmoid(image(near[..., None]) - self.background - maps[:, BACKGROUND])  # [B, 1, 64, 64]
-        sparse = image(self.sparse.displacement(weights, kp_driving.each(count), kp_source))  # [B * N, 2, 64, 64]
+        sparse = image(self.sparse.exact_displacement(weights, kp_driving, kp_source, count))  # [B * N, 2, 64, 64]
         shared = RESIDUAL_SCALE * maps[:, SHARED_RESIDUAL]
         moved = sparse * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0)
         moved = moved + RESIDUAL_SCALE * in_reference[:, :2]

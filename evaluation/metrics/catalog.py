@@ -113,6 +113,25 @@ _ENTRIES = (
         is_main=True,
     ),
     Metric("mouth", "mouth error", "mean absolute error of inner lip gap over outer eye distance", is_main=True),
+    Metric(
+        "mouth_lpips",
+        "mouth LPIPS",
+        "LPIPS v0.1, SqueezeNet, of the square around the lips, enlarged to 64x64",
+        network="lpips_squeeze",
+        is_main=True,
+    ),
+    Metric(
+        "mouth_lpips_wide",
+        "wide mouth LPIPS",
+        "the same, of the tenth of the frames whose mouths are open most",
+        network="lpips_squeeze",
+    ),
+    Metric(
+        "mouth_opening",
+        "mouth opening",
+        "drawn lip gap over the input's, mean over the tenth of the frames whose mouths are open most; 1 is right",
+        higher_is_better=True,
+    ),
     Metric("eyes", "eye error", "mean absolute error of lid gap over outer eye distance, both eyes", is_main=True),
     Metric(
         "flicker",

@@ -20,6 +20,8 @@ from fvc.evaluation.metrics.reference import Reference
 FaceMetric = Callable[[Reference, Reference], float | None]
 FACE_METRICS: dict[str, FaceMetric] = {}  # by name in the catalog
 
+_WIDEST = 10  # one of so many frames counts among the widest mouths
+_SHUT = 0.02  # lip gap over eye distance, below which a mouth is shut and a ratio says nothing
 _MAX_INTENSITY = 5.0  # of an action unit, on OpenFace's scale
 
 
@@ -82,11 +84,30 @@ def eyes(original: Reference, drawn: Reference) -> float:
 
 def _gap_errors(original: Reference, drawn: Reference, pair: tuple[int, int]) -> np.ndarray:
     """[T]: absolute differences of the distance between two sup landmarks over the eye distance."""
+    return np.abs(_gaps(original, pair) - _gaps(drawn, pair))
 
-    def gap(sup: np.ndarray) -> np.ndarray:
-        return np.asarray(np.linalg.norm(sup[:, pair[0]] - sup[:, pair[1]], axis=-1) / eye_distance(sup))
 
-    return np.abs(gap(original.columns["sup"]) - gap(drawn.columns["sup"]))
+def _gaps(side: Reference, pair: tuple[int, int]) -> np.ndarray:
+    """[T]: distance between two sup landmarks over the eye distance."""
+    sup = side.columns["sup"]
+    return np.asarray(np.linalg.norm(sup[:, pair[0]] - sup[:, pair[1]], axis=-1) / eye_distance(sup))
+
+
+def widest_mouths(original: Reference, every: int = 1) -> np.ndarray:
+    """Of frames 0, every, 2 every ..., the tenth (at least one) whose inner lips are farthest apart: their numbers."""
+    gaps = _gaps(original, INNER_LIPS)[::every]
+    seen = np.flatnonzero(~np.isnan(gaps))
+    wanted = -(-len(seen) // _WIDEST)
+    return np.sort(seen[np.argsort(-gaps[seen], kind="stable")[:wanted]]) * every
+
+
+@face_metric("mouth_opening")
+def mouth_opening(original: Reference, drawn: Reference) -> float | None:
+    """Mean ratio of the drawn lips' gap to the input's, of the widest mouths. None: no mouth opens."""
+    widest = widest_mouths(original)
+    true, found = (_gaps(side, INNER_LIPS)[widest] for side in (original, drawn))
+    opened = true > _SHUT
+    return _mean(found[opened] / true[opened]) if opened.any() else None
 
 
 @face_metric("lost")

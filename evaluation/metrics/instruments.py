@@ -34,6 +34,8 @@ _EYES = (  # of the face mesh: the corners and lids whose mean is the centre of 
 _NOSE_TIP = 4  # of the face mesh; recognition templates want a point above the `NOSE_TIP` of `landmarks`
 _MOUTH = [Mesh.LEFT_OUTER_LIP_CORNER, Mesh.RIGHT_OUTER_LIP_CORNER]
 _ROI_SCALE = 1.5  # side of MediaPipe's square over the larger side of the landmarks' bounding box
+_MOUTH_SHARE = 0.3  # side of the square around the lips over that of MediaPipe's square
+MOUTH_SIDE = 64  # pixels: to which that square is enlarged
 _LPIPS = "lpips_"  # how the folders of LPIPS networks begin
 N_ACTION_UNITS = 17
 
@@ -63,6 +65,15 @@ class Window:
         roi = (*centre, _ROI_SCALE * float((high - low).max()), angle)
         return cls(np.array(points, np.float32), np.array(roi, np.float32))
 
+    def mouth(self, picture: np.ndarray) -> np.ndarray:
+        """The upright square around the lips of a picture (uint8 [H, W, 3]), uint8 [64, 64, 3]; edges repeat."""
+        side = _MOUTH_SHARE * float(self.roi[2])
+        scale, corner = side / MOUTH_SIDE, self.five[3:].mean(0) - side / 2
+        to_picture = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (MOUTH_SIDE, MOUTH_SIDE)
+        return cv2.warpAffine(picture, to_picture, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
 
 @dataclass(frozen=True)
 class FaceView:
@@ -87,7 +98,7 @@ class Networks:
         instruments: whether others than LPIPS are wanted.
 
     Attributes:
-        lpips: metric -> its network.
+        lpips: metric of whole pictures -> its network.
         instruments: all others that are there.
 
     Raises:
@@ -99,7 +110,7 @@ class Networks:
             raise InputError(f"{folder}: no such folder of networks")
         self._folder = folder
         self._wants_instruments = instruments
-        wanted = {name: metric.network for name, metric in CATALOG.items() if metric.network.startswith(_LPIPS)}
+        wanted = {name: metric.network for name, metric in CATALOG.items() if name.startswith("lpips")}
         self.lpips = {name: Lpips(path) for name, network in wanted.items() if (path := self._path(network))}
         kinds = (Identity, CasiaIdentity, Landmarker, ActionUnits)
         self.instruments = [kind(path) for kind in kinds if (path := self._path(kind.network))]

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from fvc.evaluation.metrics.catalog import CATALOG, Metric
-from fvc.evaluation.metrics.face_metrics import FACE_METRICS
+from fvc.evaluation.metrics.face_metrics import FACE_METRICS, widest_mouths
 from fvc.evaluation.metrics.frame_metrics import FRAME_METRICS, FramePair
-from fvc.evaluation.metrics.instruments import Networks
+from fvc.evaluation.metrics.instruments import Lpips, Networks, Window
 from fvc.evaluation.metrics.reference import BATCH, NO_FACE, Observer, Reference
 
 
@@ -87,13 +87,13 @@ class Metrics:
                 else:
                     raise ValueError(f"more frames than the reference's {reference.frames}")
                 drawn_side.add(count, drawn, window or NO_FACE)
-                pixels.add(count, original, drawn)
+                pixels.add(count, original, drawn, window)
                 count += 1
             reference = reference or original_side.finish()
             if count != reference.frames:
                 raise ValueError(f"{count} frames, but the reference has {reference.frames}")
             found = drawn_side.finish()
-        values = {**pixels.means(), **face_values(reference, found)}
+        values = {**pixels.means(reference), **face_values(reference, found)}
         known = {name: None if name in self.missing else _finite(values.get(name)) for name in self.names}
         return {"frames": count, **known}
 
@@ -120,12 +120,14 @@ class _PixelSums:
     def __init__(self, metrics: Metrics) -> None:
         self._every = metrics.every
         self._computed = {name: m for name, m in FRAME_METRICS.items() if name not in metrics.missing}
-        self._lpips = metrics.networks.lpips
-        self._values: dict[str, list[float]] = {name: [] for name in (*self._computed, *self._lpips)}
-        self._batch: list[tuple[np.ndarray, np.ndarray]] = []
+        self._values: dict[str, list[float]] = {name: [] for name in self._computed}
         self._pair: FramePair | None = None
+        networks = metrics.networks.lpips
+        self._whole = {name: _Batched(network) for name, network in networks.items()}
+        self._mouths = _Batched(networks["lpips"]) if "lpips" in networks else None
 
-    def add(self, index: int, original: np.ndarray, drawn: np.ndarray) -> None:
+    def add(self, index: int, original: np.ndarray, drawn: np.ndarray, window: Window | None) -> None:
+        """Takes a frame and its drawing; `window`: around the frame's face, None where it has none."""
         is_sampled = index % self._every == 0
         pair = FramePair(original, drawn) if self._pair is None else self._pair.followed_by(original, drawn)
         for name, metric in self._computed.items():
@@ -135,17 +137,42 @@ class _PixelSums:
                     self._values[name].append(value)
         self._pair = pair
         if is_sampled:
-            self._batch.append((original, drawn))
-            if len(self._batch) == BATCH:
-                self._compute_lpips()
+            for batched in self._whole.values():
+                batched.add(index, original, drawn)
+            if self._mouths is not None and window is not None:
+                self._mouths.add(index, window.mouth(original), window.mouth(drawn))
 
-    def _compute_lpips(self) -> None:
+    def means(self, original: Reference) -> dict[str, float]:
+        """Metric -> mean over frames; metrics without a value are left out."""
+        values = {name: values for name, values in self._values.items() if values}
+        values |= {name: list(batched.values().values()) for name, batched in self._whole.items()}
+        if self._mouths is not None and (mouths := self._mouths.values()):
+            widest = widest_mouths(original, self._every).tolist()
+            values["mouth_lpips"] = list(mouths.values())
+            values["mouth_lpips_wide"] = [mouths[index] for index in widest]
+        return {name: float(np.mean(each)) for name, each in values.items() if each}
+
+
+class _Batched:
+    """LPIPS of pairs of pictures by frame number, computed in batches."""
+
+    def __init__(self, network: Lpips) -> None:
+        self._network = network
+        self._values: dict[int, float] = {}
+        self._batch: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def add(self, index: int, original: np.ndarray, drawn: np.ndarray) -> None:
+        self._batch.append((index, original, drawn))
+        if len(self._batch) == BATCH:
+            self._compute()
+
+    def values(self) -> dict[int, float]:
+        """Frame number -> distance, of all pairs so far."""
+        self._compute()
+        return self._values
+
+    def _compute(self) -> None:
         if self._batch:
-            originals, drawn = zip(*self._batch, strict=True)
-            for name, network in self._lpips.items():
-                self._values[name].extend(network(originals, drawn).tolist())
+            indices, originals, drawn = zip(*self._batch, strict=True)
+            self._values.update(zip(indices, self._network(originals, drawn).tolist(), strict=True))
         self._batch = []
-
-    def means(self) -> dict[str, float]:
-        self._compute_lpips()
-        return {name: float(np.mean(values)) for name, values in self._values.items() if values}

@@ -18,6 +18,7 @@ from fvc.codec.face.landmarks import SUP
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
 from fvc.evaluation.metrics.catalog import CATALOG, MAX_PSNR
+from fvc.evaluation.metrics.face_metrics import widest_mouths
 from fvc.evaluation.metrics.instruments import Window
 from fvc.evaluation.metrics.metrics import Metrics, face_values
 from fvc.evaluation.metrics.reference import Reference
@@ -85,6 +86,27 @@ class TestByHand:
         found = face_values(seen(a), seen(b))
         assert found["eyes"] == pytest.approx((0.06 + 0) / 2)
         assert found["mouth"] == pytest.approx(0.15)
+
+    def test_mouth_opening_is_of_the_widest_tenth(self) -> None:
+        a = np.stack([upright()] * 20)
+        a[:, SUP.index(14), 1] += np.arange(20)  # lip gaps 20 to 39
+        a[19] = np.nan  # the widest has no face in the input
+        b = a.copy()
+        b[18, SUP.index(14), 1] = 150 + 19  # half of 38
+        b[17, SUP.index(14), 1] = 150 + 37  # as wide as in the input
+        b[:17, SUP.index(14), 1] = 150  # what shuts less open mouths does not count
+        assert face_values(seen(a), seen(b))["mouth_opening"] == pytest.approx((0.5 + 1) / 2)
+
+    def test_shut_mouths_have_no_opening(self) -> None:
+        a = upright()[None]
+        a[0, SUP.index(14)] = a[0, SUP.index(13)]
+        assert face_values(seen(a), seen(a))["mouth_opening"] is None
+
+    def test_widest_mouths_are_among_the_frames_that_networks_see(self) -> None:
+        a = np.stack([upright()] * 40)
+        a[:, SUP.index(14), 1] += np.arange(40)
+        assert widest_mouths(seen(a), 5).tolist() == [35]  # of frames 0, 5 ... 35
+        assert widest_mouths(seen(a)).tolist() == [36, 37, 38, 39]
 
     def test_apertures_know_no_scale(self) -> None:
         found = face_values(seen(upright()[None]), seen(1.3 * upright()[None]))
@@ -240,7 +262,7 @@ FAKE_LPIPS = """
 import torch
 class Net:
     def __call__(self, a, b, normalize=False):
-        assert normalize and a.dtype == torch.float32 and a.shape[1:] == (3, 256, 256)
+        assert normalize and a.dtype == torch.float32 and a.shape[1:] in ((3, 256, 256), (3, 64, 64))
         return (a - b).abs().mean((1, 2, 3), keepdim=True)
 def load(path=None, device="cpu"):
     return Net()
@@ -277,6 +299,19 @@ class TestNetworks:
         assert "lpips" not in metrics.missing
         assert found["csim"] is None
         assert "mobilefacenet_y1" in metrics.missing["csim"]
+
+    def test_lpips_of_the_mouth_sees_the_lips_only(self, pictures: list[np.ndarray], tmp_path: Path) -> None:
+        metrics = Metrics(network(tmp_path, "lpips_squeeze", FAKE_LPIPS))
+        reference = metrics.reference(pictures[:1])
+        x, y = reference.columns["five"][0, 3:].mean(0).round().astype(int)
+        inside, outside = pictures[0].copy(), pictures[0].copy()
+        inside[y - 2 : y + 3, x - 2 : x + 3] ^= 0x80
+        outside[: y // 2] ^= 0x80
+        found = [metrics.compare([(pictures[0], drawn)], reference) for drawn in (inside, outside)]
+        mouths, wide = ([each[name] for each in found] for name in ("mouth_lpips", "mouth_lpips_wide"))
+        assert mouths == wide  # the only frame
+        assert mouths[0] > 10 * found[0]["lpips"] > 0
+        assert mouths[1] == 0
 
     def test_another_lpips_is_taken_where_there_is_one(self, tmp_path: Path) -> None:
         network(tmp_path, "lpips_alex", FAKE_LPIPS)

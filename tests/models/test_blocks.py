@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fvc.models.flow import Points, SparseMotion
+from fvc.models.flow import Points, SparseMotion, _heat
 from fvc.models.keypoints import MotionNet
 from fvc.models.layers import Hourglass, InvertedResidual, conv_joined, identity_grid, resize, warp
 from fvc.models.model import build_network
@@ -62,6 +62,43 @@ def test_sparse_motion_is_exact_at_an_only_keypoint_and_follows_its_jacobian() -
     move = motion.displacement(weights, at, to)
     expected = (motion.grid - at.position[0, 0]) @ turn[0, 0].T + to.position[0, 0] - motion.grid
     assert torch.allclose(move[0], expected, atol=1e-5)
+
+
+def _lips(gap: float) -> Points:
+    """An upper and a lower lip, `gap` apart: nearer to each other than the weights of `SparseMotion` are wide."""
+    position = torch.tensor([[[0.0, 0.3 - gap / 2], [0.0, 0.3 + gap / 2]]])
+    return Points(position, torch.eye(2).expand(1, 2, 2, 2), torch.ones(1, 2))
+
+
+def test_exact_displacement_opens_a_mouth_as_far_as_its_lips_and_the_plain_one_does_not() -> None:
+    motion = SparseMotion(2, 0, 64)
+    at, to = _lips(0.12), _lips(0.02)
+    weights, _ = motion.weights(at)
+
+    def opening(move: torch.Tensor) -> float:
+        """By how much the lips of the source are moved apart: 1 is right."""
+        vertical = motion.image(move)[0, 1]
+        upper, lower = (int((y + 1) * 32) for y in at.position[0, :, 1].tolist())
+        return float((vertical[upper, 32] - vertical[lower, 32]).detach()) / (0.12 - 0.02)
+
+    assert opening(motion.displacement(weights, at, to)) < 0.7
+    assert opening(motion.exact_displacement(weights, at, to, 1)) == pytest.approx(1, abs=0.1)
+
+
+def test_exact_displacement_is_the_plain_one_where_all_keypoints_move_alike_and_takes_several_sources() -> None:
+    motion = SparseMotion(2, 0, 16)
+    at = _lips(0.1)
+    weights, _ = motion.weights(at)
+    shifts = torch.tensor([[0.2, -0.1], [-0.05, 0.3]])
+    to = Points(at.position + shifts[:, None], at.jacobian.repeat(2, 1, 1, 1), at.presence.repeat(2, 1))
+    move = motion.exact_displacement(weights, at, to, 2)
+    assert torch.allclose(move, shifts[:, None].expand(-1, 256, -1), atol=1e-5)
+
+
+def test_heat_maps_have_no_denormal_numbers() -> None:
+    heat = _heat(identity_grid(32).reshape(-1, 2), torch.tensor([[[-0.9, -0.9]]]))
+    assert heat.max() > 0.9
+    assert heat[heat > 0].min() > 1.2e-38  # the smallest normal float32
 
 
 @pytest.mark.parametrize("sides", [(64, 256), (32, 64), (64, 32), (5, 7)])

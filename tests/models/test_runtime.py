@@ -65,8 +65,9 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         recent = torch.from_numpy(driving.recent_positions)[None]
         wanted = network.generator.draw(embedding, at, torch.from_numpy(parts["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
-    assert np.abs(picture - wanted).max() < 5  # levels of 255
-    assert np.abs(picture - wanted).mean() < 0.3  # half of it is rounding to integers
+    error = np.abs(picture - wanted)  # levels of 255
+    assert np.quantile(error, 0.9999) < 4  # keypoints at random tear the flow: a pixel at a tear may fall on either side
+    assert error.mean() < 0.3  # half of a level is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"
         encoding = locale.getencoding()
