@@ -1,38 +1,42 @@
 """The trained baselines: presets that `fvc evaluate` compares with ours, and that are not shipped for calls.
 
-    python -m fvc.evaluation.presets.baselines RUN/weights.safetensors PRESET     # keeps a run's weights, as float16
+    python -m fvc.evaluation.presets.baselines RUN [START]     # keeps a run's weights, as float16
 
-`evaluation/presets/weights/PRESET.safetensors` has all networks except the restorer, which is that of `composed`. The
-files are part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used, into
-the user's cache folder.
+`evaluation/presets/weights/PRESET.safetensors` has all networks except the restorer, which is that of `composed`;
+`records.json` beside them says how each was trained. Dense presets carry their width, e.g. `fom@0.25`. The files are
+part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used, into the
+user's cache folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from fvc.models.presets import DEFAULT, PRESETS
+from fvc.models.presets import DEFAULT, is_preset
 from fvc.models.weights import folder_of
 
 _ROOT = Path(__file__).parent / "weights"
 _SHARED = "restorer."
+_RECORDS = "records.json"
 
 
 def trained() -> list[str]:
     """The baselines whose weights are here."""
-    return sorted(path.stem for path in _ROOT.glob("*.safetensors") if path.stem in PRESETS)
+    return sorted(path.stem for path in _ROOT.glob("*.safetensors") if is_preset(path.stem))
 
 
 def exported(preset: str) -> Path:
     """A folder called like the preset, as `fvc evaluate` takes one (needs torch). Raises ValueError: damaged."""
     own, shared = _ROOT / f"{preset}.safetensors", folder_of(DEFAULT) / "weights.safetensors"
-    code = sorted((Path(__file__).parents[2] / "models").glob("*.py"))
+    code = sorted((Path(__file__).parents[2] / "models").rglob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in (own, shared, *code))).hexdigest()[:32]
     folder = platformdirs.user_cache_path("fvc") / "baselines" / digest / preset
     if not (folder / "manifest.json").is_file():
@@ -50,15 +54,34 @@ def exported(preset: str) -> Path:
     return folder
 
 
-def keep(weights: Path, preset: str) -> Path:
-    """Writes the weights of a run to `evaluation/presets/weights`; returns the file."""
+def records() -> dict[str, dict[str, Any]]:
+    """Preset -> how its kept weights were trained: steps, batch, samples, minutes (if known), sampling, start."""
+    path = _ROOT / _RECORDS
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def keep(run: Path, start: str = "") -> Path:
+    """Keeps the weights of a run in `evaluation/presets/weights`, and how they were trained; returns the file.
+
+    Args:
+        run: the folder of `fvc train`. start: what the run started from, in words; empty: from nothing.
+    """
     from safetensors.torch import load_file, save_file
 
-    own = {name: t.half().contiguous() for name, t in load_file(weights).items() if not name.startswith(_SHARED)}
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    begun = next(line for line in lines if "recipe" in line)
+    preset, steps, batch = begun["recipe"]["preset"], lines[-1]["step"], begun["recipe"]["batch"] * begun["processes"]
+    record = {"steps": steps, "batch": batch, "samples": steps * batch, "minutes": lines[-1]["minutes"]}
+    record |= {"sampling": begun["recipe"]["sampling"], "start": start}
+    weights = load_file(run / "weights.safetensors")
+    own = {name: tensor.half().contiguous() for name, tensor in weights.items() if not name.startswith(_SHARED)}
     _ROOT.mkdir(exist_ok=True)
     save_file(own, _ROOT / f"{preset}.safetensors")
+    known = dict(sorted((records() | {preset: record}).items()))
+    (_ROOT / _RECORDS).write_text(json.dumps(known, indent=1) + "\n")
     return _ROOT / f"{preset}.safetensors"
 
 
 if __name__ == "__main__":
-    print(keep(Path(sys.argv[1]), sys.argv[2]))
+    print(keep(Path(sys.argv[1]), " ".join(sys.argv[2:])))

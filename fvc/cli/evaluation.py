@@ -14,6 +14,7 @@ from fvc.cli.output import Bar, Json, extra, note_line, show
 from fvc.codec.base.errors import OptionError
 
 EVALUATE = "fvc evaluate composed --data data/ --metric-weights data/weights --profiles sup,sup+unsup+expr"
+REPRODUCE = "fvc reproduce --table 3 --data data/ --metric-weights data/weights --out tables/ --jobs 2"
 MEASURE = "fvc measure talk.mp4 --out report   |   fvc measure clips/ --metric-weights weights/ --jobs 2"
 
 
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(epilog=f"Example:  {EVALUATE}")(evaluate)
     app.command(epilog=f"Examples:  {MEASURE}")(measure)
+    app.command(epilog=f"Example:  {REPRODUCE}")(reproduce)
 
 
 def evaluate(
@@ -52,6 +54,8 @@ def evaluate(
         str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
     ] = "default",
     limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
     ] = None,
@@ -60,7 +64,7 @@ def evaluate(
     """Draw the clips of a split with one or more presets and say how good the pictures are (needs fvc[measure])."""
     from fvc.codec.media.video import label
 
-    with extra("measure"):
+    with extra("ray" if backend == "ray" else "measure"):
         from fvc.evaluation.presets.evaluate import evaluate as run
         from fvc.evaluation.presets.figures import GROUP_TITLES, table
 
@@ -80,12 +84,56 @@ def evaluate(
             source_frames=source_frames,
             quantizer=quantizer,
             limit=limit,
+            jobs=jobs,
+            backend=backend,
             note=note_line,
             progress=bar,
         )
     lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
     show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
+
+
+def reproduce(
+    data: Annotated[
+        Path, typer.Option(help="A folder that holds the split's folder of clips, and perhaps catalog.csv.")
+    ] = Path("."),
+    table: Annotated[list[int] | None, typer.Option(help="Number of a table, 1 to 7; may be repeated.")] = None,
+    split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables.md, reports and picture strips.")] = None,
+    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 10,
+    limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
+    cache: Annotated[
+        Path | None, typer.Option(help="Where results are kept. Default: the user's cache folder.")
+    ] = None,
+) -> None:
+    """Print the paper's tables, its figures beside those of the weights that are here (needs fvc[measure])."""
+    with extra("ray" if backend == "ray" else "measure"):
+        from fvc.evaluation.reproduction.reproduce import reproduce as run
+
+        for package in ("torch",) + ("matplotlib",) * (out is not None):
+            importlib.import_module(package)
+    with Bar() as bar:
+        text = run(
+            data,
+            tables=table or (),
+            split=split,
+            metric_weights=metric_weights,
+            out=out,
+            limit=limit,
+            every=every,
+            jobs=jobs,
+            backend=backend,
+            cache=cache,
+            note=note_line,
+            progress=bar,
+        )
+    typer.echo(text)
 
 
 def measure(

@@ -298,7 +298,7 @@ class TestRun:
         def full(*_: object, **__: object) -> None:
             raise OutputError("talk.png: cannot be written (No space left on device)")
 
-        monkeypatch.setattr("fvc.evaluation.presets.strips.write_image", full)
+        monkeypatch.setattr("fvc.evaluation.presets.evaluate.atomic_write", full)
         monkeypatch.setattr(Metrics, "compare", lambda _, pairs, reference: {"nme": float(len(list(pairs)))})
         with pytest.raises(OutputError, match="No space left"):
             evaluate([DEFAULT], data, cache=cache, fps=FPS, every=3, out=tmp_path)

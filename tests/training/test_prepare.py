@@ -134,7 +134,7 @@ def videos(tmp_path: Path) -> Path:
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs run in this process."""
 
-    def run(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    def run(jobs: Sequence[Job], work: Callable[[Job], Clips], *_: object) -> Iterator[tuple[Job, Clips]]:
         yield from ((job, work(job)) for job in jobs)
 
     monkeypatch.setitem(preparing.BACKENDS, "process", run)
