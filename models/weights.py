@@ -92,6 +92,11 @@ def verify(folder: Path) -> None:
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
 
+def manifest_preset(preset: str) -> str:
+    """The preset of an installed one (its own name), or of an exported folder's absolute path. Raises FvcError."""
+    return _manifest(folder_of(preset))[0]
+
+
 @cache
 def model_hash(preset: str) -> bytes:
     """The eight bytes that name these weights in streams. Raises FvcError where the manifest is damaged."""
@@ -104,7 +109,7 @@ def blends_parts(preset: str) -> bool:
 
     Of an installed preset, or an exported folder's absolute path. Raises FvcError where the manifest is damaged.
     """
-    return preset_named(_manifest(folder_of(preset))[0]).blends_parts
+    return preset_named(manifest_preset(preset)).blends_parts
 
 
 def preset_of(model: bytes) -> str | None:

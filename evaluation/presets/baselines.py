@@ -1,6 +1,6 @@
 """The trained baselines: presets that `fvc evaluate` compares with ours, and that are not shipped for calls.
 
-    python -m fvc.evaluation.presets.baselines RUN [START]     # keeps a run's weights, as float16
+    python -m fvc.evaluation.presets.baselines RUN [START]     # keeps a run's weights, as int8 and float16
 
 `evaluation/presets/weights/PRESET.safetensors` has all networks except the restorer, which is that of `composed`;
 `records.json` beside them says how each was trained. Dense presets carry their width, e.g. `fom@0.25`. The files are
@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fvc.models.weights import folder_of
 _ROOT = Path(__file__).parent / "weights"
 _SHARED = "restorer."
 _RECORDS = "records.json"
+_SCALE, _LARGE = ".scale", 4096  # suffix of scales; values from which on a tensor is kept as int8
 
 
 def trained() -> list[str]:
@@ -47,7 +49,7 @@ def exported(preset: str) -> Path:
         joined = {name: tensor for name, tensor in load_file(shared).items() if name.startswith(_SHARED)}
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-            save_file(joined | load_file(own), Path(made) / "joined.safetensors")
+            save_file(joined | _widened(load_file(own)), Path(made) / "joined.safetensors")
             convert(Path(made) / "joined.safetensors", preset, Path(made) / preset)
             shutil.rmtree(folder, ignore_errors=True)
             (Path(made) / preset).rename(folder)
@@ -59,6 +61,32 @@ def records() -> dict[str, dict[str, Any]]:
     path = _ROOT / _RECORDS
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
+
+
+def _narrowed(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Large tensors as int8 with a scale for each output channel, NAME.scale; all others as float16."""
+    kept = {}
+    for name, tensor in weights.items():
+        if tensor.dim() < 2 or tensor.numel() < _LARGE:
+            kept[name] = tensor.half().contiguous()
+            continue
+        scale = (tensor.abs().flatten(1).amax(1) / 127).clamp(min=1e-6).half()
+        rows = scale.float().view(-1, *[1] * (tensor.dim() - 1))
+        kept[name] = (tensor / rows).round().clamp(-127, 127).char().contiguous()
+        kept[name + _SCALE] = scale
+    return kept
+
+
+def _widened(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse, up to rounding, as float16."""
+    weights = {}
+    for name, tensor in kept.items():
+        if name + _SCALE in kept:
+            rows = kept[name + _SCALE].float().view(-1, *[1] * (tensor.dim() - 1))
+            weights[name] = (tensor.float() * rows).half()
+        elif not name.endswith(_SCALE):
+            weights[name] = tensor
+    return weights
 
 
 def keep(run: Path, start: str = "") -> Path:
@@ -75,9 +103,9 @@ def keep(run: Path, start: str = "") -> Path:
     record = {"steps": steps, "batch": batch, "samples": steps * batch, "minutes": lines[-1]["minutes"]}
     record |= {"sampling": begun["recipe"]["sampling"], "start": start}
     weights = load_file(run / "weights.safetensors")
-    own = {name: tensor.half().contiguous() for name, tensor in weights.items() if not name.startswith(_SHARED)}
+    own = {name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)}
     _ROOT.mkdir(exist_ok=True)
-    save_file(own, _ROOT / f"{preset}.safetensors")
+    save_file(_narrowed(own), _ROOT / f"{preset}.safetensors")
     known = dict(sorted((records() | {preset: record}).items()))
     (_ROOT / _RECORDS).write_text(json.dumps(known, indent=1) + "\n")
     return _ROOT / f"{preset}.safetensors"

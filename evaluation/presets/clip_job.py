@@ -25,6 +25,7 @@ from fvc.evaluation.metrics import instruments as instruments_module
 from fvc.evaluation.metrics import reference as reference_module
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
+from fvc.evaluation.people.study_videos import StudyVideos
 from fvc.evaluation.presets.strips import Strip
 from fvc.evaluation.presets.systems import ClipRun, System
 from fvc.models.weights import model_hash
@@ -42,6 +43,8 @@ class ClipJob:
         cache: folder of the cache; None: the user's.
         resumes: whether rows of an earlier run are taken from there; else only what is known of the originals.
         draws_strips: whether a strip of pictures is wanted.
+        study: folder of a study of people, which gets the videos (`people.study_page`); None: none.
+        min_turn: the clip is left out unless its yaw ranges over more radians.
     """
 
     file: ClipFile
@@ -52,6 +55,8 @@ class ClipJob:
     cache: Path | None = None
     resumes: bool = False
     draws_strips: bool = False
+    min_turn: float = 0.0
+    study: Path | None = None
 
     @property
     def name(self) -> str:
@@ -134,7 +139,7 @@ def evaluate_clip(job: ClipJob, count: FrameCount | None = None, note: Note = si
         return _evaluate(job, keeper, count or FrameCount(len(job.systems)))
     weights = [(system.name, model_hash(system.weights).hex(), system.profile.label) for system in job.systems]
     networks = _metrics(job.metric_weights, job.every).networks.digest
-    settings = repr((job.options, job.every, job.draws_strips, networks, weights))
+    settings = repr((job.options, job.every, job.draws_strips, job.min_turn, networks, weights))
     name = ("clip", _code(), file_hash(job.file.path), str(job.file.rotation), job.name, settings)
     return keeper.get(
         name, ClipResult.load, lambda: _evaluate(job, keeper, count or FrameCount(len(weights))), ClipResult.save
@@ -146,6 +151,9 @@ def _evaluate(job: ClipJob, keeper: Cache, count: FrameCount) -> ClipResult:
     try:
         with open_clip(job.file, job.options.rate, keeper, count.frame) as clip:
             count.tracked(clip.seen.frames)
+            if (turn := float(np.ptp(clip.seen.yaw))) <= job.min_turn > 0:
+                result.notes.append(f"{clip.name}: turns by {turn:.2f} rad only; left out")
+                return result
             _run_systems(job, clip, keeper, count, result)
     except OutputError:
         raise
@@ -164,6 +172,9 @@ def _run_systems(job: ClipJob, clip: Clip, keeper: Cache, count: FrameCount, res
         try:
             run = ClipRun(clip, system, job.options.source_frames, job.options.quantizer)
             pairs = strip.watched(run.pairs(), system.name, run.sources.pictures) if job.draws_strips else run.pairs()
+            if job.study is not None:
+                videos = StudyVideos(job.study, tuple(each.name for each in job.systems))
+                pairs = videos.recorded(pairs, clip.name, system.name, clip.rate)
             row = metrics.compare(count.of(pairs), reference)
         except FvcError as error:
             result.notes.append(f"{clip.name}, {system.name}: {error}; left out")

@@ -24,6 +24,7 @@ from fvc.evaluation.presets.clip_job import ClipJob, ClipResult, FrameCount, eva
 from fvc.evaluation.presets.result import Result
 from fvc.evaluation.presets.systems import RATES, default_of, parse_systems
 
+PAGE = "index.html"  # of a study
 DEFAULT_BACKEND = "process"
 
 
@@ -34,6 +35,7 @@ def evaluate(
     split: str = "val",
     metric_weights: Path | None = None,
     out: Path | None = None,
+    study: Path | None = None,
     cache: Path | None = None,
     fps: str | float | Fraction = 15,
     profiles: Sequence[str] = (),
@@ -41,6 +43,8 @@ def evaluate(
     source_frames: int | None = None,
     quantizer: str = "default",
     limit: int | None = None,
+    half: str = "",
+    min_turn: float = 0.0,
     jobs: int = 1,
     backend: str = DEFAULT_BACKEND,
     note: Note = silent,
@@ -52,12 +56,15 @@ def evaluate(
         presets: `preset`, `preset:profile` or a folder with exported weights; empty: all that are installed.
         metric_weights: folder of the metrics' networks (see `instruments`); None: their metrics are missing.
         out: folder for report.md, results.json, plots and strips of pictures; None: nothing is written.
+        study: folder for a page that asks people which of two drawings is better (`people.study_page`): new or empty.
         cache: folder where tracking and everything else about the originals is kept; None: the user's cache folder.
         profiles: for presets that name none.
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
         quantizer: "default", or "paper" (see `systems.ClipRun`).
         limit: at most this many clips, the first by name.
+        half: "first" or "second": only this half of the clips by name; empty: all.
+        min_turn: clips whose yaw does not range over more radians are left out; the paper's DFDC-rotations: 1.5.
         jobs: clips at a time. With more than one, or on Ray, finished clips are kept in the cache, and a run that was
             stopped goes on with the others.
         backend: "process", or "ray": over the cluster that `RAY_ADDRESS` names; see `codec.base.workers`.
@@ -66,13 +73,9 @@ def evaluate(
     Raises:
         FvcError: see `fvc.codec.base.errors`; also when every clip fails.
     """
-    for option, value in (("every", every), ("limit", limit), ("jobs", jobs)):
-        if value is not None and value < 1:
-            raise OptionError(option, value, "must be 1 or more")
-    if backend not in BACKENDS:
-        raise OptionError("backend", backend, f"choose from {', '.join(BACKENDS)}")
+    _check(backend, study, every=every, limit=limit, jobs=jobs)
     options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # raises before long work
-    systems, files = parse_systems(presets, profiles), find_clips(data, split, limit)
+    systems, files = parse_systems(presets, profiles), find_clips(data, split, limit, half)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
     settings = {
@@ -82,22 +85,38 @@ def evaluate(
         "every": every,
         "source_frames": source_frames,
         "quantizer": quantizer,
+        "half": half,
+        "min_turn": min_turn,
         "version": __version__,
     }
     names = [system.name for system in systems]
     result = Result(names, (*metrics.names, *RATES), default_of(systems), metrics.missing, settings)
     strips = _strips_folder(out)
     is_parallel, common = jobs > 1 or backend != DEFAULT_BACKEND, (tuple(systems), options, metric_weights, every)
-    work = [ClipJob(file, *common, cache, is_parallel, strips is not None) for file in files]
+    resumes = is_parallel and study is None  # known rows would leave the study without videos
+    work = [ClipJob(file, *common, cache, resumes, strips is not None, min_turn, study) for file in files]
     _Evaluation(result, strips, note, progress).run(work, jobs, backend)
     if not result.rows:
         _remove_empty(strips, out)
         raise InputError(f"{data / split}: none of its {len(files)} clips could be evaluated")
+    if study is not None:
+        _write_study(study, result)
     if out is not None:
         from fvc.evaluation.presets.figures import write_report
 
         write_report(result, out)
     return result
+
+
+def _check(backend: str, study: Path | None, **counts: int | None) -> None:
+    """Raises OptionError, UsageError, OutputError: before long work."""
+    for option, value in counts.items():
+        if value is not None and value < 1:
+            raise OptionError(option, value, "must be 1 or more")
+    if backend not in BACKENDS:
+        raise OptionError("backend", backend, f"choose from {', '.join(BACKENDS)}")
+    if study is not None:
+        check_folder(study, PAGE, overwrite=False)
 
 
 def _strips_folder(out: Path | None) -> Path | None:
@@ -110,6 +129,15 @@ def _strips_folder(out: Path | None) -> Path | None:
     except OSError as error:
         raise OutputError(f"{out}: cannot be made ({error.strerror})") from None
     return out / "strips"
+
+
+def _write_study(study: Path, result: Result) -> None:
+    from fvc.evaluation.people.study_page import write_page
+
+    drawn: dict[str, list[str]] = {}
+    for row in result.rows:
+        drawn.setdefault(row["clip"], []).append(row["system"])
+    write_page(study, drawn, tuple(result.systems))
 
 
 def _remove_empty(*folders: Path | None) -> None:

@@ -64,20 +64,21 @@ class Strip:
         blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
         rows = max(len(self._texts), len(self._sources))
         first = [*self._sources, *[blank] * (rows - len(self._sources))]
-        columns = [_column("sources", first, ["", *[""] * (rows - 1)])]
+        columns = [column("sources", first)]
         for name, pictures in self._columns.items():
             shown = [pictures.get(index, blank) for index in self._texts]
             texts = list(self._texts.values()) if name == "input" else [""] * len(shown)
             filled = rows - len(shown)
-            columns.append(_column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
+            columns.append(column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
         return encode_png(np.hstack(columns))
 
 
-def _column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
+def column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str] = ()) -> np.ndarray:
+    """Pictures, uint8 [256, 256, 3], one below the other under a title; each may have a text of its own."""
     head = np.full((_CAPTION_HEIGHT, SIDE, 3), 255, np.uint8)
     cv2.putText(head, title, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     cells = []
-    for picture, text in zip(pictures, texts, strict=True):
+    for picture, text in zip(pictures, texts or [""] * len(pictures), strict=True):
         cell = picture.copy()
         for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(cell, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)

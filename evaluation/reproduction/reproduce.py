@@ -14,13 +14,14 @@ from typing import Any
 from fvc.codec.base.errors import OptionError, UsageError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.media.output import atomic_write
-from fvc.evaluation.presets.baselines import records, trained
+from fvc.evaluation.presets.baselines import records
 from fvc.evaluation.presets.evaluate import DEFAULT_BACKEND, evaluate
 from fvc.evaluation.presets.result import Result
+from fvc.evaluation.reproduction.available import system_of
 from fvc.evaluation.reproduction.paper import TABLES, PaperRow
+from fvc.evaluation.reproduction.pictures import write_figures
+from fvc.evaluation.reproduction.sizes import sizes
 from fvc.evaluation.reproduction.tables import Measured, markdown
-from fvc.models.presets import AT
-from fvc.models.weights import shipped
 
 DIFFERENCES = (
     "LPIPS is LPIPS-squeeze, the paper's is LPIPS with its authors' network (usually AlexNet).",
@@ -34,21 +35,6 @@ DIFFERENCES = (
 _HUGE_TURN = 1.5  # radians: the paper's DFDC-rotations
 
 
-def weights_of(preset: str) -> str | None:
-    """The widest weights of a preset that are here, e.g. `fom@0.25` for `fom`; None: there are none."""
-    found = [name for name in {*shipped(), *trained()} if name.partition(AT)[0] == preset]
-    return max(found, key=lambda name: float(name.partition(AT)[2] or 1), default=None)
-
-
-def system_of(row: PaperRow) -> str | None:
-    """`weights:profile` of the system that stands for a row here; None: there are no weights."""
-    for system in row.systems:
-        preset, _, profile = system.partition(":")
-        if (weights := weights_of(preset)) is not None:
-            return f"{weights}:{profile}"
-    return None
-
-
 def reproduce(
     data: Path,
     *,
@@ -57,6 +43,8 @@ def reproduce(
     metric_weights: Path | None = None,
     out: Path | None = None,
     limit: int | None = None,
+    half: str = "",
+    min_turn: float = 0.0,
     every: int = 10,
     jobs: int = 1,
     backend: str = DEFAULT_BACKEND,
@@ -64,7 +52,7 @@ def reproduce(
     note: Note = silent,
     progress: Progress = silent,
 ) -> str:
-    """The tables as Markdown; also written to `out`/tables.md, with pictures and reports of each run beside it.
+    """The tables as Markdown; also written to `out`/tables.md; reports of each run, strips and figures are beside it.
 
     Args:
         tables: their numbers; empty: all. Others: see `presets.evaluate.evaluate`.
@@ -93,6 +81,8 @@ def reproduce(
             source_frames=sources,
             quantizer="paper",
             limit=limit,
+            half=half,
+            min_turn=min_turn,
             jobs=jobs,
             backend=backend,
             note=note,
@@ -102,11 +92,12 @@ def reproduce(
     parts = ["# The paper's tables", "Its figures are in brackets. " + _trained_text(), _differences()]
     for table in chosen:
         parts.append(markdown(table, [_measured(row, results, known) for row in table.rows]))
-    parts.append(_footer(list(results.values())))
+    parts += [_footer(list(results.values())), sizes(sorted({system for _, system in wanted}))]
     text = "\n\n".join(parts) + "\n"
     if out is not None:
         with atomic_write(out / "tables.md", overwrite=True) as file:
             file.write(text.encode())
+        write_figures(data, _folder(out, "figures"), split=split, cache=cache, note=note)
     return text
 
 
