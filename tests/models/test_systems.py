@@ -28,7 +28,7 @@ from fvc.training.generator.losses import load_perceptual
 from fvc.training.generator.recipe import Recipe, paper_recipe
 from fvc.training.generator.session import RunOptions
 
-OVERFITTING_STEPS = {"frontalizer": 60, "frontalizer-jac": 60, "nth": 50}  # else 30
+OVERFITTING_STEPS = 20
 SYSTEMS = [name for name, preset in PRESETS.items() if preset.is_dense or "spade" in name]
 # One of each class and decoder; the others differ from these by a layer
 EXPORTED = ["fom-dm-expr", "frontalizer-jac", "hybrid-spade", "nth"]
@@ -88,8 +88,8 @@ def test_a_width_is_part_of_a_presets_name() -> None:
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.filterwarnings("ignore:Converting a tensor")
 def test_two_frames_can_be_learned(name: str, pack: Pack, perceptual: Path) -> None:
-    distance, steps = load_perceptual(perceptual, "cpu"), OVERFITTING_STEPS.get(name, 30)
-    first, last = overfit(small_name(name), two_frames(pack), distance, steps)
+    batch, distance = two_frames(pack), load_perceptual(perceptual, "cpu")
+    first, last = overfit(small_name(name), batch, distance, OVERFITTING_STEPS)
     assert last < first / 2, (first, last)
 
 
