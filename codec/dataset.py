@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +23,7 @@ import fvc.codec.face.landmarks
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
 from fvc.codec.base.cache import Cache, code_digest
-from fvc.codec.base.errors import InputError
+from fvc.codec.base.errors import InputError, OptionError
 from fvc.codec.face.crop import cut
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
@@ -30,6 +31,7 @@ from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.source_builder import TrackedClip
 from fvc.codec.wire.bitstream import Crop
 
+_T = TypeVar("_T")
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")  # of video files
 ROTATION = 0.5  # radians: a clip with at least this range of yaw is a rotation, as in the catalog
 _PERCENTILES = 1, 99  # of the yaw: the ends of its range
@@ -43,8 +45,20 @@ class ClipFile:
     rotation: bool | None
 
 
-def find_clips(data: Path, split: str, limit: int | None = None) -> list[ClipFile]:
-    """The clips of `data/split` by name, at most `limit`. Raises InputError where there is none."""
+def half_of(items: Sequence[_T], half: str) -> list[_T]:
+    """The first or second half, as the paper splits DFDC into clips for priors and clips for bits (section 4.3).
+
+    `half`: "first", "second", or "" for all. Raises OptionError.
+    """
+    middle = (len(items) + 1) // 2
+    halves = {"": items, "first": items[:middle], "second": items[middle:]}
+    if half not in halves:
+        raise OptionError("half", half, "must be first or second")
+    return list(halves[half])
+
+
+def find_clips(data: Path, split: str, limit: int | None = None, half: str = "") -> list[ClipFile]:
+    """The clips of `data/split` by name, those of a half of them, at most `limit`. Raises InputError, OptionError."""
     folder = data / split
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -56,7 +70,7 @@ def find_clips(data: Path, split: str, limit: int | None = None) -> list[ClipFil
                 marks = {row["clip"]: row["rotation"] == "1" for row in csv.DictReader(file) if row["split"] == split}
         except (KeyError, csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"{catalog}: not a catalog with split, clip and rotation ({error!r})") from None
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = half_of(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), half)
     if not paths:
         raise InputError(f"{folder}: no video in it")
     return [ClipFile(path, marks.get(path.name)) for path in paths[:limit]]

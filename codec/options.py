@@ -28,7 +28,7 @@ class EncoderOptions:
 
     Attributes:
         fps: frames per second of the stream, 0.1 to 240: a number, or text such as "15", "29.97", "30000/1001".
-        profile: what each frame carries: "sup", "sup+unsup", "sup+unsup+expr" or "unsup+jac".
+        profile: what each frame carries: a label of `codec.motion.sample.Profile`, e.g. "sup+unsup".
         quantizer: "default", or "paper": the steps of Oquab et al., coding the nearest integers whatever they cost.
         quality: constant quality, 0 (smallest) to 100 (best); None: 80.
         kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.

@@ -22,7 +22,7 @@ from fvc.codec.base.errors import FvcError
 from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
-from fvc.export.openvino_graphs import DRIVING
+from fvc.export.openvino_graphs import DRIVING, POINTS
 from fvc.export.shipped import Graph, run_module, shipped_graphs
 from fvc.models.runtime import driving_inputs, source_inputs
 
@@ -48,7 +48,7 @@ def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda 
         manifest["graphs"][graph.name] = {
             "sha256": file_hash(path),
             "bytes": path.stat().st_size,
-            "inputs": list(graph.inputs),
+            "inputs": input_names(session(path)),
             "outputs": list(graph.outputs),
             "max_error": errors,
             **graph.metadata,
@@ -95,10 +95,16 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def input_names(runs: Any) -> list[str]:
+    """The inputs of a session. Those that a network ignores are not in its file."""
+    return [port.name for port in runs.get_inputs()]
+
+
 def difference(graph: Graph, runs: Any, inputs: tuple[torch.Tensor, ...] | None = None) -> dict[str, float]:
     """Output -> largest absolute difference between ONNX Runtime and torch."""
     inputs = inputs or graph.example
-    feeds = {name: tensor.numpy() for name, tensor in zip(graph.inputs, inputs, strict=True)}
+    known = input_names(runs)
+    feeds = {name: tensor.numpy() for name, tensor in zip(graph.inputs, inputs, strict=True) if name in known}
     found, wanted = runs.run(list(graph.outputs), feeds), run_module(graph.module, inputs)
     return {name: float(np.abs(a - b.numpy()).max()) for name, a, b in zip(graph.outputs, found, wanted, strict=True)}
 
@@ -113,12 +119,12 @@ class OnnxDraw:
 
     def __init__(self, folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
         embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
-        names = [port.name for port in embed.get_inputs()]
-        kept = embed.run(None, dict(zip(names, source_inputs(pictures, samples), strict=True)))
+        source = dict(zip(("pictures", *POINTS), source_inputs(pictures, samples), strict=True))
+        kept = embed.run(None, {name: source[name] for name in input_names(embed)})
         self._embedding = dict(zip((port.name for port in embed.get_outputs()), kept, strict=True))
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [256, 256, 3]."""
-        driving = dict(zip(DRIVING, driving_inputs(inputs), strict=True))
-        picture = self._draw.run(None, self._embedding | driving)[0][0]
+        given = self._embedding | dict(zip(DRIVING, driving_inputs(inputs), strict=True))
+        picture = self._draw.run(None, {name: given[name] for name in input_names(self._draw)})[0][0]
         return np.asarray(np.rint(picture * 255), np.uint8)

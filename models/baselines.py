@@ -24,6 +24,8 @@ None of them uses recent poses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -68,11 +70,41 @@ def _flow(grid: Tensor, sparse: Tensor, maps: Tensor) -> Tensor:
     return grid + (sparse + RESIDUAL_SCALE * maps[:, FLOW]).permute(0, 2, 3, 1)
 
 
-def _decode(decoder: nn.Module, features: Tensor, occlusion: Tensor, expression: Tensor) -> Tensor:
-    """Features [B, 32, 32, 32], occlusion logits [B, 1, 32, 32], code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
-    features = features * torch.sigmoid(occlusion + OCCLUSION_BIAS)
+def _occluded(features: Tensor, occlusion: Tensor) -> Tensor:
+    """Features [B, 32, 32, 32] and occlusion logits [B, 1, 32, 32] -> what is kept of the features."""
+    return features * torch.sigmoid(occlusion + OCCLUSION_BIAS)
+
+
+def _decode(decoder: nn.Module, features: Tensor, expression: Tensor) -> Tensor:
+    """Features [B, 32, 32, 32], code [B, 16] -> picture [B, 3, 256, 256] in [0, 1]."""
     code = expression[:, :, None, None].expand(-1, -1, NET_SIDE, NET_SIDE)
     return torch.sigmoid(decoder(torch.cat([features, code], 1)).float())
+
+
+def nearest_source(
+    embedding: Sequence[Tensor], position: Tensor, jacobian: Tensor, kp_driving: Points
+) -> tuple[list[Tensor], Points]:
+    """The source whose keypoints are nearest to those of the frame (the paper's "FOM mult").
+
+    Args:
+        embedding: tensors [B * N, C, H, W], a row for each source. position, jacobian: of the sources' keypoints,
+            [B * N, K, ...].
+
+    Returns:
+        The embedding of that source, [B, C, H, W] each, and its keypoints [B, K, ...].
+    """
+    batch = kp_driving.position.shape[0]
+    position, jacobian = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in (position, jacobian))
+    distances = ((position - kp_driving.position[:, None]) ** 2).sum(-1) * kp_driving.presence[:, None]  # [B, N, K]
+    # As a one-hot vector, so that N stays free in exported graphs
+    nearest = nn.functional.one_hot(distances.sum(-1).argmin(1), position.shape[1]).to(position.dtype)  # [B, N]
+    found = [torch.einsum("bn,bnchw->bchw", nearest, t.unflatten(0, (batch, t.shape[0] // batch))) for t in embedding]
+    kp_source = Points(
+        torch.einsum("bn,bnkx->bkx", nearest, position),
+        torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
+        kp_driving.presence,
+    )
+    return found, kp_source
 
 
 class FusedGenerator(nn.Module):
@@ -95,13 +127,16 @@ class FusedGenerator(nn.Module):
         weights = maps[:, REST].unflatten(0, (batch, count)).softmax(1)  # [B, N, 1, 32, 32]
         return ((fronted * weights).sum(1),)
 
+    def warped(self, embedding: tuple[Tensor, ...], kp_driving: Points) -> Tensor:
+        """The embedding's features where the frame shows them, occluded: [B, 32, 32, 32]."""
+        maps, _, sparse = self.dense_motion(kp_driving, self.reference.like(kp_driving))
+        return _occluded(warp(embedding[0], _flow(self.grid, sparse, maps)), maps[:, REST])
+
     def draw(
         self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
         """See `models.interface.Generator.draw`; `recent` is ignored."""
-        maps, _, sparse = self.dense_motion(kp_driving, self.reference.like(kp_driving))
-        features = warp(embedding[0], _flow(self.grid, sparse, maps))
-        return _decode(self.decoder, features, maps[:, REST], expression)
+        return _decode(self.decoder, self.warped(embedding, kp_driving), expression)
 
 
 class MultiScaleGenerator(LevelsGenerator):
@@ -151,22 +186,15 @@ class FirstOrderGenerator(nn.Module):
         """See `models.interface.Generator.embed`."""
         return self.encoder(pictures.flatten(0, 1)).float(), kp_source.position, kp_source.jacobian
 
+    def warped(self, embedding: tuple[Tensor, ...], kp_driving: Points) -> Tensor:
+        """The nearest source's features where the frame shows them, occluded: [B, 32, 32, 32]."""
+        features, position, jacobian = embedding
+        (features,), kp_source = nearest_source([features], position, jacobian, kp_driving)
+        maps, _, sparse = self.dense_motion(kp_driving, kp_source)
+        return _occluded(warp(features, _flow(self.grid, sparse, maps)), maps[:, REST])
+
     def draw(
         self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
         """See `models.interface.Generator.draw`; `recent` is ignored."""
-        # 1. The nearest source, as a one-hot vector, so that N stays free in exported graphs
-        batch = kp_driving.position.shape[0]
-        features, position, jacobian = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in embedding)
-        distances = ((position - kp_driving.position[:, None]) ** 2).sum(-1) * kp_driving.presence[:, None]  # [B, N, K]
-        nearest = nn.functional.one_hot(distances.sum(-1).argmin(1), features.shape[1]).to(features.dtype)  # [B, N]
-        features = torch.einsum("bn,bnchw->bchw", nearest, features)
-        kp_source = Points(
-            torch.einsum("bn,bnkx->bkx", nearest, position),
-            torch.einsum("bn,bnkxy->bkxy", nearest, jacobian),
-            kp_driving.presence,
-        )
-        # 2. Dense motion to it, warp, decode
-        maps, _, sparse = self.dense_motion(kp_driving, kp_source)
-        features = warp(features, _flow(self.grid, sparse, maps))
-        return _decode(self.decoder, features, maps[:, REST], expression)
+        return _decode(self.decoder, self.warped(embedding, kp_driving), expression)

@@ -12,6 +12,8 @@ Jacobians are the first-order model's (Siarohin et al., NeurIPS 2019).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,21 +48,29 @@ class KeypointNet(nn.Module):
 
 
 class ExpressionMLP(nn.Sequential):
-    """Central feature [B, 512] -> expression code [B, 16] in [0, 1] (section 6.1.2)."""
+    """Central feature [B, 512], of dense models [B, 4096] -> expression code [B, 16] in [0, 1] (section 6.1.2)."""
 
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(512, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, N_EXPRESSION), nn.Sigmoid())
+    def __init__(self, inputs: int = 512) -> None:
+        super().__init__(
+            nn.Linear(inputs, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, N_EXPRESSION), nn.Sigmoid()
+        )
 
 
 class MotionNet(nn.Module):
     """Both networks: crop [B, 3, 256, 256] in [0, 1] -> keypoints [B, 10, 2], Jacobians [B, 10, 2, 2], code [B, 16]."""
+
+    kind_of_expression: ClassVar[str] = "free"  # only the loss of the picture teaches the code
 
     def __init__(self) -> None:
         super().__init__()
         self.keypoints = KeypointNet()
         self.expression = ExpressionMLP()
 
+    @staticmethod
+    def shrink(crop: Tensor) -> Tensor:
+        """[B, 3, 256, 256] -> the keypoint network's input [B, 3, 64, 64], by averaging 4x4 pixels."""
+        return F.avg_pool2d(crop, crop.shape[-1] // INPUT_SIDE)
+
     def forward(self, crop: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The crop is reduced to 64x64 by averaging 4x4 pixels."""
-        keypoints, jacobians, centre = self.keypoints(F.avg_pool2d(crop, crop.shape[-1] // INPUT_SIDE))
+        keypoints, jacobians, centre = self.keypoints(self.shrink(crop))
         return keypoints, jacobians, self.expression(centre.float()).float()

@@ -15,7 +15,7 @@ from fvc.codec.motion.sample import N_SUP, N_UNSUP
 from fvc.models.flow import Points
 from fvc.models.interface import Generator
 from fvc.models.keypoints import MotionNet
-from fvc.models.presets import GENERATORS, PRESETS
+from fvc.models.presets import GENERATORS, SENDERS, load_class, preset_named
 from fvc.models.restorer import Restorer
 
 RESTORER = "restorer."  # prefix of the restorer's tensors in a weights file
@@ -37,15 +37,19 @@ class Network(nn.Module):
     Args:
         make_generator: class of the generator, see `models.interface.Generator`.
         mean_sup: [33, 2].
+        motion: the sender's networks, see `models.keypoints.MotionNet`; None: the mobile ones.
         size: keyword arguments of the class.
     """
 
     generator: Generator
+    motion: Any
 
-    def __init__(self, make_generator: Callable[..., Any], mean_sup: Tensor, **size: int) -> None:
+    def __init__(
+        self, make_generator: Callable[..., Any], mean_sup: Tensor, motion: nn.Module | None = None, **size: Any
+    ) -> None:
         super().__init__()
         self.n_sup = len(mean_sup)
-        self.motion = MotionNet()
+        self.motion = MotionNet() if motion is None else motion
         self.restorer = Restorer().requires_grad_(False)
         self.register_load_state_dict_pre_hook(_fill_in_restorer)
         self.generator = make_generator(mean_sup, N_UNSUP, **size)
@@ -112,10 +116,13 @@ def build_network(preset: str, mean_sup: Tensor | None = None) -> Network:
     """The untrained network of a preset.
 
     `mean_sup` [33, 2]: mean landmarks, where the reference position starts; not needed where weights are loaded.
+
+    Raises ValueError for an unknown preset.
     """
-    chosen = PRESETS[preset]
+    chosen = preset_named(preset)
     mean_sup = torch.zeros(N_SUP, 2) if mean_sup is None else mean_sup
-    return Network(GENERATORS[chosen.generator].load(), mean_sup, **chosen.size)
+    motion = load_class(SENDERS[chosen.sender])(**chosen.sender_size)
+    return Network(GENERATORS[chosen.generator].load(), mean_sup, motion, **chosen.size)
 
 
 def load_network(weights: Path, preset: str) -> Network:

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from fvc.codec.dataset import half_of
 from fvc.codec.motion.sample import PART_SHAPES
 from fvc.codec.motion.smoothing import FILTERS, Filters
 
@@ -51,15 +52,24 @@ def people(folder: Path) -> dict[str, str]:
 
 
 def track_folder(
-    folder: Path, cache: Path, preset: str, seconds: float = 60, workers: int = 2, filters: Filters = FILTERS
+    folder: Path,
+    cache: Path,
+    preset: str,
+    seconds: float = 60,
+    workers: int = 2,
+    filters: Filters = FILTERS,
+    half: str = "",
 ) -> list[Track]:
-    """Tracks the clips of a folder (square face tubes), at most `seconds` of each person; finished ones are kept."""
+    """Tracks the clips of a folder (square face tubes), at most `seconds` of each person; finished ones are kept.
+
+    `half`: see `codec.dataset.half_of`. Raises OptionError.
+    """
     from fvc.models.weights import model_hash
 
     who, jobs = people(folder), []
     left: dict[str, float] = defaultdict(lambda: seconds)
     stamp = f"{model_hash(preset).hex()}-{zlib.crc32(repr(filters).encode()):08x}"
-    for clip in sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEOS):
+    for clip in half_of(sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEOS), half):
         person = who.get(clip.name, clip.stem)
         jobs.append((clip, cache / f"{clip.stem}.{stamp}.npz", person, preset, filters))
     cache.mkdir(parents=True, exist_ok=True)

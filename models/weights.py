@@ -1,5 +1,8 @@
 """Shipped weights: their folders, their hashes, their integrity. No torch.
 
+Presets lie under `models/weights`, and in the folders that the environment variable `FVC_WEIGHTS` names: there every
+`NAME/manifest.json`, as `export.openvino_graphs --out` writes one, is an installed preset called NAME.
+
 A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
 has the hashes of the graphs that were converted from them, and names the preset.
 """
@@ -8,31 +11,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
 
 from fvc.codec.base.errors import FvcError, UsageError
-from fvc.models.presets import PRESETS
+from fvc.models.presets import is_preset, preset_named
 
 GRAPHS = ("motion", "embed", "draw")
 _MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # bytes of the manifest, of any other file
 _ROOT = Path(__file__).parent / "weights"
+MORE_WEIGHTS = "FVC_WEIGHTS"  # environment variable: folders of further presets, separated as in PATH
+
+
+def _roots() -> list[Path]:
+    return [_ROOT, *(Path(folder) for folder in os.environ.get(MORE_WEIGHTS, "").split(os.pathsep) if folder)]
 
 
 def folder_of(preset: str) -> Path:
-    """The folder of a preset's weights."""
-    return _ROOT / preset
+    """The folder of a preset's weights; an absolute path is given back as it is."""
+    folders = [root / preset for root in _roots()]
+    return next((folder for folder in folders if (folder / "manifest.json").is_file()), folders[0])
 
 
 def shipped() -> list[str]:
     """Presets whose weights are installed."""
-    return sorted(path.parent.name for path in _ROOT.glob("*/manifest.json"))
+    return sorted({path.parent.name for root in _roots() for path in root.glob("*/manifest.json")})
 
 
 def installed_presets() -> str:
     """The installed presets as text, for help texts."""
-    return ", ".join(f"{name} ({PRESETS[name].about})" for name in shipped() if name in PRESETS)
+    return ", ".join(f"{name} ({preset_named(name).about})" for name in shipped() if is_preset(name))
 
 
 def require_shipped(preset: str) -> None:
@@ -64,7 +74,9 @@ def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
         if path.is_file() and path.stat().st_size <= _MAX_MANIFEST:
             manifest = json.loads(path.read_text())
             found = {name: str(manifest["sha256"][name]) for name in weight_files()}
-            if manifest["preset"] in PRESETS and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
+            if is_preset(str(manifest["preset"])) and all(
+                re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()
+            ):
                 return manifest["preset"], found
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
@@ -80,6 +92,11 @@ def verify(folder: Path) -> None:
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
 
+def manifest_preset(preset: str) -> str:
+    """The preset of an installed one (its own name), or of an exported folder's absolute path. Raises FvcError."""
+    return _manifest(folder_of(preset))[0]
+
+
 @cache
 def model_hash(preset: str) -> bytes:
     """The eight bytes that name these weights in streams. Raises FvcError where the manifest is damaged."""
@@ -92,7 +109,7 @@ def blends_parts(preset: str) -> bool:
 
     Of an installed preset, or an exported folder's absolute path. Raises FvcError where the manifest is damaged.
     """
-    return PRESETS[_manifest(folder_of(preset))[0]].blends_parts
+    return preset_named(manifest_preset(preset)).blends_parts
 
 
 def preset_of(model: bytes) -> str | None:

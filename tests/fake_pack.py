@@ -66,4 +66,5 @@ def random_batch(size: int, n_sources: int, n_driving: int = 1) -> Batch:
         theta=torch.eye(2, 3).repeat(size, 1, 1),
         coarse=torch.ones(size),
         neighbours=torch.zeros(size),
+        clips=torch.zeros(size, dtype=torch.int64),
     )

@@ -34,6 +34,8 @@ class Profile(IntEnum):
     SUP_UNSUP = 1
     SUP_UNSUP_EXPR = 2
     UNSUP_JAC = 3
+    UNSUP_JAC_EXPR = 8
+    SUP_UNSUP_JAC_EXPR = 9
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -64,6 +66,8 @@ _PARTS = {
     Profile.SUP_UNSUP: ("sup", "unsup"),
     Profile.SUP_UNSUP_EXPR: ("sup", "unsup", "expr"),
     Profile.UNSUP_JAC: ("unsup", "jac"),
+    Profile.UNSUP_JAC_EXPR: ("unsup", "jac", "expr"),
+    Profile.SUP_UNSUP_JAC_EXPR: ("sup", "unsup", "jac", "expr"),
 }
 
 

@@ -35,6 +35,9 @@ from fvc.codec.motion.sample import Profile
 MAGIC = b"\xabFVC"
 VERSION = 2
 SHAPED = 4  # added to the profile where `shape` (landmark coefficients) is coded in place of `sup` (5.1)
+# The header's value -> profile, and whether `shape` takes the place of `sup`
+_PROFILES = {int(profile): (profile, False) for profile in Profile}
+_PROFILES |= {profile + SHAPED: (profile, True) for profile in Profile if "sup" in profile.parts}
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 
 
@@ -205,18 +208,17 @@ class Header:
             return values
 
         has_audio, profile, num, den, interval, width, height, x, y, side = take(">BBHHHHHhhH")
-        is_shaped = profile >= SHAPED
-        profile -= SHAPED * is_shaped
-        if has_audio > 1 or profile > max(Profile) or (is_shaped and "sup" not in Profile(profile).parts):
+        if has_audio > 1 or profile not in _PROFILES:
             raise StreamError("E06", f"the header has unknown values: has_audio {has_audio}, profile {profile}")
         if not num or not den or Fraction(num, den) > MAX_FPS:
             raise StreamError("E07", f"the header's fps {num}/{den} is out of range: above 0, at most {MAX_FPS}")
         for name, length in (("width", width), ("height", height), ("side", side)):
             if not 0 < length <= MAX_CROP_SIDE:
                 raise StreamError("E07", f"the header's crop.{name} {length} is out of range 1..{MAX_CROP_SIDE}")
+        profile, is_shaped = _PROFILES[profile]
         model, sources, pixels = take(f">{MODEL_HASH_BYTES}s{SOURCES_HASH_BYTES}s{SOURCES_HASH_BYTES}s")
         quantizers = {}
-        for part in coded_parts(Profile(profile).parts, is_shaped):
+        for part in coded_parts(profile.parts, is_shaped):
             bits, low, high = take(">Bhh")
             if not 1 <= bits <= MAX_QUANTIZER_BITS or high <= low:
                 raise StreamError("E08", f"the quantizer of {part} is invalid: {bits} bits, {low} to {high}")
@@ -226,7 +228,7 @@ class Header:
             values = f"frame_ms {audio.frame_ms}, pre_skip {audio.pre_skip}"
             raise StreamError("E09", f"the audio parameters are out of range: {values}")
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
-        return cls(Profile(profile), quantizers, fps, interval, crop, model, sources, pixels, audio)
+        return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio)
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ class _Head:
         if not size or len(data) < size or zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
             raise StreamError("E21", "the source set is damaged or truncated")
         profile, count, width, height = struct.unpack_from(">BBHH", data, 5 + MODEL_HASH_BYTES)
-        if profile > max(Profile) or not 1 <= count <= MAX_SOURCES or width * height > MAX_CANVAS_PIXELS:
+        if profile not in set(map(int, Profile)) or not 1 <= count <= MAX_SOURCES or width * height > MAX_CANVAS_PIXELS:
             values = f"profile {profile}, source_count {count}, canvas_size {width}x{height}"
             raise StreamError("E21", f"the source set has an element out of range: {values}")
         sections = [struct.unpack_from(f">I{SECTION_DIGEST_BYTES}s", data, fixed + entry * n) for n in range(count + 1)]

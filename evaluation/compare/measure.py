@@ -24,6 +24,7 @@ from fvc.codec.base.constants import MAX_DATAGRAM, SIDE
 from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.base.version import __version__
+from fvc.codec.base.workers import over_ray
 from fvc.codec.dataset import SUFFIXES
 from fvc.codec.media.output import check_folder
 from fvc.codec.media.video import label, name_fault, reason
@@ -178,7 +179,10 @@ def _measure_all(
     jobs = min(options.jobs, len(videos))
     threads = max((os.cpu_count() or 1) // jobs, 1)
     work = [(video, stage / "frames" / stem, options, threads) for video, stem in zip(videos, stems, strict=True)]
-    entries = _one_by_one(work, note, progress) if jobs == 1 else _in_processes(work, jobs, note, progress)
+    if options.backend == "ray":
+        entries = _over_ray(work, jobs, note, progress)
+    else:
+        entries = _one_by_one(work, note, progress) if jobs == 1 else _in_processes(work, jobs, note, progress)
     if all(entry["error"] for entry in entries):
         more = f" (and {len(entries) - 1} more clips failed)" if len(entries) > 1 else ""
         raise InputError(entries[0]["error"] + more)
@@ -193,6 +197,20 @@ def _one_by_one(work: Sequence[_Work], note: Note, progress: Progress) -> list[d
         entries.append(_entry(*arguments, note, progress))
         _note_failure(entries[-1], note)
     return entries
+
+
+def _over_ray(work: Sequence[_Work], jobs: int, note: Note, progress: Progress) -> list[dict[str, Any]]:
+    """The same on a cluster, whose machines share the folders of videos, results and cache."""
+    found: dict[Path, dict[str, Any]] = {}
+    for done, (arguments, entry) in enumerate(over_ray(work, _entry_of, jobs), 1):
+        found[arguments[0]] = entry
+        _note_failure(entry, note)
+        progress("clips", done, len(work))
+    return [found[video] for video, *_ in work]
+
+
+def _entry_of(arguments: _Work) -> dict[str, Any]:
+    return _entry(*arguments)
 
 
 def _in_processes(work: Sequence[_Work], jobs: int, note: Note, progress: Progress) -> list[dict[str, Any]]:

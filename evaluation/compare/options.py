@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from fvc.codec.base.errors import OptionError
+from fvc.codec.base.workers import BACKENDS
 from fvc.codec.motion.sample import Profile
 from fvc.codec.options import EncoderOptions
 from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, anchors
@@ -33,6 +34,7 @@ class MeasureOptions:
         frames_per_packet: frames in a datagram, for the rate on the wire.
         source_frames, source_bytes: number and bytes of fvc's source pictures, as in `EncoderOptions`.
         jobs: clips at a time, in processes of their own.
+        backend: "process", or "ray": over the cluster that `RAY_ADDRESS` names (`codec.base.workers`).
         keep: whether the decoded frames of all points are kept, in the folder `frames`.
         cache: folder for encodes and metrics; None: the user's cache folder.
     """
@@ -49,6 +51,7 @@ class MeasureOptions:
     source_frames: int | None = None
     source_bytes: int | None = None
     jobs: int = 1
+    backend: str = "process"
     keep: bool = False
     cache: Path | None = None
 
@@ -64,6 +67,8 @@ class MeasureOptions:
         for name in ("every", "frames_per_packet", "jobs"):
             if getattr(self, name) < 1:
                 raise OptionError(name, getattr(self, name), "must be 1 or more")
+        if self.backend not in BACKENDS:
+            raise OptionError("backend", self.backend[:40], f"choose from {', '.join(BACKENDS)}")
         for label in self.profile_labels:
             self.encoder(label)
 

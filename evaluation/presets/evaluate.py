@@ -8,27 +8,24 @@ clips that turn ("rotations"), those that do not ("frontal") and all.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
 
-from fvc.codec.base.cache import Cache, code_digest
-from fvc.codec.base.errors import FvcError, InputError, OptionError, OutputError
+from fvc.codec.base.errors import InputError, OptionError, OutputError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.base.version import __version__
-from fvc.codec.dataset import Clip, ClipFile, find_clips, open_clip, yaw_range
-from fvc.codec.media.output import check_folder
+from fvc.codec.base.workers import BACKENDS
+from fvc.codec.dataset import find_clips
+from fvc.codec.media.output import atomic_write, check_folder
 from fvc.codec.options import EncoderOptions
-from fvc.evaluation.metrics import instruments as instruments_module
-from fvc.evaluation.metrics import reference as reference_module
 from fvc.evaluation.metrics.metrics import Metrics
-from fvc.evaluation.metrics.reference import Reference
+from fvc.evaluation.presets.clip_job import ClipJob, ClipResult, FrameCount, evaluate_clip
 from fvc.evaluation.presets.result import Result
-from fvc.evaluation.presets.strips import Strip
-from fvc.evaluation.presets.systems import RATES, ClipRun, System, default_of, parse_systems
+from fvc.evaluation.presets.systems import RATES, default_of, parse_systems
 
-_T = TypeVar("_T")
+PAGE = "index.html"  # of a study
+DEFAULT_BACKEND = "process"
 
 
 def evaluate(
@@ -38,6 +35,7 @@ def evaluate(
     split: str = "val",
     metric_weights: Path | None = None,
     out: Path | None = None,
+    study: Path | None = None,
     cache: Path | None = None,
     fps: str | float | Fraction = 15,
     profiles: Sequence[str] = (),
@@ -45,6 +43,10 @@ def evaluate(
     source_frames: int | None = None,
     quantizer: str = "default",
     limit: int | None = None,
+    half: str = "",
+    min_turn: float = 0.0,
+    jobs: int = 1,
+    backend: str = DEFAULT_BACKEND,
     note: Note = silent,
     progress: Progress = silent,
 ) -> Result:
@@ -54,22 +56,26 @@ def evaluate(
         presets: `preset`, `preset:profile` or a folder with exported weights; empty: all that are installed.
         metric_weights: folder of the metrics' networks (see `instruments`); None: their metrics are missing.
         out: folder for report.md, results.json, plots and strips of pictures; None: nothing is written.
+        study: folder for a page that asks people which of two drawings is better (`people.study_page`): new or empty.
         cache: folder where tracking and everything else about the originals is kept; None: the user's cache folder.
         profiles: for presets that name none.
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
         quantizer: "default", or "paper" (see `systems.ClipRun`).
         limit: at most this many clips, the first by name.
+        half: "first" or "second": only this half of the clips by name; empty: all.
+        min_turn: clips whose yaw does not range over more radians are left out; the paper's DFDC-rotations: 1.5.
+        jobs: clips at a time. With more than one, or on Ray, finished clips are kept in the cache, and a run that was
+            stopped goes on with the others.
+        backend: "process", or "ray": over the cluster that `RAY_ADDRESS` names; see `codec.base.workers`.
         note: called for each clip that fails (the run goes on); progress: called with (stage, done, total).
 
     Raises:
         FvcError: see `fvc.codec.base.errors`; also when every clip fails.
     """
-    for option, value in (("every", every), ("limit", limit)):
-        if value is not None and value < 1:
-            raise OptionError(option, value, "must be 1 or more")
+    _check(backend, study, every=every, limit=limit, jobs=jobs)
     options = EncoderOptions(fps=fps, quantizer=quantizer, source_frames=source_frames)  # raises before long work
-    systems, files = parse_systems(presets, profiles), find_clips(data, split, limit)
+    systems, files = parse_systems(presets, profiles), find_clips(data, split, limit, half)
     metrics = Metrics(metric_weights, every)
     metrics.networks.load()
     settings = {
@@ -79,21 +85,38 @@ def evaluate(
         "every": every,
         "source_frames": source_frames,
         "quantizer": quantizer,
+        "half": half,
+        "min_turn": min_turn,
         "version": __version__,
     }
     names = [system.name for system in systems]
     result = Result(names, (*metrics.names, *RATES), default_of(systems), metrics.missing, settings)
     strips = _strips_folder(out)
-    evaluation = _Evaluation(systems, options, metrics, Cache(cache, note), result, strips, note)
-    evaluation.run(files, _FrameCount(len(files), len(systems), progress))
+    is_parallel, common = jobs > 1 or backend != DEFAULT_BACKEND, (tuple(systems), options, metric_weights, every)
+    resumes = is_parallel and study is None  # known rows would leave the study without videos
+    work = [ClipJob(file, *common, cache, resumes, strips is not None, min_turn, study) for file in files]
+    _Evaluation(result, strips, note, progress).run(work, jobs, backend)
     if not result.rows:
         _remove_empty(strips, out)
         raise InputError(f"{data / split}: none of its {len(files)} clips could be evaluated")
+    if study is not None:
+        _write_study(study, result)
     if out is not None:
         from fvc.evaluation.presets.figures import write_report
 
         write_report(result, out)
     return result
+
+
+def _check(backend: str, study: Path | None, **counts: int | None) -> None:
+    """Raises OptionError, UsageError, OutputError: before long work."""
+    for option, value in counts.items():
+        if value is not None and value < 1:
+            raise OptionError(option, value, "must be 1 or more")
+    if backend not in BACKENDS:
+        raise OptionError("backend", backend, f"choose from {', '.join(BACKENDS)}")
+    if study is not None:
+        check_folder(study, PAGE, overwrite=False)
 
 
 def _strips_folder(out: Path | None) -> Path | None:
@@ -108,6 +131,15 @@ def _strips_folder(out: Path | None) -> Path | None:
     return out / "strips"
 
 
+def _write_study(study: Path, result: Result) -> None:
+    from fvc.evaluation.people.study_page import write_page
+
+    drawn: dict[str, list[str]] = {}
+    for row in result.rows:
+        drawn.setdefault(row["clip"], []).append(row["system"])
+    write_page(study, drawn, tuple(result.systems))
+
+
 def _remove_empty(*folders: Path | None) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):  # not empty: there was something before
@@ -115,108 +147,44 @@ def _remove_empty(*folders: Path | None) -> None:
                 folder.rmdir()
 
 
-class _FrameCount:
-    """Counts frames for the progress bar: each is tracked, looked at, and once evaluated for each system.
+class _Evaluation:
+    """Runs the jobs of all clips; rows and failures go into `result`, strips into a folder.
 
-    Attributes:
-        clip_frames: of the current clip; 0 until its tracking is done.
+    Args:
+        strips: the folder; None: no strips.
     """
 
-    def __init__(self, clips: int, systems: int, progress: Progress) -> None:
-        self._clips = clips
-        self._passes = systems + 2
-        self._progress = progress
-        self._clips_done = 0
-        self._frames = 0
-        self.clip_frames = 0
+    def __init__(self, result: Result, strips: Path | None, note: Note, progress: Progress) -> None:
+        self._result, self._strips = result, strips
+        self._note, self._progress = note, progress
 
-    def tracked(self, frames: int) -> None:
-        """The clip has this many frames, and their tracking is done."""
-        self.clip_frames = self._frames = frames
+    def run(self, jobs: Sequence[ClipJob], workers: int, backend: str) -> None:
+        """Raises OutputError; other errors only fail their clip, with a note."""
+        found: dict[str, ClipResult] = {}
+        for done, (job, clip) in enumerate(self._results(jobs, workers, backend), 1):
+            found[job.name] = clip
+            for text in clip.notes:
+                self._note(text)
+            if self._strips is not None and clip.strip:
+                _write(self._strips / f"{Path(job.name).stem}.png", clip.strip)
+            self._progress("clips", done, len(jobs))
+        for job in jobs:  # in their order, whichever was finished first
+            self._result.rows += found[job.name].rows
+            for system, why in found[job.name].failed.items():
+                self._result.failed.setdefault(system, {})[job.name] = why
 
-    def frame(self) -> None:
-        """Counts one pass of one frame."""
-        self._frames += 1
-        share = self._frames / (self._passes * self.clip_frames) if self.clip_frames else 0.0
-        self._progress("clips", self._clips_done + min(share, 1.0), self._clips)
+    def _results(self, jobs: Sequence[ClipJob], workers: int, backend: str) -> Iterator[tuple[ClipJob, ClipResult]]:
+        if workers > 1 or backend != DEFAULT_BACKEND:
+            yield from BACKENDS[backend](jobs, evaluate_clip, workers, lambda job: job.name)
+            return
+        for number, job in enumerate(jobs):
 
-    def of(self, items: Iterable[_T]) -> Iterator[_T]:
-        """The items, each counted as a frame."""
-        for item in items:
-            yield item
-            self.frame()
+            def each(share: float, number: int = number) -> None:
+                self._progress("clips", number + share, len(jobs))
 
-    def clip_done(self) -> None:
-        """Ends a clip."""
-        self._clips_done, self._frames, self.clip_frames = self._clips_done + 1, 0, 0
-        self._progress("clips", self._clips_done, self._clips)
+            yield job, evaluate_clip(job, FrameCount(len(job.systems), each), self._note)
 
 
-class _Evaluation:
-    """All systems on one clip after the other; rows and failures go into `result`."""
-
-    def __init__(
-        self,
-        systems: Sequence[System],
-        options: EncoderOptions,
-        metrics: Metrics,
-        cache: Cache,
-        result: Result,
-        strips: Path | None,
-        note: Note,
-    ) -> None:
-        self._systems = systems
-        self._options = options
-        self._metrics = metrics
-        self._cache = cache
-        self._result = result
-        self._strips = strips
-        self._note = note
-
-    def run(self, files: Sequence[ClipFile], count: _FrameCount) -> None:
-        """Evaluates all clips. Raises OutputError; other errors only fail their clip, with a note."""
-        for file in files:
-            try:
-                with open_clip(file, self._options.rate, self._cache, count.frame) as clip:
-                    count.tracked(clip.seen.frames)
-                    self._clip(clip, count)
-            except OutputError:
-                raise
-            except FvcError as error:
-                self._note(f"{error}; left out")
-                for system in self._systems:
-                    self._failed(system.name, file.path.name, error)
-            count.clip_done()
-
-    def _failed(self, system: str, clip: str, error: FvcError) -> None:
-        self._result.failed.setdefault(system, {})[clip] = str(error)
-
-    def _clip(self, clip: Clip, count: _FrameCount) -> None:
-        """Adds the clip's rows; a system that fails on it is noted."""
-        reference = self._reference(clip, count)
-        strip = Strip(reference)
-        for system in self._systems:
-            try:
-                run = ClipRun(clip, system, self._options.source_frames, self._options.quantizer)
-                pairs = strip.watched(run.pairs(), system.name, run.sources.pictures) if self._strips else run.pairs()
-                row = self._metrics.compare(count.of(pairs), reference)
-            except FvcError as error:
-                self._note(f"{clip.name}, {system.name}: {error}; left out")
-                self._failed(system.name, clip.name, error)
-                continue
-            about: dict[str, Any] = {"clip": clip.name, "system": system.name, "rotation": clip.rotation}
-            about["yaw_range"] = round(yaw_range(clip.seen.yaw), 4)
-            self._result.rows.append({**about, **row, **run.rates()})
-        if self._strips is not None:
-            strip.write(self._strips / f"{Path(clip.name).stem}.png")
-
-    def _reference(self, clip: Clip, count: _FrameCount) -> Reference:
-        """The results of trackers and networks on the clip's originals, from now or from an earlier run."""
-
-        def look() -> Reference:
-            return self._metrics.reference(count.of(original for _, original in clip.frames()))
-
-        code, networks = code_digest(reference_module, instruments_module), self._metrics.networks.digest
-        crop, every = repr(clip.crop), str(self._metrics.every)
-        name = ("reference", code, clip.key, str(clip.rate), crop, every, networks)
-        return self._cache.get(name, Reference.load, look, Reference.save)
+def _write(path: Path, data: bytes) -> None:
+    with atomic_write(path, overwrite=True) as file:
+        file.write(data)

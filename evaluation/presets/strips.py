@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import INNER_LIPS, LIDS, eye_distance
-from fvc.codec.media.output import write_image
+from fvc.codec.media.output import encode_png
 from fvc.evaluation.metrics.reference import Reference
 
 _CAPTION_HEIGHT = 22  # pixels
@@ -58,27 +57,28 @@ class Strip:
                 originals[index], drawings[index] = original, drawn
             yield original, drawn
 
-    def write(self, path: Path) -> None:
-        """Writes the PNG, unless all systems failed before the first such frame. Raises OutputError."""
+    def png(self) -> bytes:
+        """The strip as a PNG file; nothing where all systems failed before the first such frame."""
         if not self._columns:
-            return
+            return b""
         blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
         rows = max(len(self._texts), len(self._sources))
         first = [*self._sources, *[blank] * (rows - len(self._sources))]
-        columns = [_column("sources", first, ["", *[""] * (rows - 1)])]
+        columns = [column("sources", first)]
         for name, pictures in self._columns.items():
             shown = [pictures.get(index, blank) for index in self._texts]
             texts = list(self._texts.values()) if name == "input" else [""] * len(shown)
             filled = rows - len(shown)
-            columns.append(_column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
-        write_image(path, np.hstack(columns), overwrite=True)
+            columns.append(column(name, [*shown, *[blank] * filled], [*texts, *[""] * filled]))
+        return encode_png(np.hstack(columns))
 
 
-def _column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
+def column(title: str, pictures: Sequence[np.ndarray], texts: Sequence[str] = ()) -> np.ndarray:
+    """Pictures, uint8 [256, 256, 3], one below the other under a title; each may have a text of its own."""
     head = np.full((_CAPTION_HEIGHT, SIDE, 3), 255, np.uint8)
     cv2.putText(head, title, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     cells = []
-    for picture, text in zip(pictures, texts, strict=True):
+    for picture, text in zip(pictures, texts or [""] * len(pictures), strict=True):
         cell = picture.copy()
         for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(cell, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)

@@ -15,10 +15,13 @@
 const int fvc_components[FVC_PARTS] = {66, 20, 40, 16, 66};
 const char *const fvc_part_name[FVC_PARTS] = {"sup", "unsup", "jac", "expr", "shape"};
 
-static const int PROFILE_PARTS[7] = {1, 2, 3, 2, 1, 2, 3}; /* 5.1; source sets have the first four */
-static const int PROFILE_PART[7][FVC_MOST_PARTS] = {
+enum { MOST_PROFILE = 13 };
+static const int PROFILE_PARTS[MOST_PROFILE + 1] = {1, 2, 3, 2, 1, 2, 3, 0, 3, 4, 0, 0, 0, 4}; /* 5.1; 0: no profile */
+static const int PROFILE_PART[MOST_PROFILE + 1][FVC_MOST_PARTS] = {
     {FVC_SUP}, {FVC_SUP, FVC_UNSUP}, {FVC_SUP, FVC_UNSUP, FVC_EXPR}, {FVC_UNSUP, FVC_JAC},
-    {FVC_SHAPE}, {FVC_SHAPE, FVC_UNSUP}, {FVC_SHAPE, FVC_UNSUP, FVC_EXPR}};
+    {FVC_SHAPE}, {FVC_SHAPE, FVC_UNSUP}, {FVC_SHAPE, FVC_UNSUP, FVC_EXPR}, {0},
+    {FVC_UNSUP, FVC_JAC, FVC_EXPR}, {FVC_SUP, FVC_UNSUP, FVC_JAC, FVC_EXPR}, {0}, {0}, {0},
+    {FVC_SHAPE, FVC_UNSUP, FVC_JAC, FVC_EXPR}};
 static const uint8_t SYNC[4] = {0xFF, 'F', 'V', 'K'};
 
 #define TRY(expression)              \
@@ -148,7 +151,7 @@ static int header_elements(fvc_header *h, reader *r) {
     h->has_audio = (int)u(r, 8), h->profile = (int)u(r, 8);
     h->fps_numerator = u(r, 16), h->fps_denominator = u(r, 16), h->keyframe_interval = u(r, 16);
     h->width = (int)u(r, 16), h->height = (int)u(r, 16), h->x = i16(r), h->y = i16(r), h->side = (int)u(r, 16);
-    if (h->has_audio > 1 || h->profile > 6) return 6;
+    if (h->has_audio > 1 || h->profile > MOST_PROFILE || PROFILE_PARTS[h->profile] == 0) return 6;
     if (h->fps_numerator == 0 || h->fps_denominator == 0 || h->fps_numerator > 240 * h->fps_denominator) return 7;
     if (h->width < 1 || h->height < 1 || h->side < 1) return 7;
     if (h->width > 16384 || h->height > 16384 || h->side > 16384) return 7;
@@ -648,7 +651,8 @@ static int source_head(fvc_sources *s, reader *r, section *sections) { /* of sou
     memcpy(s->model_hash, take(r, 8), 8);
     s->profile = (int)u(r, 8), s->count = (int)u(r, 8);
     s->canvas_width = (int)u(r, 16), s->canvas_height = (int)u(r, 16);
-    if (s->profile > 3 || s->count < 1 || s->count > 8) return 21;
+    if (s->profile > MOST_PROFILE || PROFILE_PARTS[s->profile] == 0 || s->count < 1 || s->count > 8) return 21;
+    if (PROFILE_PART[s->profile][0] == FVC_SHAPE) return 21; /* source sets have landmarks, not coefficients */
     if ((int64_t)s->canvas_width * s->canvas_height > 1 << 22) return 21;
     if (left(r) < 20 * ((size_t)s->count + 1) + 4) return 21;
     for (int n = 0; n <= s->count; n++) sections[n].size = u(r, 32), sections[n].digest = take(r, 16);

@@ -11,7 +11,7 @@
 
 enum { FVC_SUP, FVC_UNSUP, FVC_JAC, FVC_EXPR, FVC_SHAPE, FVC_PARTS };
 enum { FVC_MOTION, FVC_KEY, FVC_AUDIO, FVC_END, FVC_REFRESH };
-enum { FVC_MOST = 66, FVC_MOST_PARTS = 3, FVC_MOST_SLICES = 16, FVC_MOST_MOTION = 4096, FVC_MOST_ENTRIES = 600 };
+enum { FVC_MOST = 66, FVC_MOST_PARTS = 4, FVC_MOST_SLICES = 16, FVC_MOST_MOTION = 4096, FVC_MOST_ENTRIES = 600 };
 
 extern const int fvc_components[FVC_PARTS];      /* 5.1: 66, 20, 40, 16, 66 */
 extern const char *const fvc_part_name[FVC_PARTS];

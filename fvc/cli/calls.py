@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 Fps = Annotated[str, typer.Option(help="Frames per second, e.g. 15 or 30000/1001.")]
-Profile = Annotated[str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")]
+Profile = Annotated[str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr, unsup+jac, ...")]
 Camera = Annotated[int | None, typer.Option(help="Number of a camera, 0 for the first.")]
 Seconds = Annotated[float | None, typer.Option(help="Stop after this many seconds.")]
 Enrol = Annotated[float, typer.Option(help="Seconds at the start from which the source pictures are chosen.")]

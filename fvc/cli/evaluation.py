@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from fvc.cli.output import Bar, Json, extra, note_line, show
+from fvc.cli.output import Bar, Force, Json, extra, note_line, show
 from fvc.codec.base.errors import OptionError
 
 EVALUATE = "fvc evaluate composed --data data/ --metric-weights data/weights --profiles sup,sup+unsup+expr"
+REPRODUCE = "fvc reproduce --table 3 --data data/ --metric-weights data/weights --out tables/ --jobs 2"
 MEASURE = "fvc measure talk.mp4 --out report   |   fvc measure clips/ --metric-weights weights/ --jobs 2"
 
 
@@ -21,6 +22,9 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(epilog=f"Example:  {EVALUATE}")(evaluate)
     app.command(epilog=f"Examples:  {MEASURE}")(measure)
+    app.command(epilog=f"Example:  {REPRODUCE}")(reproduce)
+    app.command(epilog="Example:  fvc study answers/*.json")(study)
+    app.command(epilog="Example:  fvc explore-expression composed --data data/ --out e.png")(explore_expression)
 
 
 def evaluate(
@@ -44,6 +48,9 @@ def evaluate(
             help="Folder for report.md, results.json, plots and picture strips: new, empty, or of an earlier run."
         ),
     ] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Folder for a page that asks people which drawing is better: new or empty.")
+    ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
     profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
     every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
@@ -52,6 +59,12 @@ def evaluate(
         str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
     ] = "default",
     limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
+    half: Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")] = "",
+    min_turn: Annotated[
+        float, typer.Option(help="Radians over which a clip's yaw must range; DFDC-rotations: 1.5.", min=0)
+    ] = 0.0,
+    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
     ] = None,
@@ -60,7 +73,7 @@ def evaluate(
     """Draw the clips of a split with one or more presets and say how good the pictures are (needs fvc[measure])."""
     from fvc.codec.media.video import label
 
-    with extra("measure"):
+    with extra("ray" if backend == "ray" else "measure"):
         from fvc.evaluation.presets.evaluate import evaluate as run
         from fvc.evaluation.presets.figures import GROUP_TITLES, table
 
@@ -73,6 +86,7 @@ def evaluate(
             split=split,
             metric_weights=metric_weights,
             out=out,
+            study=study,
             cache=cache,
             fps=fps,
             profiles=[name for name in profiles.split(",") if name],
@@ -80,12 +94,93 @@ def evaluate(
             source_frames=source_frames,
             quantizer=quantizer,
             limit=limit,
+            half=half,
+            min_turn=min_turn,
+            jobs=jobs,
+            backend=backend,
             note=note_line,
             progress=bar,
         )
     lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
     show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
+
+
+def explore_expression(
+    system: Annotated[str, typer.Argument(metavar="PRESET[:PROFILE]", help="A system whose profile has codes.")],
+    data: Annotated[Path, typer.Option(help="A folder that holds the split's folder of clips.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("expression.png"),
+    split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
+    clip: Annotated[int, typer.Option(help="Which of its clips, by name, from 0.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where tracking is kept. Default: the user's cache folder.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Draw a frame with each number of its expression code at 0 and at 1, as the paper's figure 7."""
+    from fvc.codec.media.video import label
+
+    with extra("measure"):
+        from fvc.evaluation.reproduction.pictures import explore_expression as run
+    run(system, data, out, split=split, clip=clip, cache=cache, overwrite=force, note=note_line)
+    typer.echo(f"{label(out)}: e0 to e15, at 0 above and at 1 below")
+
+
+def study(
+    answers: Annotated[list[Path], typer.Argument(metavar="JSON...", help="Answers that the page saved.")],
+) -> None:
+    """Count the answers of a study that `fvc evaluate --study` made: shares with 95 % intervals."""
+    from fvc.evaluation.people.preferences import read_votes, table
+
+    typer.echo(table(read_votes(answers)))
+
+
+def reproduce(
+    data: Annotated[
+        Path, typer.Option(help="A folder that holds the split's folder of clips, and perhaps catalog.csv.")
+    ] = Path("."),
+    table: Annotated[list[int] | None, typer.Option(help="Number of a table, 1 to 7; may be repeated.")] = None,
+    split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
+    metric_weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables.md, reports and picture strips.")] = None,
+    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 10,
+    limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
+    half: Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")] = "",
+    min_turn: Annotated[
+        float, typer.Option(help="Radians over which a clip's yaw must range; DFDC-rotations: 1.5.", min=0)
+    ] = 0.0,
+    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
+    cache: Annotated[
+        Path | None, typer.Option(help="Where results are kept. Default: the user's cache folder.")
+    ] = None,
+) -> None:
+    """Print the paper's tables, its figures beside those of the weights that are here (needs fvc[measure])."""
+    with extra("ray" if backend == "ray" else "measure"):
+        from fvc.evaluation.reproduction.reproduce import reproduce as run
+
+        for package in ("torch",) + ("matplotlib",) * (out is not None):
+            importlib.import_module(package)
+    with Bar() as bar:
+        text = run(
+            data,
+            tables=table or (),
+            split=split,
+            metric_weights=metric_weights,
+            out=out,
+            limit=limit,
+            half=half,
+            min_turn=min_turn,
+            every=every,
+            jobs=jobs,
+            backend=backend,
+            cache=cache,
+            note=note_line,
+            progress=bar,
+        )
+    typer.echo(text)
 
 
 def measure(
@@ -116,6 +211,7 @@ def measure(
         int | None, typer.Option(help="Most bytes of all source pictures, as in fvc encode.", min=1)
     ] = None,
     jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
+    backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
     cache: Annotated[
         Path | None, typer.Option(help="Where encodes and metrics are kept. Default: the user's cache folder.")
@@ -125,7 +221,7 @@ def measure(
     """Measure bits and quality on your own videos against HEVC, AV1, H.264 and VP9 (needs fvc[measure])."""
     from fvc.codec.media.video import label
 
-    with extra("measure"):
+    with extra("ray" if backend == "ray" else "measure"):
         from fvc.evaluation.compare.measure import MeasureOptions
         from fvc.evaluation.compare.measure import measure as run
 
@@ -145,6 +241,7 @@ def measure(
             source_frames=source_frames,
             source_bytes=source_bytes,
             jobs=jobs,
+            backend=backend,
             keep=keep,
             cache=cache,
         )

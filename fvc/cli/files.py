@@ -33,7 +33,7 @@ def encode(
     ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second of the stream, e.g. 15 or 30000/1001.")] = "15",
     profile: Annotated[
-        str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr or unsup+jac.")
+        str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr, unsup+jac, ...")
     ] = "sup",
     kbps: Annotated[
         float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")

@@ -32,8 +32,11 @@ def prepare(
     fps: Annotated[int, typer.Option(help="How often per second a video is looked at.", min=1, max=60)] = 10,
     min_frames: Annotated[int, typer.Option(help="Frames of the video that a tube must have.", min=1)] = 90,
     min_side: Annotated[int, typer.Option(help="Pixels that the box around a head must have.", min=16)] = 96,
+    min_turn: Annotated[
+        float, typer.Option(help="Radians over which a tube's yaw must range; the paper's DFDC-rotations: 1.5.", min=0)
+    ] = 0.0,
     identity: Annotated[
-        str, typer.Option(help="auto: catalog.csv or top folder; folder; tube: each tube is a person of its own.")
+        str, typer.Option(help="auto: catalog.csv, VoxCeleb's id, or top folder; folder; tube: each tube is one.")
     ] = "auto",
     shard: Annotated[str, typer.Option(help="i/n: only the i-th (from 0) of n parts of the videos.")] = "0/1",
     merge: Annotated[bool, typer.Option("--merge", help="Join packs: fvc prepare --merge A B ... OUT.")] = False,
@@ -62,7 +65,7 @@ def prepare(
         else:
             if not inputs[0].is_dir():
                 raise InputError(f"{inputs[0]}: no such folder")
-            options = PrepareOptions(per_person, fps, quality, min_frames, min_side)
+            options = PrepareOptions(per_person, fps, quality, min_frames, min_side, min_turn)
             report = run(
                 inputs[0],
                 out,
@@ -99,6 +102,7 @@ def fit_priors(
     cache: Annotated[Path, typer.Option(help="Tracks are kept here for the next run.")] = Path("tracks"),
     preset: Annotated[str, typer.Option(help="The networks that find learned keypoints and codes.")] = "",
     seconds: Annotated[float, typer.Option(help="Most seconds of each person.", min=1)] = 60,
+    half: Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")] = "",
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     force: Force = False,
 ) -> None:
@@ -120,7 +124,7 @@ def fit_priors(
         from fvc.models.tracks import track_folder
         from fvc.training.tables.priors import fit_priors as fit
         from fvc.training.tables.shape import coefficient_tracks
-    tracks = track_folder(folder, cache, name, seconds, workers)
+    tracks = track_folder(folder, cache, name, seconds, workers, half=half)
     if len({track.person for track in tracks}) < 12:
         raise InputError(f"{folder}: at least 12 people are needed")
     data = fit(tracks, coefficient_tracks(folder, seconds, cache, DEFAULT_QUALITY), typer.echo)

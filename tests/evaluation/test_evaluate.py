@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -24,9 +25,11 @@ from fvc.codec.dataset import ClipFile, find_clips, open_clip, yaw_range
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample, Profile
+from fvc.codec.options import EncoderOptions
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.metrics.metrics import Metrics
-from fvc.evaluation.presets import baselines
+from fvc.evaluation.presets import baselines, clip_job
+from fvc.evaluation.presets.clip_job import ClipJob
 from fvc.evaluation.presets.evaluate import evaluate
 from fvc.evaluation.presets.figures import markdown, table
 from fvc.evaluation.presets.result import GROUPS, NO_CLIP, NO_FACE, Result
@@ -298,7 +301,7 @@ class TestRun:
         def full(*_: object, **__: object) -> None:
             raise OutputError("talk.png: cannot be written (No space left on device)")
 
-        monkeypatch.setattr("fvc.evaluation.presets.strips.write_image", full)
+        monkeypatch.setattr("fvc.evaluation.presets.evaluate.atomic_write", full)
         monkeypatch.setattr(Metrics, "compare", lambda _, pairs, reference: {"nme": float(len(list(pairs)))})
         with pytest.raises(OutputError, match="No space left"):
             evaluate([DEFAULT], data, cache=cache, fps=FPS, every=3, out=tmp_path)
@@ -311,6 +314,50 @@ class TestRun:
 
 def row(system: str, rotation: bool, **values: float | None) -> dict[str, Any]:
     return {"clip": "x", "system": system, "rotation": rotation, "yaw_range": 0.3, "frames": 9, **values}
+
+
+class TestJobs:
+    """Several clips at a time, and runs that go on where they were stopped."""
+
+    def test_a_finished_clip_is_not_run_again(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        systems, options = parse_systems([DEFAULT]), EncoderOptions(fps=FPS)
+        job = ClipJob(ClipFile(data / "val" / "talk.mp4", None), tuple(systems), options, None, 9, tmp_path, True)
+        first = clip_job.evaluate_clip(job)
+        assert [row["clip"] for row in first.rows] == ["talk.mp4"]
+        monkeypatch.setattr(clip_job, "_evaluate", lambda *_: pytest.fail("run again"))
+        assert clip_job.evaluate_clip(job) == first
+        other = replace(job, min_turn=1.5)
+        with pytest.raises(pytest.fail.Exception, match="run again"):
+            clip_job.evaluate_clip(other)
+
+    def test_clips_that_turn_too_little_are_left_out(self, data: Path, cache: Path) -> None:
+        file = ClipFile(data / "val" / "talk.mp4", None)
+        options = EncoderOptions(fps=FPS)
+        found = clip_job.evaluate_clip(ClipJob(file, (), options, None, 9, cache, min_turn=3.0))
+        assert not found.rows
+        assert "rad only; left out" in found.notes[0]
+
+    @pytest.mark.parametrize("backend", ["process", "ray"])
+    @pytest.mark.filterwarnings("ignore")  # Ray's own
+    def test_many_at_a_time_are_what_one_by_one_is(
+        self, backend: str, data: Path, cache: Path, evaluated: tuple[Result, list[str]], tmp_path: Path
+    ) -> None:
+        if backend == "ray" and importlib.util.find_spec("ray") is None:
+            pytest.skip("needs ray: pip install 'fvc[ray]'")
+        notes: list[str] = []
+        systems = evaluated[0].systems
+        again = evaluate(systems, data, cache=cache, fps=FPS, every=3, jobs=2, backend=backend, note=notes.append)
+        first = [row for row in evaluated[0].rows if row["clip"] == "talk.mp4"]
+        assert again.rows == first
+        assert again.failed == evaluated[0].failed
+        assert len(notes) == 1
+
+    def test_options(self, data: Path) -> None:
+        for options, fault in (({"backend": "spark"}, "backend"), ({"jobs": 0}, "jobs"), ({"half": "third"}, "half")):
+            with pytest.raises(UsageError, match=fault):
+                evaluate([DEFAULT], data, **options)  # type: ignore[arg-type]
 
 
 class TestTables:

@@ -66,7 +66,7 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
         wanted = network.generator.draw(embedding, at, torch.from_numpy(parts["expr"])[None], recent)
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
     error = np.abs(picture - wanted)  # levels of 255
-    assert np.quantile(error, 0.9999) < 4  # keypoints at random tear the flow: a pixel at a tear may fall on either side
+    assert np.quantile(error, 0.9999) < 4  # random keypoints tear the flow: a pixel there may fall on either side
     assert error.mean() < 0.3  # half of a level is rounding to integers
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"

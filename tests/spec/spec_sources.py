@@ -70,7 +70,9 @@ def parse_sources_so_far(data: bytes, is_all: bool = False) -> dict[str, Any]:
     table = [(body.u(32), body.take(16)) for _ in range(source_count + 1)]
     head_size = body.at
     forbid(body.u(32) != zlib.crc32(data[:head_size]), "E21", "head_crc")
-    forbid(profile > 3 or not 1 <= source_count <= 8 or width * height > 1 << 22, "E21", "an element of the head")
+    has_parts = profile in PARTS and "shape" not in PARTS[profile]
+    is_valid = has_parts and 1 <= source_count <= 8 and width * height <= 1 << 22
+    forbid(not is_valid, "E21", "an element of the head")
     least = 2 * sum(COMPONENTS[part] for part in PARTS[profile])
     for number, (size, _) in enumerate(table):
         low = least if number < source_count else 0

@@ -55,6 +55,7 @@ class Bytes:  # 2. Conventions
 # 4.1 Header
 PARTS = {0: ("sup",), 1: ("sup", "unsup"), 2: ("sup", "unsup", "expr"), 3: ("unsup", "jac")}  # 5.1
 PARTS |= {4: ("shape",), 5: ("shape", "unsup"), 6: ("shape", "unsup", "expr")}
+PARTS |= {8: ("unsup", "jac", "expr"), 9: ("sup", "unsup", "jac", "expr"), 13: ("shape", "unsup", "jac", "expr")}
 COMPONENTS = {"sup": 66, "unsup": 20, "jac": 40, "expr": 16, "shape": 66}
 
 
@@ -73,7 +74,7 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
     fps = [body.u(16), body.u(16)]
     keyframe_interval = body.u(16)
     crop = {"width": body.u(16), "height": body.u(16), "x": body.i(16), "y": body.i(16), "side": body.u(16)}
-    forbid(has_audio > 1 or profile > 6, "E06", "has_audio or profile")
+    forbid(has_audio > 1 or profile not in PARTS, "E06", "has_audio or profile")
     forbid(0 in fps or fps[0] > 240 * fps[1], "E07", "fps")
     forbid(not all(0 < crop[name] <= 16384 for name in ("width", "height", "side")), "E07", "crop")
     header = {"profile": profile, "fps": fps, "keyframe_interval": keyframe_interval, "crop": crop}

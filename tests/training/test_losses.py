@@ -13,7 +13,7 @@ from fvc.codec.motion.quantizer import PAPER
 from fvc.training.generator.discriminator import Discriminator, discriminator_loss, generator_losses
 from fvc.training.generator.losses import (
     ExpressionLoss,
-    equivariance_loss,
+    equivariance_losses,
     face_windows,
     grain_loss,
     load_perceptual,
@@ -103,8 +103,8 @@ def test_equivariance_is_zero_for_an_equivariant_detector() -> None:
     theta = torch.cat([torch.eye(2).expand(4, 2, 2), torch.zeros(4, 2, 1)], -1)
     theta = theta + torch.randn(4, 2, 3, generator=generator) * 0.07
     points, jacobians, _ = Blob()(blob)
-    loss = equivariance_loss(Blob(), blob, points, jacobians, theta)
-    wrong = equivariance_loss(Blob(), blob, points + 0.3, jacobians, theta)
+    loss = sum(equivariance_losses(Blob(), blob, points, jacobians, theta))
+    wrong = sum(equivariance_losses(Blob(), blob, points + 0.3, jacobians, theta))
     assert loss < 0.06
     assert wrong > loss + 0.25
 
@@ -120,7 +120,7 @@ def test_frames_that_vanish_are_not_equivariant(size: float) -> None:
     theta = torch.cat([torch.eye(2).expand(4, 2, 2), torch.zeros(4, 2, 1)], -1)
     theta = theta + torch.tensor([[0.1, 0.2, 0.0], [-0.2, 0.1, 0.0]])
     frames = size * torch.eye(2).expand(4, 1, 2, 2)
-    loss = equivariance_loss(Turned(), torch.rand(4, 3, 64, 64), torch.zeros(4, 1, 2), frames, theta)
+    _, loss = equivariance_losses(Turned(), torch.rand(4, 3, 64, 64), torch.zeros(4, 1, 2), frames, theta)
     assert float(loss) == pytest.approx(0, abs=1e-6) if size == 1 else float(loss) > 0.2
 
 

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 from conftest import Run, write_clip
 from fake_pack import clip, write
 
-from fvc.codec.base.errors import InputError, UsageError
+from fvc.codec.base.errors import InputError, OptionError, UsageError
+from fvc.codec.dataset import half_of
 from fvc.codec.face.landmarks import SUP
+from fvc.training.data import layouts, reading
 from fvc.training.data import prepare as preparing
 from fvc.training.data.pack import Pack
 from fvc.training.data.prepare import find_jobs, merge_packs, prepare
@@ -134,7 +137,7 @@ def videos(tmp_path: Path) -> Path:
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs run in this process."""
 
-    def run(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
+    def run(jobs: Sequence[Job], work: Callable[[Job], Clips], *_: object) -> Iterator[tuple[Job, Clips]]:
         yield from ((job, work(job)) for job in jobs)
 
     monkeypatch.setitem(preparing.BACKENDS, "process", run)
@@ -250,3 +253,48 @@ def test_command_line(run: Run, clip: Path, tmp_path: Path) -> None:
         assert text in result.err
         assert result.err.count("\n") == 1
     assert not (tmp_path / "x.pack").exists()
+
+
+def test_dfdc_and_voxceleb_as_they_come(tmp_path: Path) -> None:
+    """Of DFDC the real videos, each face its own person; of VoxCeleb the person of the folder, at any depth."""
+    dfdc, vox = tmp_path / "dfdc", tmp_path / "vox"
+    for part in ("dfdc_train_part_0", "dfdc_train_part_1"):
+        (dfdc / part).mkdir(parents=True)
+        for name in ("aa.mp4", "bb.mp4", "cc.mp4"):
+            (dfdc / part / name).touch()
+        labels = {"aa.mp4": {"label": "REAL"}, "bb.mp4": {"label": "FAKE", "original": "aa.mp4"}}
+        (dfdc / part / "metadata.json").write_text(json.dumps(labels))
+    jobs = find_jobs(dfdc, PrepareOptions())
+    assert [(name, who) for _, name, who, _ in jobs] == [
+        ("dfdc_train_part_0/aa.mp4", ""),
+        ("dfdc_train_part_1/aa.mp4", ""),
+    ]
+    for name in ("dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", "dev/mp4/id00012/x/00002.mp4", "id00015/y/00001.mp4"):
+        (vox / name).parent.mkdir(parents=True)
+        (vox / name).touch()
+    assert [who for _, _, who, _ in find_jobs(vox, PrepareOptions())] == ["id00012", "id00012", "id00015"]
+    assert [who for _, _, who, _ in find_jobs(vox, PrepareOptions(), "folder")] == ["dev", "dev", "id00015"]
+    (dfdc / "dfdc_train_part_0" / "metadata.json").write_text("[]")
+    layouts._labels.cache_clear()
+    with pytest.raises(InputError, match="not the metadata"):
+        find_jobs(dfdc, PrepareOptions())
+
+
+def test_clips_that_turn_too_little_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rule of the paper's DFDC-rotations."""
+    frames = [np.random.default_rng(n).integers(0, 255, (256, 256, 3)).astype(np.uint8) for n in range(12)]
+    features = np.zeros((12, 5))
+    features[:, 0] = np.linspace(-0.7, 0.7, 12)
+    tracked = reading._Tracked(np.arange(12), np.zeros((12, 478, 2)), features)
+    monkeypatch.setattr(reading, "_track", lambda _: tracked)
+    for least, kept in ((1.3, True), (1.5, False)):
+        counts: Counter[str] = Counter()
+        clip_data = reading._clip(frames, "a", "b", PrepareOptions(min_turn=least), counts)
+        assert (clip_data is not None) == kept
+        assert counts["tubes dropped: turn too little"] == (not kept)
+
+
+def test_halves() -> None:
+    assert (half_of([1, 2, 3], "first"), half_of([1, 2, 3], "second"), half_of([1, 2], "")) == ([1, 2], [3], [1, 2])
+    with pytest.raises(OptionError, match="first or second"):
+        half_of([1], "third")

@@ -40,8 +40,8 @@ def test_schedules() -> None:
     paper = paper_recipe(DEFAULT, 100)
     rates = [rate_at(paper, step, 0) for step in (0, 59_999, 60_000, 90_000)]
     assert rates == pytest.approx([2e-4, 2e-4, 2e-5, 2e-6])
-    with pytest.raises(ValueError, match="number of steps"):
-        Recipe(DEFAULT, 100, schedule="paper")
+    assert rate_at(paper_recipe("fom", 100), 100_000, 0) == 2e-4  # fine-tuning with an adversary begins
+    assert rate_at(paper_recipe("frontalizer-mobile-spade", 100), 300_000, 0) == 2e-4
 
 
 def run_options(pack_path: Path, perceptual: Path, folder: Path, **options: Any) -> RunOptions:
@@ -250,7 +250,9 @@ def test_command_line(run: Command, pack_path: Path, perceptual: Path, tmp_path:
         (["composed", *needed, "--weight", "lpips=much"], 2, "NAME=NUMBER"),
         (["composed", *needed, "--sampling", "five"], 2, "five"),
         (["composed", *needed, "--minutes", "-1"], 2, "positive"),
-        (["composed", *needed, "--schedule", "paper"], 2, "number of steps"),
+        (["composed", *needed, "--width", "0.5"], 2, "only dense presets"),
+        (["fom@0.5", *needed, "--width", "0.5"], 2, "has a width already"),
+        (["fom-fau", *needed], 2, "needs --landmarker"),
         (["composed", *needed, "--frobnicate"], 2, "--frobnicate"),
     ):
         result = run("train", *arguments)

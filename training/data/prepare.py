@@ -6,8 +6,9 @@ Each finished video is a file in `OUT.parts/`, written in one move, so a run tha
 (`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that nobody dominates,
 and lowers the cap until the pack fits its size limit.
 
-Identities: `catalog.csv` (columns `clip`, `identity`) in the folder or above it; else the top folder of a video, as
-in VoxCeleb's tree; else each tube is its own person. Faces that share the screen are different people.
+Trees of DFDC and VoxCeleb are known (`layouts`). Identities: `catalog.csv` (columns `clip`, `identity`) in the folder
+or above it; else VoxCeleb's, or the top folder of a video; else each tube is its own person. Faces that share the
+screen are different people.
 """
 
 from __future__ import annotations
@@ -15,22 +16,18 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import logging
-import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from fvc.codec.base.errors import FvcError, InputError, OptionError, OutputError, UsageError
+from fvc.codec.base.errors import InputError, OptionError, OutputError, UsageError
+from fvc.codec.base.workers import BACKENDS
 from fvc.codec.media.output import FileKind, atomic_write, check_output
+from fvc.training.data.layouts import is_wanted, person_of
 from fvc.training.data.merge import merge
 from fvc.training.data.pack_writer import PACK, PackWriter
 from fvc.training.data.reading import Clips, Job, PrepareOptions, read_video
@@ -51,9 +48,11 @@ def find_jobs(folder: Path, options: PrepareOptions, identity: str = "auto") -> 
             if {"clip", "identity"} <= set(rows.fieldnames or ()):
                 who = {row["clip"]: row["identity"] for row in rows}
     jobs = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file() and is_wanted(p)):
         name = path.relative_to(folder)
         top = name.parts[0] if len(name.parts) > 1 and identity != "tube" else ""
+        if identity == "auto" and (person := person_of(name, folder)) is not None:
+            top = person
         jobs.append((path, name.as_posix(), who.get(name.as_posix(), who.get(path.name, top)), options))
     return jobs
 
@@ -65,54 +64,7 @@ def _part(folder: Path, job: Job) -> Path:
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pack"
 
 
-def _processes(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
-    waiting = list(reversed(jobs))
-    running: dict[Future[Clips], Job] = {}
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
-    try:
-        while waiting or running:
-            while waiting and len(running) < 2 * workers:
-                job = waiting.pop()
-                running[pool.submit(work, job)] = job
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running[future], future.result()
-                del running[future]
-    except BrokenProcessPool:
-        names = ", ".join(job[1] for job in running.values())
-        raise FvcError(f"a worker died while reading one of {names}; run again to go on with the rest") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ray(jobs: Sequence[Job], work: Callable[[Job], Clips], workers: int) -> Iterator[tuple[Job, Clips]]:
-    """The same over a Ray cluster (`RAY_ADDRESS`), or over a local one of `workers` CPUs if none is named.
-
-    Each node must see the videos under the same paths and have fvc installed.
-    """
-    import ray
-
-    if not ray.is_initialized():
-        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        if not os.environ.get("RAY_ADDRESS"):  # local workers find modules where this process does
-            options |= {"num_cpus": workers, "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}}
-        ray.init(**options)
-    remote = ray.remote(num_cpus=1)(work)
-    waiting = list(reversed(jobs))
-    running: dict[Any, Job] = {}
-    limit = 2 * max(workers, int(ray.cluster_resources().get("CPU", workers)))
-    try:
-        while waiting or running:
-            while waiting and len(running) < limit:
-                job = waiting.pop()
-                running[remote.remote(job)] = job
-            for future in ray.wait(list(running))[0]:
-                yield running.pop(future), ray.get(future)
-    finally:
-        ray.shutdown()
-
-
 _REPORT = FileKind("a report in JSON", (".json",), ((0, b"{"),))
-BACKENDS: dict[str, Callable[..., Iterator[tuple[Job, Clips]]]] = {"process": _processes, "ray": _ray}
 
 
 def prepare(
@@ -150,7 +102,7 @@ def prepare(
         files = {job[1]: _part(parts, job) for job in jobs}
         missing = [job for job in jobs if not files[job[1]].exists()]
         with tqdm(total=len(jobs), initial=len(jobs) - len(missing), desc="prepare", unit="video", disable=None) as bar:
-            for job, (clips, counts) in BACKENDS[backend](missing, work, workers):
+            for job, (clips, counts) in BACKENDS[backend](missing, work, workers, _name_of):
                 with PackWriter(files[job[1]], {**counts, "name": job[1]}, overwrite=True) as part:
                     for clip in clips:
                         part.add(clip)
@@ -177,6 +129,10 @@ def merge_packs(
         return _finish(packs, out, per_person, max_bytes, overwrite)
     except OSError as error:
         raise OutputError(f"{out}: {error.strerror or error}") from None
+
+
+def _name_of(job: Job) -> str:
+    return job[1]
 
 
 def _report_of(out: Path) -> Path:

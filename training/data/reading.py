@@ -35,6 +35,7 @@ class PrepareOptions:
         quality: of the WebP pictures, 1 to 100.
         min_frames: length of a tube at least, in frames of the video; the paper's 90.
         min_side: side of a tube's box at least, in pixels of the video.
+        min_turn: a tube's yaw must range over more radians than this; the paper's DFDC-rotations: 1.5.
     """
 
     frames: int = 48
@@ -42,6 +43,7 @@ class PrepareOptions:
     quality: int = 85
     min_frames: int = 90
     min_side: int = 96
+    min_turn: float = 0.0
 
 
 Job = tuple[Path, str, str, PrepareOptions]  # video, its name in the pack, its identity or ""
@@ -144,6 +146,9 @@ def _clip(
     counts["frames dropped: blank or faded"] += len(tracked.ticks) - len(good)
     if len(good) < MIN_CLIP_FRAMES or lost > len(frames) / 2:
         counts["tubes dropped: landmarks lost"] += 1
+        return None
+    if np.ptp(tracked.features[:, 0]) <= options.min_turn:
+        counts["tubes dropped: turn too little"] += 1
         return None
     counts["tubes"] += 1
     chosen = rank_frames(tracked.features[good] / FEATURE_UNITS, options.frames)

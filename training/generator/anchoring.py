@@ -37,7 +37,7 @@ from fvc.models.model import build_network, load_weights
 from fvc.training.data.pack import Pack
 from fvc.training.generator.batches import FileFrames
 from fvc.training.generator.engine import computes_in_half
-from fvc.training.generator.losses import equivariance_loss
+from fvc.training.generator.losses import equivariance_losses
 from fvc.training.generator.sampling import Sampler
 
 ANCHORS = (  # sup indices; a keypoint's anchor is the mean of its group
@@ -84,7 +84,8 @@ def main() -> None:
             with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_half("cpu")):
                 keypoints, jacobians, _ = learner(small)
                 theta = batch.theta.repeat_interleave(2, 0)
-                moved = equivariance_loss(learner, small, keypoints, jacobians, theta)
+                positions, frames_error = equivariance_losses(learner, small, keypoints, jacobians, theta)
+                moved = positions + 0.5 * frames_error
             error = anchor_loss(keypoints, sup)
             optimizer.param_groups[0]["lr"] = args.rate * 0.5 * (1 + math.cos(math.pi * step / args.steps))
             optimizer.zero_grad()

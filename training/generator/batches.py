@@ -30,7 +30,8 @@ class Batch:
     """B samples of N sources and D driving frames.
 
     sources [B, N, 3, 256, 256] and driving [B, D, 3, 256, 256] in [0, 1], their sup keypoints [B, N, 33, 2] and
-    [B, D, 33, 2] in [-1, 1]; theta [B, 2, 3], coarse [B] and neighbours [B] (0 or 1) as in `sampling.BatchPlan`.
+    [B, D, 33, 2] in [-1, 1]; theta [B, 2, 3], coarse [B] and neighbours [B] (0 or 1) as in `sampling.BatchPlan`;
+    clips int64 [B], which clip of the pack each sample is from.
     """
 
     sources: Tensor
@@ -40,6 +41,7 @@ class Batch:
     theta: Tensor
     coarse: Tensor
     neighbours: Tensor
+    clips: Tensor
 
 
 def _batch(plan: BatchPlan, pictures: Tensor, keypoints: Tensor, numbers: Sequence[Tensor]) -> Batch:
@@ -47,8 +49,9 @@ def _batch(plan: BatchPlan, pictures: Tensor, keypoints: Tensor, numbers: Sequen
     return Batch(pictures[:, :n], keypoints[:, :n], pictures[:, n:], keypoints[:, n:], *numbers)
 
 
-def _numbers(plan: BatchPlan) -> list[Tensor]:
-    return [torch.from_numpy(plan.theta), torch.from_numpy(plan.coarse), torch.from_numpy(plan.neighbours).float()]
+def _numbers(plan: BatchPlan, pack: Pack) -> list[Tensor]:
+    neighbours, clips = plan.neighbours.astype(np.float32), pack.clip[plan.frames[:, 0]].astype(np.int64)
+    return [torch.from_numpy(array) for array in (plan.theta, plan.coarse, neighbours, clips)]
 
 
 def _patch(plan: BatchPlan, pictures: Any, points: np.ndarray, paste: Callable[..., tuple[Any, np.ndarray]]) -> None:
@@ -85,14 +88,14 @@ class FileFrames:
         _patch(plan, rgb, points, patched)
         pictures = torch.from_numpy(rgb).to(self._device).permute(0, 1, 4, 2, 3).float() / 255
         keypoints = torch.from_numpy(points).to(self._device)
-        return _batch(plan, pictures, keypoints, [t.to(self._device) for t in _numbers(plan)])
+        return _batch(plan, pictures, keypoints, [t.to(self._device) for t in _numbers(plan, self._pack)])
 
 
 class DeviceFrames:
     """Keeps all frames of a pack as bytes on `device`; each is decoded once, by `workers` threads."""
 
     def __init__(self, pack: Pack, mirror: Sequence[int], device: str, workers: int = 8) -> None:
-        self._keypoints, self._mirror, self._device = pack.keypoints, list(mirror), device
+        self._pack, self._mirror, self._device = pack, list(mirror), device
         self._frames = torch.empty((len(pack.yaw), 3, SIDE, SIDE), dtype=torch.uint8, device=device)
 
         def load(frame: int) -> None:
@@ -122,10 +125,10 @@ class DeviceFrames:
         pictures = F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
         pictures = pictures.unflatten(0, (count, many)) * gain[:, None, :, None, None]
         pictures = (pictures + bias[:, None, None, None, None]).clamp(0, 255) / 255
-        points = plan.keypoints(self._keypoints, self._mirror)
+        points = plan.keypoints(self._pack.keypoints, self._mirror)
         _patch(plan, pictures, points, self._patched)
         keypoints = self._move(points)
-        return _batch(plan, pictures, keypoints, [self._move(t) for t in _numbers(plan)])
+        return _batch(plan, pictures, keypoints, [self._move(t) for t in _numbers(plan, self._pack)])
 
     def _patched(
         self, picture: Tensor, sup: np.ndarray, donor: Tensor, donor_sup: np.ndarray, part: str

@@ -38,18 +38,25 @@ class PatchNet(nn.Module):
 class Discriminator(nn.Module):
     """One `PatchNet` per scale."""
 
+    has_identities = False  # whether it knows the clips; see `projection`
+
     def __init__(self) -> None:
         super().__init__()
         self.nets = nn.ModuleList(PatchNet() for _ in SCALES)
 
-    def forward(self, x: Tensor) -> PatchScores:
-        """[B, 3, H, W] in [0, 1]."""
+    def forward(self, x: Tensor, *_: Tensor) -> PatchScores:
+        """[B, 3, H, W] in [0, 1]; the sup keypoints and clips that come after it are ignored."""
         return [net(F.avg_pool2d(x, s) if s > 1 else x) for net, s in zip(self.nets, SCALES, strict=True)]
 
 
-def score_both(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[PatchScores, PatchScores]:
-    """Scores of real and drawn pictures [B, 3, H, W], in one pass and without features."""
-    both = discriminator(torch.cat([real, fake]))
+def score_both(
+    discriminator: nn.Module, real: Tensor, fake: Tensor, *beside: Tensor
+) -> tuple[PatchScores, PatchScores]:
+    """Scores of real and drawn pictures [B, 3, H, W], in one pass and without features.
+
+    `beside`: what else the discriminator sees of each sample, [B, ...]: sup keypoints and the clip.
+    """
+    both = discriminator(torch.cat([real, fake]), *(torch.cat([tensor, tensor]) for tensor in beside))
     return [(score[: len(real)], []) for score, _ in both], [(score[len(real) :], []) for score, _ in both]
 
 

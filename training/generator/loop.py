@@ -106,6 +106,7 @@ def _finish(run: TrainingRun, val: Pack | None, perceptual: Any) -> None:
     if run.engine.rank == 0:
         run.recalibrate(run.options.calibration)
         run.save()  # before the validation, which takes long
+        _log(run, saved=True)
         if val is not None:
             _validate(run, val, perceptual)
 

@@ -92,13 +92,15 @@ def region_weights(keypoints: Tensor, side: int) -> Tensor:
     return weights / weights.mean((2, 3), keepdim=True).clamp(min=1e-3)
 
 
-def equivariance_loss(
+def equivariance_losses(
     keypoint_net: nn.Module, crop: Tensor, keypoints: Tensor, jacobians: Tensor, theta: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Keypoints of an affinely moved crop must be the moved keypoints (first-order model, section 3.4).
 
     `crop` [B, 3, 64, 64]; the moved crop shows at x what the crop shows at theta(x), so theta(new keypoints) =
     keypoints. `theta` [B, 2, 3]: matrix and shift.
+
+    Returns the losses of positions and of Jacobians.
     """
     matrix, shift = theta[:, :, :2], theta[:, :, 2]
     grid = F.affine_grid(theta, list(crop.shape), align_corners=False)
@@ -108,7 +110,7 @@ def equivariance_loss(
     # matrix @ J_new must equal J. The quotient is compared with the identity: a difference would be least for J = 0.
     quotient = inverse(jacobians) @ (matrix[:, None] @ new_jacobians)
     jacobian_error = (quotient - torch.eye(2, device=quotient.device)).abs().mean()
-    return (back - keypoints).abs().mean() + 0.5 * jacobian_error
+    return (back - keypoints).abs().mean(), jacobian_error
 
 
 def grain_loss(picture: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 SAMPLINGS = ("spread", "three", "four")
-SCHEDULES = ("cosine", "paper")
+SCHEDULES = ("cosine", "paper", "constant")
+PAPER_STEPS = 100_000
+PAPER_DECAYS = (60_000, 90_000)  # steps after which the paper divides the learning rate by ten
+FINE_TUNING_STEPS = 50_000  # with an adversary, of the paper's first-order models
+SPADE_STEPS = 400_000  # of the paper's mobile model with SPADE
 
 
 @dataclass(frozen=True)
@@ -17,13 +21,15 @@ class Weights:
         faces: the same, weighted by eyes and mouth (`losses.region_weights`).
         relative: multi-scale perceptual loss: L1 of SqueezeNet features, relative to their mean.
         lpips: LPIPS-squeeze at full scale, weighted by eyes and mouth.
-        equivariance: of the learned keypoints (weight of the first-order model: 10) and, by half, their Jacobians.
+        equivariance: of the learned keypoints; equivariance_jacobian: of their Jacobians (first-order model: 10 each).
+        code: L1 between expression code and action units, of presets whose code is supervised.
         expression: L1 of 52 blendshapes between drawing and target (the paper's f_E); needs the face landmarker.
         landmarks: L1 of its 478 landmarks, in units of the half side (the paper's f_L); needs the face landmarker.
         grain: how much more one-pixel checkerboard the drawing has than the target, per block of 8x8 pixels.
         temporal: L1 of the change between two neighbouring frames; costs a second drawing per sample.
         adversarial: least-squares GAN; matching: L1 of the discriminator's features. Both off until
-            `Recipe.adversarial_after`.
+            `Recipe.adversarial_after` or `adversarial_from`.
+        identity: L1 between a projection discriminator's vector of a clip and the embedder's (Zakharov et al., 2019).
     """
 
     l1: float = 4.0
@@ -31,12 +37,15 @@ class Weights:
     relative: float = 1.0
     lpips: float = 3.0
     equivariance: float = 10.0
+    equivariance_jacobian: float = 5.0
+    code: float = 10.0
     expression: float = 10.0
     landmarks: float = 10.0
     grain: float = 0.0
     temporal: float = 0.0
     adversarial: float = 1.0
     matching: float = 10.0
+    identity: float = 80.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class Recipe:
         rate: peak learning rate (AdamW, betas 0.5 and 0.99).
         ema: decay of the averaged weights.
         decay: weight decay; 0 makes it Adam.
-        schedule: cosine: to 2 % over `minutes`; paper: a tenth after 60 % and a hundredth after 90 % of `steps`.
+        schedule: cosine: to 2 % over `minutes`; paper: a tenth after 60,000 and a hundredth after 90,000 steps, and the
+            whole again once fine-tuning with an adversary begins (`adversarial_from`); constant.
         steps: end of the run by steps (None: by minutes only).
         sampling: spread: half of the samples with sources chosen as at inference, half with sources far apart in yaw;
             eyes and mouths unlike the sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section
@@ -63,6 +73,7 @@ class Recipe:
         patched: share of samples of three sources whose last one is the first with the eyes or the mouth of another
             frame, as `fvc encode` sends it (`fvc.codec.face.patching`).
         adversarial_after: minutes until the discriminator joins; None: never; 0: from scratch, as the paper.
+        adversarial_from: the step at which it joins, instead.
     """
 
     preset: str
@@ -82,6 +93,7 @@ class Recipe:
     keep_motion: bool = False
     patched: float = 0.0
     adversarial_after: float | None = None
+    adversarial_from: int | None = None
     weights: Weights = field(default_factory=Weights)
 
     def __post_init__(self) -> None:
@@ -91,8 +103,11 @@ class Recipe:
             raise ValueError(f"schedule {self.schedule}: choose from {', '.join(SCHEDULES)}")
         if not all(0 <= share <= 1 for share in (self.three, self.turning, self.patched)):
             raise ValueError("three, turning, patched: a share of samples is out of range 0..1")
-        if self.schedule == "paper" and not self.steps:
-            raise ValueError("schedule paper: needs a number of steps (the paper's 100000)")
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether there is a discriminator, now or later."""
+        return self.adversarial_after is not None or self.adversarial_from is not None
 
     def reweighted(self, texts: list[str]) -> Recipe:
         """With weights replaced by texts such as "temporal=2". Raises ValueError for an invalid one."""
@@ -110,15 +125,28 @@ class Recipe:
 
 
 def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
-    """Sections 3.3 and 6.1.3: four-frame sampling, Adam 2e-4 in three stages, batch 32, adversarial from scratch.
+    """Sections 3.3, 4.2 and 6.1.3: four-frame sampling, Adam 2e-4 in three stages, batch 32, 100,000 steps.
 
-    The perceptual network is ours (SqueezeNet at three scales for VGG-19 at four); the first-order model's weights:
-    perceptual 10, equivariance 10, feature matching 10, adversarial 1, and the paper's 40 for expression.
+    Frontalizers train with an adversary from scratch, first-order models get one for 50,000 more steps ("FOM adv", as
+    in their authors' configuration at the full rate). The SPADE model has neither adversary nor decay, and 400,000
+    steps. The perceptual network is ours (SqueezeNet at three scales for VGG-19 at four); the first-order model's
+    weights: perceptual 10, equivariance 10 and 10, feature matching 10, adversarial 1, and the paper's 40 for
+    expression.
     """
     weights = Weights(
-        l1=0, faces=0, relative=10, lpips=0, equivariance=10, expression=40, landmarks=40, adversarial=1, matching=10
+        l1=0,
+        faces=0,
+        relative=10,
+        lpips=0,
+        equivariance=10,
+        equivariance_jacobian=10,
+        code=40,
+        expression=40,
+        landmarks=40,
+        adversarial=1,
+        matching=10,
     )
-    return Recipe(
+    base = Recipe(
         preset,
         minutes,
         batch=32,
@@ -126,10 +154,14 @@ def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
         decay=0.0,
         seed=seed,
         schedule="paper",
-        steps=100_000,
+        steps=PAPER_STEPS,
         sampling="four",
         three=0.0,
         scales=(1, 2, 4),
-        adversarial_after=0.0,
         weights=weights,
     )
+    if preset.startswith("fom"):
+        return replace(base, steps=PAPER_STEPS + FINE_TUNING_STEPS, adversarial_from=PAPER_STEPS)
+    if preset.endswith("-spade"):
+        return replace(base, schedule="constant", steps=SPADE_STEPS)
+    return replace(base, adversarial_after=0.0)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from fvc.codec.base.errors import FvcError, InputError, OptionError, UsageError
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
-from fvc.models.presets import PRESETS
+from fvc.models.presets import AT, PRESETS, preset_named
 from fvc.training.generator.recipe import SAMPLINGS, SCHEDULES, Recipe, paper_recipe
 
 
@@ -33,6 +33,20 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..1")
+    return value
+
+
+def _sampling(text: str) -> str:
+    name = {"3": "three", "4": "four"}.get(text, text)
+    if name not in SAMPLINGS:
+        raise argparse.ArgumentTypeError(f"{text}: choose from {', '.join(SAMPLINGS)}, 3, 4")
+    return name
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -67,11 +81,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 def _add_recipe(add: Callable[..., object]) -> None:
     add("--paper", action="store_true", help="the paper's sampling, losses, schedule and batch")
+    add("--width", type=_share, help="share of a dense preset's channels, e.g. 0.25: PRESET is then PRESET@0.25")
     add("--batch", type=_count, help="samples per step and process (6; paper 32)")
     add("--rate", type=_positive, help="peak learning rate (1e-3; paper 2e-4)")
-    add("--schedule", choices=SCHEDULES, help="cosine over --minutes, or the paper's three stages of --steps")
-    add("--sampling", choices=SAMPLINGS, help="spread, or the paper's three or four frames")
+    add("--schedule", choices=SCHEDULES, help="cosine over --minutes; paper: a tenth after 60k and 90k steps")
+    add("--sampling", type=_sampling, help="spread, or the paper's three or four frames (3, 4)")
     add("--adversarial-after", type=float, metavar="MIN", help="minutes until the discriminator joins (never)")
+    add("--adversarial-from", type=_count, metavar="STEP", help="the step at which it joins, instead")
     add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the stream's (0)")
     add("--keep-motion", action="store_true", default=None, help="train the generator only, with --init")
     add("--patched", type=float, metavar="SHARE", help="share of samples with a patched source picture (0)")
@@ -103,6 +119,21 @@ def _recipe(given: argparse.Namespace) -> Recipe:
         raise UsageError(f"train: {error}") from None
 
 
+def _preset(given: argparse.Namespace) -> str:
+    """The preset's name, width included. Raises UsageError."""
+    try:
+        preset = preset_named(given.preset)
+        if given.width is not None:
+            if AT in given.preset:
+                raise ValueError(f"preset {given.preset}: has a width already; leave one of the two out")
+            preset = preset.narrowed(given.width)
+    except ValueError as error:
+        raise UsageError(f"train: {error}") from None
+    if preset.expression_loss and not given.landmarker:
+        raise UsageError(f"train: preset {preset.name}: needs --landmarker, the network of its loss")
+    return preset.name
+
+
 def _check_files(given: argparse.Namespace) -> None:
     loaders = [given.perceptual / "load_lpips_squeeze.py"]
     loaders += [given.landmarker / "load_face_landmarker.py"] if given.landmarker else []
@@ -118,8 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         UsageError: an argument is invalid, or the device is not there. InputError: a file is missing or does not fit.
     """
     given = command_line().parse_args(arguments)
-    if given.preset not in PRESETS:
-        raise UsageError(f"preset {given.preset!r} is unknown; choose from {', '.join(PRESETS)}")
+    given.preset = _preset(given)
     _check_files(given)
     recipe = _recipe(given)
     from fvc.training.generator.checkpoint import write_portable

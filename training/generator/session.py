@@ -13,16 +13,17 @@ from torch import nn
 
 from fvc.codec.face.source_choice import SOURCES
 from fvc.models.model import Network, borrow_weights, build_network, load_weights
-from fvc.models.presets import PRESETS
+from fvc.models.presets import preset_named
 from fvc.training.data.pack import Pack
 from fvc.training.generator.batches import Batch, DeviceFrames, FileFrames, Prefetch
 from fvc.training.generator.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from fvc.training.generator.discriminator import Discriminator, discriminator_loss, generator_losses, score_both
 from fvc.training.generator.engine import Engine, computes_in_half
 from fvc.training.generator.losses import ExpressionLoss
-from fvc.training.generator.recipe import Recipe
+from fvc.training.generator.projection import ProjectionDiscriminator
+from fvc.training.generator.recipe import PAPER_DECAYS, Recipe
 from fvc.training.generator.sampling import Sampler
-from fvc.training.generator.step import PARTS, TrainingStep
+from fvc.training.generator.step import PARTS, Drawn, TrainingStep
 
 PAPER_SOURCES = 2  # source pictures of a training sample in the paper
 WARM_UP_STEPS = 50  # of the cosine schedule
@@ -70,9 +71,10 @@ class RunOptions:
 
 def rate_at(recipe: Recipe, step: int, minutes: float) -> float:
     """The learning rate of a step that begins after this many minutes of training (`Recipe.schedule`)."""
+    if recipe.schedule == "constant" or (recipe.adversarial_from is not None and step >= recipe.adversarial_from):
+        return recipe.rate
     if recipe.schedule == "paper":
-        done = step / (recipe.steps or 1)
-        return recipe.rate * (1.0 if done < 0.6 else 0.1 if done < 0.9 else 0.01)
+        return recipe.rate * 0.1 ** sum(step >= decay for decay in PAPER_DECAYS)
     progress = min(minutes / recipe.minutes, 1.0)
     warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     return recipe.rate * warm * max(MIN_RATE, 0.5 * (1 + math.cos(math.pi * progress)))
@@ -103,13 +105,16 @@ class TrainingRun:
         self.recipe, self.options, self.engine = recipe, options, engine
         self.half = computes_in_half(engine.kind)
         options.folder.mkdir(parents=True, exist_ok=True)
-        preset = PRESETS[recipe.preset]
+        self.preset = preset = preset_named(recipe.preset)
         self.profiles, self.most_sources = preset.profiles, preset.max_sources
         self.main = max(self.profiles, key=self.profiles.__getitem__)
-        self._build_networks(torch.from_numpy(pack.keypoints.mean(0)))
+        self._build_networks(torch.from_numpy(pack.keypoints.mean(0)), len(pack.clips))
         state = load_checkpoint(options.folder, engine.device)
         self._restore_networks(state)
-        self.step_module = TrainingStep(self.network, recipe, *measuring)
+        perceptual, expression = measuring
+        if preset.expression_loss is False:
+            expression = None
+        self.step_module = TrainingStep(self.network, recipe, perceptual, expression)
         self.wrapped_step = engine.wrap(self.step_module)
         self.optimizer = self._adam(self.network, state and state["optimizer"])
         self.wrapped_discriminator = None
@@ -121,16 +126,23 @@ class TrainingRun:
         self._pairs = self._averaged_pairs()
         self._prepare_batches(pack)
 
-    def _build_networks(self, mean_sup: torch.Tensor) -> None:
+    def _build_networks(self, mean_sup: torch.Tensor, clips: int) -> None:
         preset, device, options = self.recipe.preset, self.engine.device, self.options
         self.network: Network = build_network(preset, mean_sup).to(device, memory_format=torch.channels_last)
         self.borrowed = 0 if options.borrow is None else borrow_weights(self.network, options.borrow)
         if options.init is not None:
             load_weights(self.network, options.init)
-        self.network.motion.requires_grad_(not self.recipe.keep_motion)
+        if self.recipe.keep_motion:
+            self.network.motion.requires_grad_(False)
         self.average: Network = build_network(preset, mean_sup).to(device, memory_format=torch.channels_last)
         self.average.load_state_dict(self.network.state_dict())
-        self.discriminator = None if self.recipe.adversarial_after is None else Discriminator().to(device)
+        self.discriminator = self._new_discriminator(clips) if self.recipe.is_adversarial else None
+
+    def _new_discriminator(self, clips: int) -> Any:
+        if self.preset.discriminator == "projection":
+            width = self.preset.size.get("width", 1.0)
+            return ProjectionDiscriminator(clips, width).to(self.engine.device)
+        return Discriminator().to(self.engine.device)
 
     def _restore_networks(self, state: dict[str, Any] | None) -> None:
         self.step, self.seconds = 0, 0.0
@@ -215,6 +227,7 @@ class TrainingRun:
         """
         measured: Any = self.average.generator if self.recipe.keep_motion else self.average
         norms = [m for m in measured.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        norms = [norm for norm in norms if norm.weight is None or norm.weight.requires_grad]  # not of frozen networks
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
@@ -227,17 +240,25 @@ class TrainingRun:
             norm.momentum = momentum
         self.average.eval()
 
+    def _has_adversary(self) -> bool:
+        """Whether the discriminator has joined by now."""
+        if self.discriminator is None:
+            return False
+        if self.recipe.adversarial_from is not None:
+            return self.step >= self.recipe.adversarial_from
+        return self.engine.agreed_seconds >= 60 * (self.recipe.adversarial_after or 0)
+
     def one_step(self) -> dict[str, torch.Tensor]:
         """One optimizer step; returns the loss terms, which are still on the device."""
         recipe, engine = self.recipe, self.engine
         profile, _ = self.choose_profile(self.step)
         batch = self.batches(self.step)
         rate = rate_at(recipe, self.step, engine.agreed(self.step, self.seconds) / 60)
-        adversarial = self.discriminator is not None and engine.agreed_seconds >= 60 * (recipe.adversarial_after or 0)
+        adversarial = self._has_adversary()
         with torch.autocast(engine.kind, torch.bfloat16, enabled=self.half):
-            loss, pictures, terms = self.wrapped_step(batch, PARTS[profile])
+            loss, drawn, terms = self.wrapped_step(batch, PARTS[profile])
             if adversarial:
-                more = self._adversarial_terms(pictures, batch)
+                more = self._adversarial_terms(drawn, batch)
                 for name, value in more.items():
                     loss = loss + getattr(recipe.weights, name) * value
                     terms[name] = value.detach()
@@ -245,7 +266,7 @@ class TrainingRun:
         loss.backward()
         self.update(self.optimizer, self.network, rate)
         if adversarial:
-            terms["discriminator"] = self._train_discriminator(pictures.detach(), batch, rate)
+            terms["discriminator"] = self._train_discriminator(drawn.pictures.detach(), batch, rate)
         self.step += 1
         keep = min(recipe.ema, 1 - 1 / (self.step + 1))
         with torch.no_grad():
@@ -261,23 +282,33 @@ class TrainingRun:
         optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
         optimizer.step()
 
-    def _adversarial_terms(self, pictures: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def _adversarial_terms(self, drawn: Drawn, batch: Batch) -> dict[str, torch.Tensor]:
         """The generator's adversarial and feature-matching losses; the discriminator learns nothing from them."""
         assert self.discriminator is not None
         self.discriminator.requires_grad_(False)
+        beside = _beside(batch)
         with torch.no_grad():
-            real = self.discriminator(batch.driving.flatten(0, 1))
-        adversarial, matching = generator_losses(real, self.discriminator(pictures.flatten(0, 1)))
+            real = self.discriminator(batch.driving.flatten(0, 1), *beside)
+        adversarial, matching = generator_losses(real, self.discriminator(drawn.pictures.flatten(0, 1), *beside))
+        terms = {"adversarial": adversarial, "matching": matching}
+        if self.discriminator.has_identities:
+            known = self.discriminator.identities(batch.clips)
+            terms["identity"] = (drawn.embedding[-1] - known).abs().mean()
         self.discriminator.requires_grad_(True)
-        return {"adversarial": adversarial, "matching": matching}
+        return terms
 
     def _train_discriminator(self, pictures: torch.Tensor, batch: Batch, rate: float) -> torch.Tensor:
         assert self.discriminator is not None
         assert self.wrapped_discriminator is not None
+        pairs = batch.driving.flatten(0, 1), pictures.flatten(0, 1)
         with torch.autocast(self.engine.kind, torch.bfloat16, enabled=self.half):
-            real, fake = score_both(self.wrapped_discriminator, batch.driving.flatten(0, 1), pictures.flatten(0, 1))
-            loss = discriminator_loss(real, fake)
+            loss = discriminator_loss(*score_both(self.wrapped_discriminator, *pairs, *_beside(batch)))
         self.discriminator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.update(self.discriminator_optimizer, self.discriminator, rate)
         return loss.detach()
+
+
+def _beside(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a discriminator sees beside each driving picture: sup keypoints [B * D, 33, 2], and the clip [B * D]."""
+    return batch.driving_keypoints.flatten(0, 1), batch.clips.repeat_interleave(batch.driving.shape[1])

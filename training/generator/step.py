@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fvc.codec.motion.quantizer import PAPER, Quantizer
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP, NEUTRAL_EXPRESSION, Profile
-from fvc.models.keypoints import INPUT_SIDE
 from fvc.models.model import Network
+from fvc.models.systems.action_units import action_units
 from fvc.training.generator.batches import Batch
 from fvc.training.generator.losses import (
     ExpressionLoss,
-    equivariance_loss,
+    equivariance_losses,
     grain_loss,
     perceptual_loss,
     region_weights,
@@ -58,16 +57,21 @@ def find_motion(network: Network, batch: Batch, parts: Set[str], learn: bool = T
     return found
 
 
-def draw_batch(
-    network: Network, batch: Batch, parts: Set[str], learn_motion: bool = True
-) -> tuple[Tensor, Tensor, Tensor]:
+class Drawn(NamedTuple):
+    """What one pass gives for B samples of D driving frames; all but the pictures is of the first of them."""
+
+    pictures: Tensor  # [B, D, 3, 256, 256]
+    unsup: Tensor  # [B, 10, 2]
+    jacobians: Tensor  # [B, 10, 2, 2]
+    code: Tensor  # [B, 16], the expression code
+    embedding: tuple[Tensor, ...]  # of the sources
+
+
+def draw_batch(network: Network, batch: Batch, parts: Set[str], learn_motion: bool = True) -> Drawn:
     """Draws the driving frames as receivers of a stream with these parts would.
 
     Sources are embedded once, uncoded (without the restorer), and drawn from D times; driving samples
     are quantized as in the stream.
-
-    Returns:
-        Pictures [B, D, 3, 256, 256]; of the first driving frames unsup [B, 10, 2] and Jacobians [B, 10, 2, 2].
     """
     count, many = batch.driving.shape[:2]
     unsup, jacobians, code = find_motion(network, batch, parts, learn_motion)
@@ -85,7 +89,8 @@ def draw_batch(
         if "expr" not in parts:
             expression = torch.full_like(expression, NEUTRAL_EXPRESSION)
         pictures.append(network.generator.draw(embedding, kp_driving, expression))
-    return torch.stack(pictures, 1), driving["unsup"][:, 0], driving["jac"][:, 0]
+    unsup, jacobians, code = (driving[name][:, 0] for name in ("unsup", "jac", "expr"))
+    return Drawn(torch.stack(pictures, 1), unsup, jacobians, code, embedding)
 
 
 class TrainingStep(nn.Module):
@@ -96,20 +101,30 @@ class TrainingStep(nn.Module):
         self.network, self._recipe = network, recipe
         self._measuring = (perceptual, expression)  # a tuple: modules in it are not registered
 
-    def draw(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, batch: Batch, parts: Set[str]) -> Drawn:
         """See `draw_batch`."""
         return draw_batch(self.network, batch, parts, not self._recipe.keep_motion)
 
-    def forward(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Returns the loss without its adversarial terms, the pictures, and the terms by name, detached."""
-        pictures, unsup, jacobians = self.draw(batch, parts)
-        terms = self._terms(batch, pictures)
-        keypoints = self.network.motion.keypoints
-        if self._recipe.weights.equivariance and not self._recipe.keep_motion:
-            small = F.avg_pool2d(batch.driving[:, 0], batch.driving.shape[-1] // INPUT_SIDE)
-            terms["equivariance"] = equivariance_loss(keypoints, small, unsup, jacobians, batch.theta)
+    def forward(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Drawn, dict[str, Tensor]]:
+        """Returns the loss without its adversarial terms, what was drawn, and the terms by name, detached."""
+        drawn = self.draw(batch, parts)
+        terms = self._terms(batch, drawn.pictures)
+        if not self._recipe.keep_motion:
+            terms |= self._motion_terms(batch, drawn)
         loss = torch.stack([getattr(self._recipe.weights, name) * value for name, value in terms.items()]).sum()
-        return loss, pictures, {name: value.detach() for name, value in terms.items()}
+        return loss, drawn, {name: value.detach() for name, value in terms.items()}
+
+    def _motion_terms(self, batch: Batch, drawn: Drawn) -> dict[str, Tensor]:
+        """The losses of the sender's networks, as far as they have any."""
+        weights, motion = self._recipe.weights, self.network.motion
+        terms = {}
+        if motion.keypoints is not None and (weights.equivariance or weights.equivariance_jacobian):
+            small = motion.shrink(batch.driving[:, 0])
+            found = equivariance_losses(motion.keypoints, small, drawn.unsup, drawn.jacobians, batch.theta)
+            terms["equivariance"], terms["equivariance_jacobian"] = found
+        if motion.kind_of_expression == "supervised":
+            terms["code"] = (drawn.code - action_units(batch.driving_keypoints[:, 0])).abs().mean()
+        return terms
 
     def _terms(self, batch: Batch, pictures: Tensor) -> dict[str, Tensor]:
         weights, (perceptual, expression) = self._recipe.weights, self._measuring

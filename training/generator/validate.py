@@ -38,8 +38,9 @@ def draw_clip(
         theta=torch.zeros(1, 2, 3, device=device),
         coarse=torch.ones(1, device=device),
         neighbours=torch.zeros(1, device=device),
+        clips=torch.zeros(1, dtype=torch.int64, device=device),
     )
-    pictures, _, _ = draw_batch(network, batch, PARTS[profile])
+    pictures = draw_batch(network, batch, PARTS[profile]).pictures
     return sources, target, pictures[0].clamp(0, 1)
 
 

@@ -1,0 +1,1 @@
+"""What people prefer: a page that asks them, and the count of their answers."""

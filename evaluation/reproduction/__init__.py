@@ -1,0 +1,1 @@
+"""`fvc reproduce`: the tables and figures of the paper, its numbers beside ours."""
