@@ -37,7 +37,7 @@ lint: $(VENV)/dev ## style and layout
 
 typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
 	@rm -rf build/typing && mkdir -p build/typing/fvc
-	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls; do ln -sfn ../../../$$file build/typing/fvc/; done
+	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls fvc/web; do ln -sfn ../../../$$file build/typing/fvc/; done
 	@for part in codec models export training evaluation; do ln -sfn ../../../$$part build/typing/fvc/$$part; done
 	$(BIN)/mypy
 
