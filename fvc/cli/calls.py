@@ -9,6 +9,7 @@ import typer
 
 from fvc.cli.output import Bar, Face, Force, Json, bit_rate, extra, note_line, say
 from fvc.cli.output import show as show_report
+from fvc.codec.base.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,10 @@ Camera = Annotated[int | None, typer.Option(help="Number of a camera, 0 for the 
 Seconds = Annotated[float | None, typer.Option(help="Stop after this many seconds.")]
 Enrol = Annotated[float, typer.Option(help="Seconds at the start from which the source pictures are chosen.")]
 Show = Annotated[bool, typer.Option("--show", help="Show a window.")]
+Key = Annotated[
+    str | None, typer.Option(envvar="FVC_KEY", metavar="KEY", help="Seals every packet: what `fvc receive` prints.")
+]
+Clear = Annotated[bool, typer.Option("--clear", help="Send and take packets that anybody can read and change.")]
 _DEVICE = "number or name of a device, or default (needs fvc[sound])"
 
 
@@ -99,10 +104,15 @@ def send(
         float, typer.Option(help="Seconds without a word from the receiver; at least 3 in a call.")
     ] = 10,
     seconds: Seconds = None,
+    key: Key = None,
+    clear: Clear = False,
     as_json: Json = False,
 ) -> None:
     """Send a video or a camera over UDP to `fvc receive`."""
     from fvc.calls.send import send as run
+
+    if (key is None) != clear:
+        raise UsageError("send: say `key` KEY, which `fvc receive` prints, or `clear` to send what anybody can read")
 
     with Bar() as bar:
         report = run(
@@ -124,6 +134,7 @@ def send(
             most_sources=most_sources,
             timeout=timeout,
             seconds=seconds,
+            key=key,
             note=note_line,
             progress=bar,
         )
@@ -149,14 +160,22 @@ def receive(
     delay_ms: Annotated[float, typer.Option(help="Milliseconds that packets may be late: the jitter buffer.")] = 200,
     timeout: Annotated[float, typer.Option(help="Seconds of silence, at least 3, after which the call is over.")] = 10,
     wait: Annotated[float, typer.Option(help="Seconds to wait for somebody to call.")] = 600,
+    key: Key = None,
+    clear: Clear = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Take one call over UDP from `fvc send`."""
     from fvc.calls.receive import receive as run
+    from fvc.calls.sealing import new_key
     from fvc.calls.transport import parse_listen
 
     host, number = parse_listen(port)
+    says_key = False
+    if key is not None and clear:
+        raise UsageError("receive: `key` and `clear` exclude each other")
+    if key is None and not clear:
+        key, says_key = new_key(), True
     with Bar() as bar:
         report = run(
             number,
@@ -169,9 +188,12 @@ def receive(
             delay=delay_ms / 1000,
             timeout=timeout,
             wait=wait,
+            key=key,
             note=note_line,
             progress=bar,
-            listening=lambda opened: note_line(f"listening on UDP port {opened}"),
+            listening=lambda opened: note_line(
+                f"listening on UDP port {opened}" + (f"; key: {key}" if says_key else "")
+            ),
         )
     text = (
         f"{report['frames']} frames ({report['frames_concealed']} concealed, {report['frames_held']} held,"
