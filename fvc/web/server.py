@@ -30,7 +30,7 @@ _MAX_WAITING = 64  # messages that wait for a slow member, before it is dropped
 # Threads of WebAssembly need the two Cross-Origin headers; `connect-src` names the page's own socket alone.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self';"
-    " img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:;"
+    " img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
