@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SAMPLE := samples/astronaut.mp4
 
-.PHONY: help demo test fuzz lint typing docs wheel clean
+.PHONY: help demo test fuzz lint typing docs page wheel clean
 FUZZ_SECONDS ?= 60
 help:            ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
@@ -37,7 +37,7 @@ lint: $(VENV)/dev ## style and layout
 
 typing: $(VENV)/dev ## types; a folder of links lets mypy follow the package map
 	@rm -rf build/typing && mkdir -p build/typing/fvc
-	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls; do ln -sfn ../../../$$file build/typing/fvc/; done
+	@for file in fvc/*.py fvc/py.typed fvc/cli fvc/jobs fvc/calls fvc/web; do ln -sfn ../../../$$file build/typing/fvc/; done
 	@for part in codec models export training evaluation; do ln -sfn ../../../$$part build/typing/fvc/$$part; done
 	$(BIN)/mypy
 
@@ -47,6 +47,9 @@ $(VENV)/docs: pyproject.toml $(VENV)/dev
 
 docs: $(VENV)/docs ## the site in build/site; a warning or a broken link is an error
 	$(BIN)/mkdocs build --quiet --strict --clean
+
+page: $(VENV)/dev ## what the page of fvc serve needs (npm): ONNX Runtime, networks, decoder; into fvc/web/page/built
+	$(BIN)/python -m fvc.web.build_page
 
 wheel: $(VENV)/dev ## build the wheel into dist/ and try it in an empty environment outside the checkout
 	rm -rf build/lib dist

@@ -136,7 +136,7 @@ def files_a_folder(root: Path) -> dict[str, int]:
     return dict(count)
 
 
-FACE = ("fvc.jobs", "fvc.calls", "fvc.cli", "fvc.__main__")
+FACE = ("fvc.jobs", "fvc.calls", "fvc.web", "fvc.cli", "fvc.__main__")
 
 
 def upward(root: Path) -> list[str]:

@@ -41,6 +41,9 @@ MAX_SETUP_PIECE = 1024  # (11.2)
 MAX_SETUP_PIECES = 1024  # pieces (11.2)
 RTP_CLOCK = 90_000  # ticks per second of RTP time stamps (11.1)
 RTP_PAYLOAD_TYPE = 96  # (11.1)
+MAX_CHANNEL_PIECE = 400  # of a set-up over a data channel: half a second of a link of 8 kbit/s (12.2)
+MAX_CHANNEL_PIECES = 2622  # pieces: a megabyte (12.2)
+MAX_FEEDBACK = 32  # media messages that one feedback reports on (12.3)
 
 # Headers of the protocols below, for counting what a link carries
 RTP_HEADER_BYTES = 12  # RFC 3550, 5.1

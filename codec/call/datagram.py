@@ -122,6 +122,15 @@ class Packetizer:
     """
 
     def __init__(self, redundancy: int = 0, frames_per_datagram: int = 1, spread: bool = False) -> None:
+        self._sent = deque[list[Packet]]()  # motion by datagram, newest first
+        self._motion: list[Packet] = []
+        self._sound: list[Packet] = []
+        self._newest = 0  # frame
+        self.copies_left_out = 0
+        self.change(redundancy, frames_per_datagram, spread)
+
+    def change(self, redundancy: int, frames_per_datagram: int, spread: bool = False) -> None:
+        """Other choices from the next datagram on; the arguments are those of the class."""
         if not 0 <= redundancy <= 6:
             raise UsageError(f"redundancy {redundancy}: must be 0 to 6")
         if not 1 <= frames_per_datagram <= 8:
@@ -130,11 +139,7 @@ class Packetizer:
         if (max(self._later, default=0) + 1) * frames_per_datagram - 1 > MAX_AGE:
             raise UsageError(f"{frames_per_datagram} frames per datagram: too many for copies spread so far")
         self._frames_each = frames_per_datagram
-        self._sent: deque[list[Packet]] = deque(maxlen=max(self._later, default=0))  # motion by datagram, newest first
-        self._motion: list[Packet] = []
-        self._sound: list[Packet] = []
-        self._newest = 0  # frame
-        self.copies_left_out = 0
+        self._sent = deque(self._sent, maxlen=max(self._later, default=0))
 
     def add(self, packet: Packet) -> list[bytes]:
         """Takes a packet with its full number; returns the datagrams that are complete, usually one or none.
@@ -151,7 +156,7 @@ class Packetizer:
             return ready
         self._newest = packet.number
         self._motion.append(packet)
-        return [*ready, *self.flush()] if len(self._motion) == self._frames_each else ready
+        return [*ready, *self.flush()] if len(self._motion) >= self._frames_each else ready
 
     def flush(self) -> list[bytes]:
         """A datagram of everything added since the last one; none if that is nothing."""

@@ -289,10 +289,15 @@ int fvc_number(fvc_decoder *d, fvc_packet *packet) { /* 4.3 */
 
 /* ---- 6. Entropy decoding ---- */
 
-typedef struct {
+typedef struct range_decoder range_decoder;
+typedef int give_value(range_decoder *, const fvc_part_priors *, int64_t prediction, int64_t spread, int64_t *found);
+
+struct range_decoder {
     reader data;
     uint64_t lower, range, point, scale;
-} range_decoder;
+    give_value *give; /* of an encoder (fvc_encode.c): says the next value and codes it; NULL: values are decoded */
+    void *encoder;
+};
 
 static uint32_t word(range_decoder *d) { /* past the end there are zeros */
     uint32_t value = 0;
@@ -301,7 +306,7 @@ static uint32_t word(range_decoder *d) { /* past the end there are zeros */
 }
 
 static range_decoder range_decoder_of(reader data) { /* 6.3 */
-    range_decoder d = {data, 0, UINT64_MAX, 0, 0};
+    range_decoder d = {data, 0, UINT64_MAX, 0, 0, NULL, NULL};
     d.point = (uint64_t)word(&d) << 32;
     d.point |= word(&d);
     return d;
@@ -354,8 +359,8 @@ static uint64_t round24(uint64_t x) { /* 6.2: R24 */
     return kept << drop;
 }
 
-static int symbol(range_decoder *d, const fvc_part_priors *p, int c, int a, int *found) {
-    int64_t frequency[34], total = 0, before = below(p, c, a, -17);
+static void symbol_frequencies(const fvc_part_priors *p, int c, int a, int64_t frequency[34]) {
+    int64_t total = 0, before = below(p, c, a, -17);
     frequency[33] = 1 + (((65536 - below(p, c, a, 16) + before) * 65502) >> 16);
     for (int s = 0; s < 33; s++) {
         int64_t after = below(p, c, a, s - 16);
@@ -364,13 +369,22 @@ static int symbol(range_decoder *d, const fvc_part_priors *p, int c, int a, int 
     }
     for (int s = 0; s < 34; s++) total += frequency[s];
     frequency[16] += 65536 - total;
+}
 
+/* Where symbol s ends of 2^24, `sum` being the frequencies up to it (6.2). */
+static uint32_t symbol_end(int s, uint64_t sum) {
+    return s == 33 ? 1 << 24 : (uint32_t)s + 1 + (uint32_t)(round24(sum * ((1 << 24) - 34)) >> 16);
+}
+
+static int symbol(range_decoder *d, const fvc_part_priors *p, int c, int a, int *found) {
+    int64_t frequency[34];
+    symbol_frequencies(p, c, a, frequency);
     uint32_t q, start = 0;
     TRY(quantile(d, &q));
     uint64_t sum = 0;
     for (int s = 0; s < 34; s++) {
         sum += (uint64_t)frequency[s];
-        uint32_t end = s == 33 ? 1 << 24 : (uint32_t)s + 1 + (uint32_t)(round24(sum * ((1 << 24) - 34)) >> 16);
+        uint32_t end = symbol_end(s, sum);
         if (q < end) {
             narrow(d, start, end);
             *found = s;
@@ -381,16 +395,26 @@ static int symbol(range_decoder *d, const fvc_part_priors *p, int c, int a, int 
     return 12; /* not reached: q < 2^24 */
 }
 
-/* 6.5 */
-static int value(range_decoder *d, const fvc_part_priors *p, int64_t prediction, int64_t spread, int64_t *found) {
-    int64_t c = most(spread, 0) >> 2, low_bits;
+typedef struct { /* how a value is coded: base + sign * (q << shift) + low bits */
+    int c, a, sign, shift;
+    int64_t base;
+} residual;
+
+static residual residual_of(int64_t prediction, int64_t spread) { /* 6.5 */
+    int64_t c = most(spread, 0) >> 2;
     int shift = (int)least(most(shift_down(c - 40, 3), 0), 12);
     c = least(c - 8 * shift, 47);
     int64_t base = shift_down(prediction + 2048 - (((int64_t)1 << shift) - 1) * 2048, 12);
     int64_t a = shift > 0 ? 0 : shift_down(prediction - base * 4096, 8);
-    int sign = a < 0 ? -1 : 1, s;
-    TRY(symbol(d, p, (int)c, (int)(a < 0 ? -1 - a : a), &s));
-    int64_t q = sign * (s - 16);
+    return (residual){(int)c, (int)(a < 0 ? -1 - a : a), a < 0 ? -1 : 1, shift, base};
+}
+
+static int value(range_decoder *d, const fvc_part_priors *p, int64_t prediction, int64_t spread, int64_t *found) {
+    residual r = residual_of(prediction, spread);
+    int64_t low_bits;
+    int s;
+    TRY(symbol(d, p, r.c, r.a, &s));
+    int64_t q = r.sign * (s - 16);
     if (s == 33) { /* the escape */
         int64_t negative, width, rest;
         TRY(bits(d, 1, &negative));
@@ -400,8 +424,8 @@ static int value(range_decoder *d, const fvc_part_priors *p, int64_t prediction,
         q = 16 + ((int64_t)1 << (width - 1)) + rest;
         if (negative) q = -q;
     }
-    TRY(bits(d, shift, &low_bits));
-    *found = base + q * ((int64_t)1 << shift) + low_bits;
+    TRY(bits(d, r.shift, &low_bits));
+    *found = r.base + q * ((int64_t)1 << r.shift) + low_bits;
     return 0;
 }
 
@@ -435,7 +459,7 @@ static int components(range_decoder *d, const fvc_part_priors *p, plan *given, c
         int64_t clamped = least(most(given->learned[i], 0), top * 4096);
         int64_t prediction = given->hold[i] ? given->origin[i] * 4096 : clamped;
         int64_t s = given->spread[i] + shift_down(exponent * (log2_32(actual) - log2_32(past)), 6);
-        TRY(value(d, p, prediction, s, &q[i]));
+        TRY((d->give ? d->give : value)(d, p, prediction, s, &q[i]));
         if (q[i] < 0 || q[i] > top) return 13;
         for (int j = i + 1; j < p->n; j++) given->learned[j] += weights[j][i] * (q[i] - given->origin[i]);
         actual += size_of(q[i] * 4096 - prediction);
@@ -510,8 +534,8 @@ static int motion_part(range_decoder *d, const fvc_part_priors *p, int part_bits
     return 0;
 }
 
-static int decode(fvc_decoder *d, const uint8_t *coded, size_t size, int key) {
-    range_decoder range = range_decoder_of(reader_of(coded, size));
+/* One frame of all parts, from `range`, or into it if it gives values. */
+static int all_parts(fvc_decoder *d, range_decoder range, int key) {
     for (int k = 0; k < d->header.parts; k++) {
         int part = d->header.part[k];
         const fvc_part_priors *p = &d->priors->part[part];
@@ -519,6 +543,10 @@ static int decode(fvc_decoder *d, const uint8_t *coded, size_t size, int key) {
         for (int i = 0; i < p->n; i++) d->integers[part][p->order[i]] = (uint16_t)d->state[part].last[i];
     }
     return 0;
+}
+
+static int decode(fvc_decoder *d, const uint8_t *coded, size_t size, int key) {
+    return all_parts(d, range_decoder_of(reader_of(coded, size)), key);
 }
 
 const uint16_t *fvc_integers(const fvc_decoder *decoder, int part) { return decoder->integers[part]; }

@@ -12,6 +12,7 @@ import numpy as np
 
 from fvc.calls.hangup import Hangup
 from fvc.calls.link import Clock, Link
+from fvc.calls.sealing import extra_bytes, parse_key, sealed
 from fvc.calls.sinks import Sinks
 from fvc.calls.transport import Transport, UdpTransport, label
 from fvc.codec.base.errors import FvcError, LinkError, SourcesError, UsageError
@@ -41,6 +42,7 @@ def receive(
     delay: float = 0.2,
     timeout: float = 10,
     wait: float = 600,
+    key: str | None = None,
     note: Note = silent,
     progress: Progress = silent,
     listening: Callable[[int], None] = silent,
@@ -58,6 +60,7 @@ def receive(
         delay: seconds that packets may be late: the jitter buffer.
         timeout: seconds of silence, at least 3, after which the call is over.
         wait: seconds to wait for somebody to call.
+        key: what the sender has, too: other packets are dropped (`fvc.calls.sealing`); None: all is in the clear.
         listening: called with the port's number when it is open.
 
     Returns:
@@ -70,11 +73,12 @@ def receive(
         raise UsageError("receive: say --out FILE, --show, --virtual-camera, --loudspeaker, or several of them")
     if not 0 <= delay <= 10 or not timeout > 0 or not wait > 0:
         raise UsageError("receive: the delay must be 0 to 10 s, the timeouts above 0")
+    secret = None if key is None else parse_key(key)
     target = None if out is None else file_path(out)
     with Hangup() as hangup, Sinks(target, overwrite, show, camera, loudspeaker, note) as sinks:
         with UdpTransport(port, host) as transport:
             listening(transport.port)
-            call = ReceivedCall(transport, ReceiveSession(delay, timeout), note)
+            call = ReceivedCall(sealed(transport, secret), ReceiveSession(delay, timeout), note)
             call.run(hangup, wait, sinks, progress)
         if not call.frames:
             hangup.raise_if_wanted()
@@ -203,13 +207,15 @@ class ReceivedCall:
         session = self._session
         header, tally, count = session.header, session.tally(), session.count
         damaged, late = session.datagrams()
+        heard, sent = extra_bytes(self._transport)
+        wire_bytes = count.media.size + heard[0]
         return {
             "frames": self.frames,
             **_figures(header, self.frames, count.playback.longest_outage),
-            "wire_kbps": round(count.media.size * 8 / max(session.media_seconds, 1e-3) / 1000, 3),
+            "wire_kbps": round(wire_bytes * 8 / max(session.media_seconds, 1e-3) / 1000, 3),
             "packets": count.media.packets,
-            "wire_bytes": count.media.size,
-            "feedback_bytes": count.answers.size,
+            "wire_bytes": wire_bytes,
+            "feedback_bytes": count.answers.size + sum(sent),
             "packets_lost": count.rtp.lost,
             "jitter_ms": round(1000 * count.rtp.jitter, 1),
             "refused": count.refused,

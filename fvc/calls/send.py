@@ -12,6 +12,7 @@ from fvc.calls.enrolment import MAX_CALL_SOURCES, Enrolment, SourceRefresher
 from fvc.calls.hangup import Hangup
 from fvc.calls.inputs import CallInput, CameraInput, FileInput, enrol_input
 from fvc.calls.link import Link
+from fvc.calls.sealing import extra_bytes, parse_key, sealed
 from fvc.calls.speaker import Speaker
 from fvc.calls.transport import Transport, UdpTransport, label, resolve
 from fvc.codec.base.constants import MAX_SOURCES, MIN_CALL_FPS
@@ -96,6 +97,7 @@ def send(
     most_sources: int = MAX_CALL_SOURCES,
     timeout: float = 10,
     seconds: float | None = None,
+    key: str | None = None,
     preset: str = DEFAULT,
     note: Note = silent,
     progress: Progress = silent,
@@ -106,6 +108,7 @@ def send(
 
     Args:
         address: name or address; "[...]:port" for IPv6. Of several addresses of a name, the first that answers is used.
+        key: what the receiver has, too: packets are sealed with it (`fvc.calls.sealing`); None: all is in the clear.
         microphone: the sound for a camera: a device as in `fvc.calls.soundcard` (needs sounddevice); None: no sound.
 
         The others: see `CallOptions` and `codec.options.EncoderOptions`.
@@ -125,13 +128,14 @@ def send(
     options = CallOptions(
         encoder, enrol_seconds, redundancy, frames_per_packet, setup_kbps, most_sources, timeout, seconds
     )
+    secret = None if key is None else parse_key(key)
     model, addresses = InstalledModel.named(preset), resolve(address)
     builder = model.source_builder(encoder.kind)
     with Hangup() as hangup, _open(video, camera, microphone, encoder, note) as source:
         enrolled = enrol_input(source, hangup, encoder, enrol_seconds, builder, note)
         with (
             UdpTransport() as transport,
-            closing(_Call(transport, enrolled, addresses, address, options, note)) as call,
+            closing(_Call(sealed(transport, secret), enrolled, addresses, address, options, note)) as call,
         ):
             call.connect(hangup)
             call.talk(hangup, source, progress)
@@ -269,6 +273,8 @@ class _Call:
     def report(self) -> dict[str, Any]:
         """The report of `fvc send --json`, once the call is over."""
         session, options, seconds = self._session, self._options.encoder, max(self._ended - self._began, 1e-3)
+        _, extra = extra_bytes(self._transport)
+        wire_bytes = session.media.size + extra[0]
         return {
             "frames": self._frames,
             "frames_left_out": self._left_out,
@@ -276,12 +282,12 @@ class _Call:
             "profile": options.kind.label,
             "sources": self._sources,
             "motion_kbps": round(self._coded * 8 * float(options.rate) / max(self._frames, 1) / 1000, 3),
-            "wire_kbps": round(session.media.size * 8 / seconds / 1000, 3),
+            "wire_kbps": round(wire_bytes * 8 / seconds / 1000, 3),
             "packets": session.media.packets,
-            "wire_bytes": session.media.size,
+            "wire_bytes": wire_bytes,
             "packets_lost": None if session.report is None else session.report.lost,
             "setup_packets": session.setups.packets,
-            "setup_bytes": session.setups.size,
+            "setup_bytes": session.setups.size + extra[1],
         }
 
 

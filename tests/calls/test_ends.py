@@ -29,7 +29,20 @@ from fvc.models.installed import InstalledModel
 @contextmanager
 def receiver(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """`fvc receive` into call.mp4, and its port."""
-    command = [sys.executable, "-W", "ignore", "-m", "fvc", "receive", "127.0.0.1:0", "-o", "call.mp4", "--wait", "60"]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "fvc",
+        "receive",
+        "127.0.0.1:0",
+        "--clear",
+        "-o",
+        "call.mp4",
+        "--wait",
+        "60",
+    ]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None

@@ -229,7 +229,21 @@ def test_a_call_over_ipv6(clip: Path, tmp_path: Path, run: Run) -> None:
     if not has_ipv6():
         pytest.skip("this machine has no IPv6")
     thread, port, result = start_receiver(out=tmp_path / "call.mp4", wait=60, timeout=20, host="")
-    done = run("send", f"[::1]:{port}", clip, "--fps", 5, "--seconds", 0.6, "--enrol", 0.5, "--timeout", 60, "--json")
+    done = run(
+        "send",
+        f"[::1]:{port}",
+        clip,
+        "--fps",
+        5,
+        "--seconds",
+        0.6,
+        "--enrol",
+        0.5,
+        "--timeout",
+        60,
+        "--json",
+        "--clear",
+    )
     thread.join(60)
     assert done.code == 0
     assert "the receiver is ready" in done.err
@@ -237,7 +251,7 @@ def test_a_call_over_ipv6(clip: Path, tmp_path: Path, run: Run) -> None:
 
 
 def test_slow_calls_are_refused(clip: Path, run: Run) -> None:
-    refused = run("send", "127.0.0.1:9", clip, "--fps", "0.5")
+    refused = run("send", "127.0.0.1:9", clip, "--fps", "0.5", "--clear")
     assert (refused.code, refused.err) == (2, "fvc: --fps 0.5: a call needs 1 frame per second or more\n")
 
 

@@ -140,8 +140,8 @@ def test_a_slow_machine_gets_late_sound(sound: FakeSound, clock: list[float]) ->
 
 
 def test_no_sound_card(sound: FakeSound, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    speak = ("send", "127.0.0.1:9", "--camera", 0, "--microphone", "usb")
-    listen = ("receive", "127.0.0.1:0", "--loudspeaker", 7, "-o", tmp_path / "x.mp4")
+    speak = ("send", "127.0.0.1:9", "--clear", "--camera", 0, "--microphone", "usb")
+    listen = ("receive", "127.0.0.1:0", "--clear", "--loudspeaker", 7, "-o", tmp_path / "x.mp4")
     sound.fault = sound.PortAudioError("Error querying device 7\nand more")
     assert run(*listen) == Result(6, "", "fvc: loudspeaker 7: cannot be opened (Error querying device 7)\n")
     sound.fault = ValueError("No input device matching 'usb'")

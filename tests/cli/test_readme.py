@@ -179,13 +179,14 @@ def scripts() -> dict[str, Path]:
         if not re.search(r"^if __name__ == ", path.read_text(encoding="utf-8"), re.M):
             continue
         is_plain = name.parts[0] in ("samples", "tests") or name.name in ("bare", "verify_on_mac")
-        found[f"python {name}.py" if is_plain else f"python -m fvc.{'.'.join(name.parts)}"] = path
+        module = ".".join(name.parts if name.parts[0] == "fvc" else ("fvc", *name.parts))
+        found[f"python {name}.py" if is_plain else f"python -m {module}"] = path
     return found | {f"sh {path.relative_to(ROOT)}": path for path in (ROOT / "tests").glob("*.sh")}
 
 
 def test_list_of_tools_is_complete() -> None:
     listed = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/TOOLS.md").read_text(encoding="utf-8"), re.M)
-    there = {*scripts(), *COMMANDS} - {"fvc", "python -m fvc.fvc.__main__"}
+    there = {*scripts(), *COMMANDS} - {"fvc", "python -m fvc.__main__"}
     assert sorted(listed) == sorted(there)
 
 
