@@ -205,6 +205,10 @@ class TestDecodeRefuses:
             assert_refused(run("info", box / stream), error, stream, fault)
         assert snapshot(box) == before
 
+    def test_what_is_no_stream_is_not_asked_for_sources(self, box: Path, run: Run) -> None:
+        """The missing text.fvs was named, which was never there."""
+        assert_refused(run("decode", box / "text.fvc"), StreamError, "text.fvc", "not a .fvc stream")
+
     @pytest.mark.parametrize(
         ("sources", "error", "fault"),
         [

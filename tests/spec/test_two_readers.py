@@ -129,3 +129,14 @@ def test_which_bytes_count_as_damage(kind: Kind, size: int, is_decoded: bool) ->
     (damage,) = [item for item in StreamReader(io.BytesIO(data)).packets() if isinstance(item, Damage)]
     assert (damage.stop - damage.start, damage.reason[-4:-1]) == (size, "E05" if kind == Kind.KEY else "E10")
     assert set(integers_of(data)) == ({0, 1} if is_decoded else {0})
+
+
+def test_a_keyframe_in_slices_with_damage_between_them() -> None:
+    """Slices have full numbers, so no damage puts their order in doubt. (fvc forgot the first.)"""
+    header, packets = packets_of("refresh")
+    sliced = [bytes(item) for item in packets if item.kind == Kind.REFRESH][:3]
+    lost = bytes(Packet(Kind.AUDIO, 0, bytes(300)))[:-1] + b"?"
+    damaged = header + sliced[0] + lost + b"".join(sliced[1:])
+    assert [item.uncounted for item in Found(damaged).damage] == [True]
+    assert integers_of(damaged) == integers_of(header + b"".join(sliced))
+    assert len(integers_of(damaged)) == 1
