@@ -353,7 +353,7 @@ def test_encode_in_a_process_of_its_own(encoded: Encoded, tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"tall.mp4", "o.fvc", "o.fvs"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_an_encoder_that_is_stopped_leaves_nothing(
     number: int, code: int, box: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
