@@ -50,9 +50,12 @@ class MotionDecoder:
         return fault
 
     def lose(self) -> None:
-        """Call it after a gap in which six-bit frame numbers may have wrapped: decoding waits for the next keyframe."""
+        """Call it after a gap in which six-bit frame numbers may have wrapped: decoding waits for the next keyframe.
+
+        Slices from before the gap stay: they have their numbers in full, and may be completed by those after it.
+        """
         self._expected = None
-        self._waiting.clear()
+        self._waiting = {n: item for n, item in self._waiting.items() if isinstance(item, RefreshPayload)}
 
     def put(self, packet: Packet) -> bool:
         """Takes a MOTION, KEY or REFRESH packet with its full number; False if it comes twice or too late.

@@ -120,9 +120,14 @@ def _default_out(stream: Path) -> Path:
 
 
 def _sources_beside(stream: Path) -> Path:
-    """The source set that `encode` writes beside a stream. Raises UsageError where there is none."""
+    """The source set that `encode` writes beside a stream. Raises UsageError where there is none.
+
+    Raises InputError, StreamError (E01) for what is no stream: its sources are not what is missing.
+    """
     beside = stream.with_suffix(".fvs")
     if stream.exists() and not beside.exists():
+        with open_file(stream):
+            pass
         raise UsageError(f"{label(stream)}: there is no {label(beside.name)} beside it; name its `sources`")
     return beside
 

@@ -205,6 +205,10 @@ class TestDecodeRefuses:
             assert_refused(run("info", box / stream), error, stream, fault)
         assert snapshot(box) == before
 
+    def test_what_is_no_stream_is_not_asked_for_sources(self, box: Path, run: Run) -> None:
+        """The missing text.fvs was named, which was never there."""
+        assert_refused(run("decode", box / "text.fvc"), StreamError, "text.fvc", "not a .fvc stream")
+
     @pytest.mark.parametrize(
         ("sources", "error", "fault"),
         [
@@ -349,7 +353,7 @@ def test_encode_in_a_process_of_its_own(encoded: Encoded, tmp_path: Path) -> Non
     assert {path.name for path in tmp_path.iterdir()} == {"tall.mp4", "o.fvc", "o.fvs"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_an_encoder_that_is_stopped_leaves_nothing(
     number: int, code: int, box: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
