@@ -29,7 +29,7 @@ RESIDUAL_SCALE = 0.3  # residual flows are in this share of the crop's half side
 OCCLUSION_BIAS = 2.0  # added to occlusion logits, which begin at zero: at first nearly everything is kept
 _HEAT_VARIANCE = 0.01  # of the Gaussians in the displacement maps
 _MAX_EXPONENT = 60.0  # of these Gaussians: smaller values would be denormal numbers, which CPUs compute with slowly
-_CORRECTIONS = 4  # of `SparseMotion.exact_displacement`
+_CORRECTIONS = 2  # of `SparseMotion.exact_displacement`
 _ABSENT = 1e4  # subtracted from the logits of absent keypoints
 _MIN_DETERMINANT = 0.1  # of Jacobians that are inverted
 
@@ -115,7 +115,6 @@ class SparseMotion(nn.Module):
     """Motion in closed form on a grid of P = `side` * `side` pixels: keypoint weights and their displacement."""
 
     grid: Tensor
-    is_tracked: Tensor
 
     def __init__(self, n_sup: int, n_unsup: int, side: int) -> None:
         super().__init__()
@@ -124,8 +123,6 @@ class SparseMotion(nn.Module):
         # Learned keypoints are noise at first: near tracked ones they should count little.
         self.bias = nn.Parameter(torch.cat([torch.zeros(n_sup), torch.full((n_unsup,), -3.0)]))
         self.register_buffer("grid", identity_grid(side).reshape(-1, 2), persistent=False)
-        is_tracked = torch.cat([torch.ones(n_sup), torch.zeros(n_unsup)])
-        self.register_buffer("is_tracked", is_tracked, persistent=False)
 
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
         """Softmax weights [B, P, K], and the log-sum-exp of their logits [B, P]: how near the face is."""
@@ -144,17 +141,20 @@ class SparseMotion(nn.Module):
         """
         return _moved(weighted(weights, _affine(at, to)), self.grid)
 
-    def exact_displacement(self, weights: Tensor, at: Points, to: Points, count: int) -> Tensor:
-        """The same for N = `count` sources, but nearly exact at the keypoints: `at` [B, ...], `to` [B * N, ...].
+    def exact_displacement(self, weights: Tensor, at: Points, to: Points, exact: Tensor) -> Tensor:
+        """The same for N sources, but more nearly exact at some keypoints: `at` [B, ...], `to` [B * N, ...].
 
         Lips are nearer to each other than their weights are wide, so a plain mean opens mouths too little. The motions
         are corrected by what is missing at the keypoints (Richardson's iteration for scattered-data interpolation).
-        Learned keypoints are not corrected: they lie close together, and their noise would be amplified.
+
+        Args:
+            exact: [K], 1 for these keypoints, else 0.
         """
         own = self._logits(at.position, at).softmax(-1)  # [B, K, K]: weights at the keypoints themselves
-        each = at.each(count)
-        offset, matrix = _affine(each, to).split([2, 4], -1)
-        corrected = (each.presence * self.is_tracked)[..., None]
+        each = at.each(to.position.shape[0] // at.position.shape[0])
+        motion = _affine(each, to)
+        offset, matrix = motion[..., :2], motion[..., 2:]
+        corrected = (each.presence * exact)[..., None]
         for _ in range(_CORRECTIONS):
             found = _moved(weighted(own, torch.cat([offset, matrix], -1)), each.position)
             offset = offset + (to.position - each.position - found) * corrected

@@ -11,7 +11,7 @@ from the source, and the reference position stays the hub, so that a frame costs
 
     per frame
         1  dense_motion(driving -> reference) -> flow to the reference, shared residual, background, occlusion
-        2  flow to source_n = sparse motion(driving -> source_n)     nearly exact at keypoints, zero on the background
+        2  flow to source_n = sparse motion(driving -> source_n)     nearly exact at lips, zero on the background
                             + residual flow_n, looked up in the reference position
                             + shared residual
         3  blend weight of source_n = softmax over n of
@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.codec.face.landmarks import CHIN, EYES, FOREHEAD, MOUTH, NOSE_TIP
+from fvc.codec.face.landmarks import CHIN, EYES, FOREHEAD, INNER_LIPS, MOUTH, NOSE_TIP, OUTER_LIPS
 from fvc.codec.motion.sample import N_EXPRESSION
 from fvc.models.flow import (
     FLOW_SIDE,
@@ -51,6 +51,7 @@ from fvc.models.flow import (
 from fvc.models.layers import InvertedResidual, identity_grid, resize, resize_flow, run_joined, stem, warp
 
 PICTURE_SIDE = 256
+LIPS = (*OUTER_LIPS, *INNER_LIPS)  # sup indices: their upper and lower middles, where the flow is made nearly exact
 
 # The head, hair included, is an ellipse. Unit of the first five: the distance h from forehead to chin (`from_head`).
 HEAD_HALF_HEIGHT = 0.72
@@ -268,6 +269,8 @@ class ComposedGenerator(LevelsGenerator):
         vote_inputs = 2 * size.middle_kept + 3
         self.vote = nn.Sequential(nn.Conv2d(vote_inputs, 8, 1), nn.ReLU6(), nn.Conv2d(8, 1, 3, padding=1))
         self.register_buffer("grid", identity_grid(FLOW_SIDE), persistent=False)
+        exact = torch.tensor([float(k in LIPS) for k in range(sum(points))])
+        self.register_buffer("exact", exact, persistent=False)
         self.register_buffer("centring", group_centring(*points), persistent=False)
 
     def embed(self, pictures: Tensor, kp_source: Points) -> Embedding:
@@ -342,7 +345,7 @@ class ComposedGenerator(LevelsGenerator):
         to_reference = self.grid + (maps[:, 5:7] + RESIDUAL_SCALE * maps[:, TO_REFERENCE]).permute(0, 2, 3, 1)
         in_reference = warp(source.residual, to_reference.repeat_interleave(count, 0))  # [B * N, 3, 64, 64]
         person = torch.sigmoid(image(near[..., None]) - self.background - maps[:, BACKGROUND])  # [B, 1, 64, 64]
-        sparse = image(self.sparse.exact_displacement(weights, kp_driving, kp_source, count))  # [B * N, 2, 64, 64]
+        sparse = image(self.sparse.exact_displacement(weights, kp_driving, kp_source, self.exact))
         shared = RESIDUAL_SCALE * maps[:, SHARED_RESIDUAL]
         moved = sparse * person.repeat_interleave(count, 0) + shared.repeat_interleave(count, 0)
         moved = moved + RESIDUAL_SCALE * in_reference[:, :2]

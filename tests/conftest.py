@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from fvc.codec.media.video import VideoReader
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.wire.bitstream import Header, Packet
 from fvc.codec.wire.container import StreamReader, StreamWriter
+
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what the tests start would too
 
 pytest_plugins = ["training_fixtures", "report_fixtures"]
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"

@@ -373,7 +373,7 @@ class TestStrips:
         sources = [gray(1), gray(2), gray(3)]
         for name in ("a", "b"):
             assert len(list(strip.watched(pairs, name, sources))) == 6
-        strip.write(tmp_path / "strip.png")
+        (tmp_path / "strip.png").write_bytes(strip.png())
         picture = cv2.imread(str(tmp_path / "strip.png"))
         columns, shown = (
             picture[22:].reshape(-1, 256, 4, 256, 3)[:, 200, :, 200, 0],

@@ -82,7 +82,9 @@ def test_exact_displacement_opens_a_mouth_as_far_as_its_lips_and_the_plain_one_d
         return float((vertical[upper, 32] - vertical[lower, 32]).detach()) / (0.12 - 0.02)
 
     assert opening(motion.displacement(weights, at, to)) < 0.7
-    assert opening(motion.exact_displacement(weights, at, to, 1)) == pytest.approx(1, abs=0.1)
+    assert opening(motion.exact_displacement(weights, at, to, torch.ones(2))) == pytest.approx(1, abs=0.15)
+    none = motion.exact_displacement(weights, at, to, torch.zeros(2))
+    assert torch.equal(none, motion.displacement(weights, at, to))
 
 
 def test_exact_displacement_is_the_plain_one_where_all_keypoints_move_alike_and_takes_several_sources() -> None:
@@ -91,7 +93,7 @@ def test_exact_displacement_is_the_plain_one_where_all_keypoints_move_alike_and_
     weights, _ = motion.weights(at)
     shifts = torch.tensor([[0.2, -0.1], [-0.05, 0.3]])
     to = Points(at.position + shifts[:, None], at.jacobian.repeat(2, 1, 1, 1), at.presence.repeat(2, 1))
-    move = motion.exact_displacement(weights, at, to, 2)
+    move = motion.exact_displacement(weights, at, to, torch.ones(2))
     assert torch.allclose(move, shifts[:, None].expand(-1, 256, -1), atol=1e-5)
 
 
