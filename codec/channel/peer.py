@@ -90,7 +90,8 @@ class PeerSession:
     def __init__(self, delay: float, timeout: float, now: float) -> None:
         self._delay, self._timeout = delay, max(timeout, MIN_TIMEOUT)
         self.estimate, self.playback = LinkEstimate(), Playback()
-        self.sent, self.heard, self.refused = Traffic(), Traffic(), 0
+        self.sent, self.heard = (Traffic(header_bytes=CHANNEL_HEADER_BYTES) for _ in range(2))
+        self.refused = 0
         self.playing: Playing | None = None
         self.header: Header | None = None
         self.way: Way | None = None
@@ -161,18 +162,14 @@ class PeerSession:
 
     def _post(self, channel: str, message: bytes, now: float) -> None:
         self._last_sent = now
-        self.sent.packets, self.sent.size = self.sent.packets + 1, self.sent.size + len(message) + CHANNEL_HEADER_BYTES
-        self._to_send.append((channel, message))
+        self._to_send.append((channel, self.sent.count(message)))
 
     # What comes
 
     def receive(self, channel: str, message: bytes, now: float) -> None:
         """Takes a message of the other side. Never raises, whatever it holds."""
         self._last_heard = now
-        self.heard.packets, self.heard.size = (
-            self.heard.packets + 1,
-            self.heard.size + len(message) + CHANNEL_HEADER_BYTES,
-        )
+        self.heard.count(message)
         try:
             if channel == MEDIA:
                 self._take_media(Media.parse(message), now)

@@ -17,6 +17,13 @@ EVALUATE = "fvc evaluate composed --data data/ --metric-weights data/weights --p
 REPRODUCE = "fvc reproduce --table 3 --data data/ --metric-weights data/weights --out tables/ --jobs 2"
 MEASURE = "fvc measure talk.mp4 --out report   |   fvc measure clips/ --metric-weights weights/ --jobs 2"
 
+# Options of `fvc evaluate` and `fvc reproduce`
+Every = Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)]
+Limit = Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)]
+Half = Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")]
+MinTurn = Annotated[float, typer.Option(help="Radians over which a clip's yaw must range; DFDC-rotations: 1.5.", min=0)]
+Jobs = Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)]
+
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
@@ -53,17 +60,15 @@ def evaluate(
     ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
     profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
-    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 5,
+    every: Every = 5,
     source_frames: Annotated[int | None, typer.Option(help="Source pictures of each clip, 1 to 8.")] = None,
     quantizer: Annotated[
         str, typer.Option(help="default, or paper: fine steps, nothing left out, nothing filtered.")
     ] = "default",
-    limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
-    half: Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")] = "",
-    min_turn: Annotated[
-        float, typer.Option(help="Radians over which a clip's yaw must range; DFDC-rotations: 1.5.", min=0)
-    ] = 0.0,
-    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    limit: Limit = None,
+    half: Half = "",
+    min_turn: MinTurn = 0.0,
+    jobs: Jobs = 1,
     backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking of the originals is kept. Default: the user's cache folder.")
@@ -145,13 +150,11 @@ def reproduce(
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for tables.md, reports and picture strips.")] = None,
-    every: Annotated[int, typer.Option(help="LPIPS, SSIM and networks look at every n-th frame.", min=1)] = 10,
-    limit: Annotated[int | None, typer.Option(help="Only this many clips, the first by name.", min=1)] = None,
-    half: Annotated[str, typer.Option(help="first or second: only this half of the clips, by name.")] = "",
-    min_turn: Annotated[
-        float, typer.Option(help="Radians over which a clip's yaw must range; DFDC-rotations: 1.5.", min=0)
-    ] = 0.0,
-    jobs: Annotated[int, typer.Option(help="Clips at a time; finished ones are kept for the next run.", min=1)] = 1,
+    every: Every = 10,
+    limit: Limit = None,
+    half: Half = "",
+    min_turn: MinTurn = 0.0,
+    jobs: Jobs = 1,
     backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     cache: Annotated[
         Path | None, typer.Option(help="Where results are kept. Default: the user's cache folder.")

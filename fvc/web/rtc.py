@@ -9,7 +9,6 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -247,8 +246,4 @@ class RtcPeer:
         self._note_closed()
         if connection is not None:
             with suppress(Exception):
-                await asyncio.wait_for(_quietly(connection.close()), 3)
-
-
-async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
-    await closing
+                await asyncio.wait_for(connection.close(), 3)
