@@ -17,9 +17,12 @@ from typing import TypeVar
 
 import numpy as np
 
+import fvc.codec.face.appearance
 import fvc.codec.face.cuts
 import fvc.codec.face.detection
+import fvc.codec.face.identity
 import fvc.codec.face.landmarks
+import fvc.codec.face.scene_groups
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
 from fvc.codec.base.cache import Cache, code_digest
@@ -142,9 +145,12 @@ def yaw_range(yaw: np.ndarray) -> float:
 
 
 _TRACKING_CODE = code_digest(
+    fvc.codec.face.appearance,
     fvc.codec.face.cuts,
     fvc.codec.face.detection,
+    fvc.codec.face.identity,
     fvc.codec.face.landmarks,
+    fvc.codec.face.scene_groups,
     fvc.codec.face.survey,
     fvc.codec.face.tracker,
 )

@@ -8,16 +8,43 @@ All code that shows pictures of a stream uses it (through `codec.decoder`), so t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 
 from fvc.codec.motion.pose_history import DrawInputs, PoseHistory
 from fvc.codec.motion.retarget import Retarget
 from fvc.codec.motion.sample import DrivingSample
+from fvc.codec.wire.scenes import Scenes
 
 Draw = Callable[[DrawInputs], np.ndarray]
+_KEPT = 3  # scenes whose networks are kept
+
+
+class SceneDraw:
+    """Draws each frame from the source pictures of its scene. May be called from several threads.
+
+    Only the scenes that were needed last are kept, because each takes memory for its networks.
+
+    Args:
+        scenes: of the stream.
+        count: of source pictures that are there.
+        draw_from: numbers of pictures -> what draws from these.
+    """
+
+    def __init__(self, scenes: Scenes, count: int, draw_from: Callable[[Sequence[int]], Draw]) -> None:
+        self._scenes, self._count = scenes, count
+        self._draw_from = lru_cache(_KEPT)(draw_from)
+        self._one_at_a_time = Lock()
+
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """Returns the picture, uint8 [256, 256, 3]."""
+        with self._one_at_a_time:
+            draw = self._draw_from(self._scenes.pictures(inputs.frame, self._count))
+        return draw(inputs)
 
 
 class Renderer:

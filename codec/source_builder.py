@@ -10,12 +10,14 @@ from typing import Protocol
 
 import numpy as np
 
+from fvc.codec.base.constants import MAX_HEADER_LENGTH, MAX_SOURCES
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.encoder import MotionNetwork, make_sample
 from fvc.codec.face.crop import cut, to_crop
 from fvc.codec.face.face_choice import FaceChoice
 from fvc.codec.face.patching import with_patched
+from fvc.codec.face.source_choice import share_out
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.pipeline import ahead
@@ -23,9 +25,11 @@ from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer, for_parts
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import Audio, Crop, Header
-from fvc.codec.wire.source_set import MAX_SOURCES, Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
+from fvc.codec.wire.scenes import Scenes
+from fvc.codec.wire.source_set import Coded, SourceSet, code_canvas, code_pictures, code_pictures_within
 
 MOST_MOVING = FaceChoice()
+_OTHER_ELEMENTS = 128  # bytes of a header's other elements, at most
 SOURCE_CRF, CANVAS_CRF = 21, 36  # AV1's constant rate factor: of source pictures, and of the canvas
 
 
@@ -96,6 +100,50 @@ def track_video(
 
 
 @dataclass(frozen=True)
+class ChosenSources:
+    """What the source pictures of a clip are.
+
+    Attributes:
+        source_set: the pictures, coded.
+        whole: the frame that the first of them was cut from, uint8 [H, W, 3].
+        scenes: which of them draw which frames; None: all draw all.
+    """
+
+    source_set: SourceSet
+    whole: np.ndarray
+    scenes: Scenes | None
+
+
+def source_frames(groups: Sequence[Survey], count: int | None) -> list[list[int]]:
+    """The frames that become the source pictures of each group, the first groups only where there are many."""
+    if len(groups) == 1:
+        return [groups[0].sources(count)]
+    groups = groups[: MAX_SOURCES - 1]  # one set of the table is for the others
+    wanted = [len(group.sources()) if count is None else min(count, len(group.index)) for group in groups]
+    shares = share_out([len(group.index) for group in groups], wanted, MAX_SOURCES)
+    return [group.sources(share) for group, share in zip(groups, shares, strict=True)]
+
+
+def scenes_of(
+    seen: Survey, groups: Sequence[Survey], of_group: Sequence[Sequence[int]], pictures: int
+) -> Scenes | None:
+    """Which pictures draw which frames; None: all draw all.
+
+    Args:
+        of_group: the source frames of the first groups; pictures: in all, with the patched one, which is the last and
+            belongs to the first group.
+    """
+    if len(groups) == 1:
+        return None
+    ends = np.cumsum([len(frames) for frames in of_group]).tolist()
+    sets = [(1 << end) - (1 << start) for start, end in zip([0, *ends], ends, strict=False)]
+    sets[0] |= (1 << pictures) - (1 << ends[-1])
+    set_of = {int(group.groups[0]): n for n, group in enumerate(groups[: len(of_group)])}
+    pairs = [(int(n), set_of.get(int(group), len(sets))) for n, group in zip(seen.index, seen.groups, strict=True)]
+    return Scenes.of(pairs, sets, MAX_HEADER_LENGTH - _OTHER_ELEMENTS)
+
+
+@dataclass(frozen=True)
 class SourceBuilder:
     """Makes source sets for one set of weights (`InstalledModel.source_builder`).
 
@@ -118,23 +166,27 @@ class SourceBuilder:
         canvas: bool = False,
         count: int | None = None,
         most_bytes: int | None = None,
-    ) -> tuple[SourceSet, np.ndarray]:
-        """The source set, and the whole frame that its first picture was cut from.
+    ) -> ChosenSources:
+        """Chooses and codes the source pictures of a clip.
 
         Where networks blend parts, the set has one picture more than `count`: the first one with eyes or a mouth that
-        no other picture shows (`codec.face.patching`).
+        no other picture shows (`codec.face.patching`). A clip of several people or places has pictures of each, eight
+        in all at most.
 
         Args:
-            canvas: whether the set carries that whole frame.
-            count: how many pictures; None: 3 to 6, depending on the clip (`codec.face.source_choice`).
+            canvas: whether the set carries the whole frame that the first picture is cut from.
+            count: how many pictures, of each person and place; None: 3 to 6, depending on the clip
+                (`codec.face.source_choice`).
             most_bytes: the most bytes of all pictures together; None: no limit.
 
         Raises:
             InputError: a frame cannot be read a second time.
             UsageError: the pictures do not fit in `most_bytes`.
         """
-        chosen = clip.seen.sources(count)
-        donors = self.donors(clip.seen, chosen)
+        groups = clip.seen.by_group()
+        of_group = source_frames(groups, count)
+        chosen = [index for frames in of_group for index in frames]
+        donors = self.donors(groups[0], of_group[0]) if len(chosen) < MAX_SOURCES else {}
         wanted = {*chosen, *donors.values()}
         frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
         if missing := wanted - set(frames):
@@ -145,7 +197,8 @@ class SourceBuilder:
             coded = code_pictures(crops, SOURCE_CRF)
         else:
             coded = code_pictures_within(crops, SOURCE_CRF, most_bytes)
-        return self.source_set(coded, landmarks, whole if canvas else None), whole
+        source_set = self.source_set(coded, landmarks, whole if canvas else None)
+        return ChosenSources(source_set, whole, scenes_of(clip.seen, groups, of_group, len(crops)))
 
     def donors(self, seen: Survey, chosen: Sequence[int]) -> dict[str, int]:
         """The frames whose eyes and mouth the patched picture shows; empty if the set is full or cannot use a patch."""
@@ -166,6 +219,7 @@ def stream_header(
     interval: int,
     quantizers: Mapping[str, Quantizer] = QUANTIZERS["default"],
     audio: Audio | None = None,
+    scenes: Scenes | None = None,
 ) -> Header:
     """The header of a stream of the clip; `interval` is in frames, 0: only the first is a keyframe."""
     profile = source_set.profile
@@ -179,4 +233,5 @@ def stream_header(
         source_set.sources_hash,
         source_set.pixels_hash,
         audio,
+        scenes,
     )

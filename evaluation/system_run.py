@@ -55,15 +55,15 @@ class SystemRun:
         filters: Filters | None = None,
     ) -> None:
         builder = builder or model.source_builder(options.kind)
-        chosen, _ = builder.choose(video, clip, count=options.source_frames, most_bytes=options.source_bytes)
-        self.sources = SourceSet.parse(bytes(chosen))  # as the receiver has it: its samples are rounded
+        chosen = builder.choose(video, clip, count=options.source_frames, most_bytes=options.source_bytes)
+        self.sources = SourceSet.parse(bytes(chosen.source_set))  # as the receiver has it: its samples are rounded
         self.payload_bytes: list[int] = []
         self.packet_bytes: list[int] = []
-        header = stream_header(self.sources, clip, options.interval, options.quantizers)
+        header = stream_header(self.sources, clip, options.interval, options.quantizers, scenes=chosen.scenes)
         self._landmarks, self._cuts = clip.seen.sup_of(), set(clip.seen.cuts)
         self._writer = StreamWriter(BytesIO(), header)
         self._encoder = Encoder(header, builder.network, plan=options.plan(), filters=filters)
-        self.renderer = model.renderer(self.sources, header.profile, header.fps)
+        self.renderer = model.renderer(self.sources, header.profile, header.fps, scenes=header.scenes)
         self._decoder = Decoder(header, self.renderer)
 
     def draw(self, frame: Frame) -> np.ndarray:

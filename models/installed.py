@@ -5,15 +5,17 @@ A stream names its weights by a hash; a user names them by a preset. Both lead h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from fvc.codec.base.errors import SourcesError
 from fvc.codec.base.reporting import Note, silent
 from fvc.codec.motion.sample import Profile
-from fvc.codec.renderer import Renderer
+from fvc.codec.renderer import Renderer, SceneDraw
 from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
+from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, MotionRuntime
@@ -76,11 +78,18 @@ class InstalledModel:
         streams: int = 1,
         exact: bool = False,
         relative_motion: bool = False,
+        scenes: Scenes | None = None,
     ) -> Renderer:
         """A renderer of streams of this profile and rate from a source set, which may have more parts than that.
 
-        `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`.
+        `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`; `scenes`: of the stream.
         """
         samples = [sample.only(profile.parts) for sample in source_set.samples]
-        draw = DrawRuntime(self.preset, source_set.pictures, samples, streams, exact)
+
+        def draw_from(numbers: Sequence[int]) -> DrawRuntime:
+            pictures = [source_set.pictures[n] for n in numbers]
+            return DrawRuntime(self.preset, pictures, [samples[n] for n in numbers], streams, exact)
+
+        count = len(samples)
+        draw = draw_from(range(count)) if scenes is None else SceneDraw(scenes, count, draw_from)
         return Renderer(draw, samples[0], fps, relative_motion)

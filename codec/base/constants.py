@@ -13,7 +13,7 @@ MAX_PICTURE_BYTES = 1 << 20  # of AV1 data: each source picture, and the canvas 
 MAX_CANVAS_PIXELS = 1 << 22  # (7.1)
 
 # The stream's header
-MAX_HEADER_LENGTH = 256  # (4.1)
+MAX_HEADER_LENGTH = 4096  # (4.1)
 MAX_FPS = 240  # frames per second (4.1)
 MAX_CROP_SIDE = 16384  # pixels: of the whole frame, and of the crop in it (4.1)
 MAX_QUANTIZER_BITS = 16  # (4.1)

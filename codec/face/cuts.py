@@ -39,7 +39,7 @@ class CutDetector:
 
     def look(self, rgb: np.ndarray) -> Change:
         """How the frame `rgb` (uint8 [H, W, 3]) follows the one before; the first one follows without a change."""
-        last, self._last = self._last, _thumbnail(rgb)
+        last, self._last = self._last, thumbnail(rgb)
         if last is None:
             return Change.NONE
         difference = cv2.norm(self._last, last, cv2.NORM_L1) / last.size
@@ -47,11 +47,11 @@ class CutDetector:
         self._differences.append(difference)
         if difference < _RISE * usual / 2:
             return Change.NONE
-        is_cut = difference >= _RISE * usual and _correlation(self._last, last) < _ALIKE
+        is_cut = difference >= _RISE * usual and correlation(self._last, last) < _ALIKE
         return Change.CUT if is_cut else Change.SUDDEN
 
 
-def _thumbnail(rgb: np.ndarray) -> np.ndarray:
+def thumbnail(rgb: np.ndarray) -> np.ndarray:
     """uint8 [32, 32, 3]; of large frames it averages only some rows and columns, to save time."""
     height, width = rgb.shape[:2]
     step = max(min(height, width) // (4 * _SIDE), 1)
@@ -59,7 +59,7 @@ def _thumbnail(rgb: np.ndarray) -> np.ndarray:
     return cv2.resize(some, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Of two thumbnails, whatever their brightness and contrast."""
     a, b = (x - x.mean((0, 1)) for x in (a, b))
     return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fvc.codec.base.errors import OptionError
+from fvc.codec.face.appearance import Appearance
 from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import EYES, MOUTH, eye_distance
 
@@ -68,7 +69,7 @@ class FaceChoice:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A face in a frame, as a survey keeps it: see `Survey` for the numbers."""
+    """A face in a frame, as a survey keeps it: see `Survey` for the numbers; `appearance`: see `SceneWatch`."""
 
     frame: int
     sup: np.ndarray
@@ -76,11 +77,12 @@ class Sighting:
     yaw: float
     openness: float
     contrast: float
+    appearance: Appearance | None = None
 
     @classmethod
-    def of(cls, frame: int, face: Face, contrast: float) -> Sighting:
+    def of(cls, frame: int, face: Face, contrast: float, appearance: Appearance | None = None) -> Sighting:
         """What is kept of a face."""
-        return cls(frame, face.sup, face.box, face.pose[0], face.eye_openness, contrast)
+        return cls(frame, face.sup, face.box, face.pose[0], face.eye_openness, contrast, appearance)
 
     @property
     def centre(self) -> np.ndarray:

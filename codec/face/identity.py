@@ -26,7 +26,7 @@ _EXTENT = 36  # pixels of the look that the landmarks extend over
 _SKIN = slice(12, 44), slice(10, 38)  # rows and columns whose colour is compared
 _COLOUR_UNIT = 0.25  # in logarithms of red and blue over green: counts like patterns that have nothing in common
 _BLACK = 4.0  # levels that are added to each colour: dark ones are noisy
-_OTHER = 0.8  # distance from which a face is somebody else's
+OTHER = 0.8  # distance from which a face is somebody else's
 _SURE = 0.4  # distance up to which one look suffices
 _AWAY = 0.3  # seconds without a face after which somebody else may have come
 _DOUBT = 0.5  # seconds that are looked at then
@@ -42,6 +42,41 @@ class Person(Enum):
     OTHER = "another person's"
 
 
+class FaceLooks:
+    """Takes looks of faces that can be compared with each other.
+
+    Args:
+        shape: landmarks [33, 2], in any unit, onto which all faces are moved.
+    """
+
+    def __init__(self, shape: np.ndarray) -> None:
+        extent = float((shape.max(0) - shape.min(0)).max())
+        self._shape = (shape - (shape.max(0) + shape.min(0)) / 2) * (_EXTENT / extent) + _SIDE / 2
+
+    def __call__(self, rgb: np.ndarray, sup: np.ndarray) -> np.ndarray:
+        """float32 [48 * 48 + 2]: the pattern, with mean 0 and length 1, and the colour in units of `_COLOUR_UNIT`.
+
+        Args:
+            rgb: uint8 [H, W, 3]; sup: landmarks [33, 2] in pixels.
+        """
+        known = np.column_stack([sup, np.ones(len(sup))])
+        there = np.linalg.lstsq(known, self._shape, rcond=None)[0].T
+        finer = int(np.clip(np.ceil(np.sqrt(1 / max(abs(np.linalg.det(there[:, :2])), 1e-6))), 1, 16))
+        square = cv2.warpAffine(rgb, finer * there, (finer * _SIDE, finer * _SIDE), borderMode=cv2.BORDER_REPLICATE)
+        small = cv2.GaussianBlur(cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+        red, green, blue = small[_SKIN].reshape(-1, 3).mean(0) + _BLACK
+        colour = np.log([red / green, blue / green]) / _COLOUR_UNIT  # the same in another light
+        pattern = small.astype(np.float32).mean(-1).ravel()
+        pattern -= pattern.mean()
+        pattern /= max(float(np.linalg.norm(pattern)), 1e-3)
+        return np.concatenate([pattern, colour]).astype(np.float32)
+
+
+def distances(look: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """Of one look to each of several: 1 - correlation of the patterns, and the distance of the colours."""
+    return 1 - looks[:, :-2] @ look[:-2] + np.linalg.norm(looks[:, -2:] - look[-2:], axis=1)
+
+
 class FaceWatch:
     """Looks at the frames of one video in order.
 
@@ -52,9 +87,7 @@ class FaceWatch:
 
     def __init__(self, known: Iterable[tuple[np.ndarray, np.ndarray]], rate: Fraction) -> None:
         pictures = list(known)
-        first = pictures[0][1]
-        extent = float((first.max(0) - first.min(0)).max())
-        self._shape = (first - (first.max(0) + first.min(0)) / 2) * (_EXTENT / extent) + _SIDE / 2
+        self._look = FaceLooks(pictures[0][1])
         self._looks = [self._look(*picture) for picture in pictures]
         self._rate = rate
         self._seen: float | None = None  # seconds: when the face was there last
@@ -83,10 +116,10 @@ class FaceWatch:
 
     def _compare(self, look: np.ndarray) -> Person:
         """Decides by the looks since somebody else may have come."""
-        doubts = self._doubts = [*(self._doubts or []), float(_distances(look, np.array(self._looks)).min())]
+        doubts = self._doubts = [*(self._doubts or []), float(distances(look, np.array(self._looks)).min())]
         if doubts[-1] > _SURE and len(doubts) < max(round(_DOUBT * self._rate), 1):
             return Person.UNSURE
-        if doubts[-1] > _SURE and float(np.median(doubts)) > _OTHER:
+        if doubts[-1] > _SURE and float(np.median(doubts)) > OTHER:
             return Person.OTHER
         self._doubts = None
         return Person.KNOWN
@@ -96,25 +129,6 @@ class FaceWatch:
         self._looks.append(look)
         if len(self._looks) > _MOST_LOOKS:
             looks = np.array(self._looks)
-            between = np.array([_distances(one, looks) for one in looks])
+            between = np.array([distances(one, looks) for one in looks])
             np.fill_diagonal(between, np.inf)
             self._looks.pop(int(between.min(1).argmin()))
-
-    def _look(self, rgb: np.ndarray, sup: np.ndarray) -> np.ndarray:
-        """float32 [48 * 48 + 2]: the pattern, with mean 0 and length 1, and the colour in units of `_COLOUR_UNIT`."""
-        known = np.column_stack([sup, np.ones(len(sup))])
-        there = np.linalg.lstsq(known, self._shape, rcond=None)[0].T
-        finer = int(np.clip(np.ceil(np.sqrt(1 / max(abs(np.linalg.det(there[:, :2])), 1e-6))), 1, 16))
-        square = cv2.warpAffine(rgb, finer * there, (finer * _SIDE, finer * _SIDE), borderMode=cv2.BORDER_REPLICATE)
-        small = cv2.GaussianBlur(cv2.resize(square, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), (0, 0), 1.0)
-        red, green, blue = small[_SKIN].reshape(-1, 3).mean(0) + _BLACK
-        colour = np.log([red / green, blue / green]) / _COLOUR_UNIT  # the same in another light
-        pattern = small.astype(np.float32).mean(-1).ravel()
-        pattern -= pattern.mean()
-        pattern /= max(float(np.linalg.norm(pattern)), 1e-3)
-        return np.concatenate([pattern, colour]).astype(np.float32)
-
-
-def _distances(look: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """Of one look to each of several: 1 - correlation of the patterns, and the distance of the colours."""
-    return 1 - looks[:, :-2] @ look[:-2] + np.linalg.norm(looks[:, -2:] - look[-2:], axis=1)

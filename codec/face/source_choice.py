@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fvc.codec.face.landmarks import MOUTH, OUTER_EYE_CORNERS
@@ -54,6 +56,22 @@ def choose_sources(sup: np.ndarray, openness: np.ndarray, contrast: np.ndarray, 
     chosen.sort(key=lambda n: (not awake[n], far[:, n].mean()))
     chosen += chosen[:1] * ((count or 0) - len(chosen))
     return [int(candidates[n]) for n in chosen]
+
+
+def share_out(frames: Sequence[int], wanted: Sequence[int], most: int) -> list[int]:
+    """How many source pictures each group of scenes gets: what it wants, or less where all together are too many.
+
+    The picture that serves the fewest frames of its group goes first; the last one of a group goes only where there are
+    more groups than pictures, those with the most frames first.
+
+    Args:
+        frames: of each group; wanted: pictures that it would have alone, at least 1; most: in all.
+    """
+    counts = list(wanted)
+    while sum(counts) > most:
+        spare = [n for n in range(len(counts)) if counts[n] > 1] or [n for n in range(len(counts)) if counts[n]]
+        counts[min(spare, key=lambda n: frames[n] / counts[n])] -= 1
+    return counts
 
 
 def choose_donors(

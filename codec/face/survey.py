@@ -1,24 +1,28 @@
 """First look at a clip: every frame is tracked once, so that crop and source frames are known before coding starts.
 
-Keeps 0.3 kB per frame, not the frames: an hour at 15 fps is 17 MB.
+Keeps 0.8 kB per frame, not the frames: an hour at 15 fps is 45 MB.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fvc.codec.face.appearance import SceneWatch
 from fvc.codec.face.crop import choose_crop, in_usual_place
 from fvc.codec.face.detection import Face
 from fvc.codec.face.face_choice import FaceChoice, Sighting, follow
+from fvc.codec.face.scene_groups import groups
 from fvc.codec.face.source_choice import choose_donors, choose_sources
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
 
 _STEADY = 5  # frames
+_WORTH_PICTURES = 8  # frames of a group that has source pictures of its own
+_COLUMNS = ("index", "sup", "boxes", "yaw", "openness", "contrast", "groups")  # of a survey: one row for each face
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Survey:
         openness: [T], of the eyes (`Face.eye_openness`).
         contrast: [T], standard deviation of the face's pixels.
         cuts: frames that begin a new scene, in order; the first frame is none of them.
+        groups: [T], which group of scenes each frame belongs to, from 0: those of one person in one place
+            (`codec.face.scene_groups`).
     """
 
     frames: int
@@ -45,24 +51,38 @@ class Survey:
     yaw: np.ndarray
     openness: np.ndarray
     contrast: np.ndarray
-    cuts: tuple[int, ...] = ()
+    cuts: tuple[int, ...]
+    groups: np.ndarray
+
+    def by_group(self) -> list[Survey]:
+        """Of each group its own frames, the group with the most frames first; at least one, empty without a face.
+
+        Frames in which the face is not in the crop are left out, and groups that are too short to be worth pictures.
+        """
+        usual = in_usual_place(self.boxes) if len(self.boxes) else np.ones(0, bool)
+        sizes = np.bincount(self.groups[usual], minlength=1)
+        order = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group] >= _WORTH_PICTURES]
+        return [self._of(usual & (self.groups == group)) for group in order or [int(sizes.argmax())]]
+
+    def _of(self, rows: np.ndarray) -> Survey:
+        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
 
     def sup_of(self) -> dict[int, np.ndarray]:
         """frame index -> sup landmarks."""
         return dict(zip(self.index.tolist(), self.sup, strict=True))
 
     def sources(self, count: int | None = None) -> list[int]:
-        """Frame indices of the source frames, the most useful first; `count` None: as many as are worth it."""
-        rows = np.flatnonzero(in_usual_place(self.boxes))  # in other places the face is not in the crop
-        chosen = choose_sources(self.sup[rows], self.openness[rows], self.contrast[rows], count)
-        return [int(self.index[rows[i]]) for i in chosen]
+        """Frame indices of the source frames, the most useful first; `count` None: as many as are worth it.
+
+        Takes all frames for those of one person in one place: see `by_group`.
+        """
+        return [int(self.index[row]) for row in choose_sources(self.sup, self.openness, self.contrast, count)]
 
     def donors(self, chosen: Sequence[int]) -> dict[str, int]:
         """Part ("eyes", "mouth") -> frame from which the patched picture takes it (`codec.face.patching`)."""
-        rows = np.flatnonzero(in_usual_place(self.boxes))
-        at = np.searchsorted(self.index[rows], chosen).tolist()
-        found = choose_donors(self.sup[rows], self.openness[rows], self.contrast[rows], self.yaw[rows], at)
-        return {part: int(self.index[rows[row]]) for part, row in found.items()}
+        at = np.searchsorted(self.index, chosen).tolist()
+        found = choose_donors(self.sup, self.openness, self.contrast, self.yaw, at)
+        return {part: int(self.index[row]) for part, row in found.items()}
 
     def crop(self, width: int, height: int) -> Crop:
         """The clip's fixed crop."""
@@ -87,7 +107,7 @@ def survey(
     Args:
         choice: which of several faces is followed; None: the one that the tracker follows.
     """
-    count, faces, cuts = 0, list[int](), list[int]()
+    count, faces, cuts, sudden, watch = 0, list[int](), list[int](), set[int](), SceneWatch()
     followed, scenes = list[Sighting](), [list[list[Sighting]]()]
     for frame in frames:
         count += 1
@@ -95,9 +115,11 @@ def survey(
         if tracker.is_cut:
             cuts.append(frame.index)
             scenes.append([])
+        if tracker.is_sudden:
+            sudden.add(frame.index)
         found = [] if face is None else [face]
         faces += [face.count for face in found]
-        seen = [Sighting.of(frame.index, f, contrast_of(frame.rgb, f)) for f in [*found, *tracker.others]]
+        seen = _sightings(frame, [*found, *tracker.others], watch, tracker.is_sudden)
         followed += seen[: len(found)]
         scenes[-1].append(seen)
         each()
@@ -105,10 +127,19 @@ def survey(
     n_faces = steady[-1] if steady else 0
     if n_faces > 1 and choice is not None:
         followed = [sighting for scene in scenes for sighting in follow(scene, choice)]
-    return _table(count, n_faces, followed, cuts)
+    return _table(count, n_faces, followed, cuts, groups(followed, sudden))
 
 
-def _table(frames: int, n_faces: int, rows: Sequence[Sighting], cuts: Sequence[int]) -> Survey:
+def _sightings(frame: Frame, faces: Sequence[Face], watch: SceneWatch, is_sudden: bool) -> list[Sighting]:
+    looks = watch.see(frame.rgb, faces, is_sudden)
+    contrasts = [contrast_of(frame.rgb, face) for face in faces]
+    return [Sighting.of(frame.index, *seen) for seen in zip(faces, contrasts, looks, strict=True)]
+
+
+def _table(frames: int, n_faces: int, rows: Sequence[Sighting], cuts: Sequence[int], groups_of: np.ndarray) -> Survey:
     columns = [(r.frame, r.sup, r.box, r.yaw, r.openness, r.contrast) for r in rows]
     index, sup, boxes, yaw, openness, contrasts = (np.array(c) for c in list(zip(*columns, strict=True)) or [()] * 6)
-    return Survey(frames, n_faces, index.astype(int), sup, boxes, yaw, openness, contrasts, tuple(cuts))
+    index = index.astype(int)
+    others = index[1:][np.diff(groups_of) != 0].tolist()  # somebody else came without a cut
+    all_cuts = tuple(sorted({*cuts, *others}))
+    return Survey(frames, n_faces, index, sup, boxes, yaw, openness, contrasts, all_cuts, groups_of)

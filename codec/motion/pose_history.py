@@ -29,10 +29,12 @@ class DrawInputs:
         parts: those of the driving sample, float32 (see `codec.motion.sample`).
         recent_positions: float32 [MOMENTS, K, 2], the positions of the sample's K keypoints (sup, then unsup) 1, 2, 3
             and 4 fifteenths of a second before, newest first.
+        frame: its number in the stream.
     """
 
     parts: Mapping[str, np.ndarray]
     recent_positions: np.ndarray
+    frame: int = 0
 
     @classmethod
     def still(cls, sample: DrivingSample) -> DrawInputs:
@@ -58,7 +60,7 @@ class PoseHistory:
         self._shown.append((index, _position(sample)))
         while len(self._shown) > 1 and self._shown[1][0] <= index - self._frames_back[-1]:
             self._shown.popleft()
-        return DrawInputs(sample.parts, np.stack([self._at(index - back) for back in self._frames_back]))
+        return DrawInputs(sample.parts, np.stack([self._at(index - back) for back in self._frames_back]), index)
 
     def _at(self, index: int) -> np.ndarray:
         shown = (position for number, position in reversed(self._shown) if number <= index)

@@ -31,6 +31,8 @@ from fvc.codec.base.constants import (
 from fvc.codec.base.errors import StreamError
 from fvc.codec.motion.quantizer import Quantizer, coded_parts
 from fvc.codec.motion.sample import Profile
+from fvc.codec.wire.leb128 import leb128, parse_leb128
+from fvc.codec.wire.scenes import Scenes
 
 MAGIC = b"\xabFVC"
 VERSION = 2
@@ -38,6 +40,7 @@ SHAPED = 4  # added to the profile where `shape` (landmark coefficients) is code
 # The header's value -> profile, and whether `shape` takes the place of `sup`
 _PROFILES = {int(profile): (profile, False) for profile in Profile}
 _PROFILES |= {profile + SHAPED: (profile, True) for profile in Profile if "sup" in profile.parts}
+_SCENES = 1  # extension_type of the table of scenes (4.1)
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 
 
@@ -60,34 +63,6 @@ MAX_PAYLOAD = {
     Kind.AUDIO: MAX_AUDIO_PAYLOAD,
     Kind.END: MAX_END_PAYLOAD,
 }
-
-
-def leb128(value: int) -> bytes:
-    """Encodes an unsigned integer: seven bits in each byte, least significant first; bit 7 says that more follow."""
-    out = bytearray()
-    while True:
-        out.append(value & 0x7F | (0x80 if value > 0x7F else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
-
-
-def parse_leb128(data: bytes | bytearray, at: int, field: str) -> tuple[int, int]:
-    """Decodes the integer at position `at`; returns (value, next position).
-
-    Raises StreamError: E04 the data end, E05 more than five bytes, above 2^32 - 1, or not the shortest form.
-    """
-    value = 0
-    for n in range(5):
-        if at + n >= len(data):
-            raise StreamError("E04", f"{field} is truncated")
-        byte = data[at + n]
-        value |= (byte & 0x7F) << 7 * n
-        if not byte & 0x80:
-            if value >= 1 << 32 or (n and not byte):
-                break
-            return value, at + n + 1
-    raise StreamError("E05", f"{field} is not a valid number")
 
 
 @dataclass(frozen=True)
@@ -132,6 +107,7 @@ class Header:
         model_hash: 8 bytes that name the weights (8.1).
         sources_hash, pixels_hash: 16 bytes each that name the source set, by its file and by its pixels (7.2).
         audio: parameters of the sound, or None.
+        scenes: which source pictures draw which frames; None: all draw all.
     """
 
     profile: Profile
@@ -143,6 +119,7 @@ class Header:
     sources_hash: bytes
     pixels_hash: bytes
     audio: Audio | None = None
+    scenes: Scenes | None = None
 
     @property
     def bits(self) -> dict[str, int]:
@@ -169,6 +146,9 @@ class Header:
             body += struct.pack(">Bhh", quantizer.bits, round(quantizer.low * 256), round(quantizer.high * 256))
         if self.audio:
             body += struct.pack(">BH", self.audio.frame_ms, self.audio.pre_skip)
+        if self.scenes:
+            scenes = bytes(self.scenes)
+            body += struct.pack(">BH", _SCENES, len(scenes)) + scenes
         head = MAGIC + bytes([VERSION]) + struct.pack(">H", len(body)) + body
         return head + struct.pack(">I", zlib.crc32(head))
 
@@ -192,7 +172,7 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes) -> Header:
-        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09)."""
+        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09, E26)."""
         if len(data) < (size := cls.size(data)):
             raise StreamError("E04", "the header is truncated")
         if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
@@ -227,8 +207,13 @@ class Header:
         if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > MAX_PRE_SKIP):
             values = f"frame_ms {audio.frame_ms}, pre_skip {audio.pre_skip}"
             raise StreamError("E09", f"the audio parameters are out of range: {values}")
+        scenes = None
+        while at < len(body):
+            kind, length = take(">BH")
+            (extension,) = take(f"{length}s")
+            scenes = Scenes.parse(extension) if kind == _SCENES else scenes
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
-        return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio)
+        return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio, scenes)
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def received(
 def measure(clip: Clip, rows: Sequence[Point], metrics: Metrics, frames: int, every: int) -> Iterator[dict[str, Any]]:
     """The rows of a clip."""
     model = InstalledModel(DEFAULT)
-    chosen, _ = model.source_builder(Profile.SUP).choose(clip.video, clip.tracked)
-    sources = SourceSet.parse(bytes(chosen))  # as the receiver has it: its samples are rounded
+    chosen = model.source_builder(Profile.SUP).choose(clip.video, clip.tracked)
+    sources = SourceSet.parse(bytes(chosen.source_set))  # as the receiver has it: its samples are rounded
     draw = model.renderer(sources, Profile.SUP, clip.rate).draw
     frames = min(frames, clip.seen.frames)
     originals = [crop for _, crop in islice(clip.frames(), 0, frames, every)]

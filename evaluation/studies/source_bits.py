@@ -65,7 +65,8 @@ def code(crops: Sequence[np.ndarray], way: str) -> tuple[Sequence[bytes], Sequen
 def measure(clip: Clip, ways: Sequence[str], frames: int, networks: Networks) -> dict[str, dict[str, float]]:
     """Way of coding -> "bytes", "first_face" (seconds), LPIPS of each network that is installed."""
     sup = {index: to_crop(points, clip.crop) for index, points in clip.seen.sup_of().items()}
-    chosen, shown = clip.seen.sources(SOURCES), np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
+    chosen = clip.seen.by_group()[0].sources(SOURCES)
+    shown = np.unique(np.linspace(0, len(sup) - 1, frames).round().astype(int))
     wanted = {*chosen, *(list(sup)[n] for n in shown)}
     crops = {f.index: cut(f.rgb, clip.crop) for f in clip.video.frames(clip.rate, only=wanted)}
     drawn = [list(sup)[n] for n in shown]

@@ -146,6 +146,19 @@ static void sha256(const uint8_t *data, size_t size, uint8_t digest[16]) { /* th
 
 /* ---- 4.1 Header ---- */
 
+static int check_scenes(reader *r) { /* which pictures draw which frames: of no use to who decodes integers only */
+    uint32_t sets = left(r) > 0 ? u(r, 8) : 0;
+    if (sets < 1 || sets > 8 || left(r) < sets) return 26;
+    take(r, sets);
+    uint64_t frame = 0, value;
+    for (int n = 0; left(r) > 0; n++) {
+        if (leb128(r, &value) != 0 || value % 8 >= sets || (n > 0 && value < 8)) return 26;
+        frame += value / 8;
+        if (frame > 0xFFFFFFFE) return 26;
+    }
+    return 0;
+}
+
 static int header_elements(fvc_header *h, reader *r) {
     if (left(r) < 20) return 3;
     h->has_audio = (int)u(r, 8), h->profile = (int)u(r, 8);
@@ -166,11 +179,21 @@ static int header_elements(fvc_header *h, reader *r) {
         h->bits[part] = (int)u(r, 8), h->low[part] = i16(r), h->high[part] = i16(r);
         if (h->bits[part] < 1 || h->bits[part] > 16 || h->high[part] <= h->low[part]) return 8;
     }
-    if (!h->has_audio) return 0;
-    if (left(r) < 3) return 3;
-    h->frame_ms = (int)u(r, 8), h->pre_skip = (int)u(r, 16);
-    int known = h->frame_ms == 10 || h->frame_ms == 20 || h->frame_ms == 40 || h->frame_ms == 60;
-    return known && h->pre_skip <= 48000 ? 0 : 9;
+    if (h->has_audio) {
+        if (left(r) < 3) return 3;
+        h->frame_ms = (int)u(r, 8), h->pre_skip = (int)u(r, 16);
+        int known = h->frame_ms == 10 || h->frame_ms == 20 || h->frame_ms == 40 || h->frame_ms == 60;
+        if (!known || h->pre_skip > 48000) return 9;
+    }
+    while (left(r) > 0) { /* extensions */
+        if (left(r) < 3) return 3;
+        int type = (int)u(r, 8);
+        size_t length = u(r, 16);
+        if (left(r) < length) return 3;
+        reader extension = reader_of(take(r, length), length);
+        if (type == 1) TRY(check_scenes(&extension));
+    }
+    return 0;
 }
 
 int fvc_read_header(fvc_header *header, const uint8_t *data, size_t size, size_t *at) {
@@ -182,7 +205,7 @@ int fvc_read_header(fvc_header *header, const uint8_t *data, size_t size, size_t
     take(&r, 4);
     if (u(&r, 8) != 2) return 2;
     size_t length = u(&r, 16);
-    if (length > 256) return 3;
+    if (length > 4096) return 3;
     if (left(&r) < length + 4) return 4;
     reader body = reader_of(take(&r, length), length);
     if (u(&r, 32) != crc32(data, 7 + length)) return 3;

@@ -124,8 +124,9 @@ def _sources(
     frames: Iterable[Frame], clip: TrackedClip, builder: SourceBuilder
 ) -> tuple[SourceSet, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """The first source set of a person in a call, and the crops and landmarks that it was made of."""
-    chosen = clip.seen.sources(SOURCES)
-    donors = builder.donors(clip.seen, chosen)
+    seen = clip.seen.by_group()[0]  # whoever is seen most, if somebody else passes
+    chosen = seen.sources(SOURCES)
+    donors = builder.donors(seen, chosen)
     crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in frames}, chosen, donors)
     return builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks), crops, landmarks
 

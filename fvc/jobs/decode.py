@@ -94,8 +94,9 @@ def decode(
             origin = _origin(loaded, header, open_file_hash(opened.file))
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
+            scenes = header.scenes if loaded.is_own(header) else None
             renderer = model.renderer(
-                loaded.source_set, header.profile, header.fps, AT_A_TIME, relative_motion=relative_motion
+                loaded.source_set, header.profile, header.fps, AT_A_TIME, relative_motion=relative_motion, scenes=scenes
             )
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)

@@ -75,13 +75,14 @@ def encode(
         clip = track_video(video, settings.rate, note, progress, settings.face_choice)
         progress("sources", 0, None)
         builder = model.source_builder(settings.kind)
-        source_set, whole = builder.choose(video, clip, settings.canvas, settings.source_frames, settings.source_bytes)
+        chosen = builder.choose(video, clip, settings.canvas, settings.source_frames, settings.source_bytes)
+        source_set = chosen.source_set
         progress("sources", 1, 1)
         sound = SoundTrack(source, settings.audio_bitrate, settings.audio_stream)
         if settings.audio_bitrate is not None and sound.audio is None:
             note(f"{video.name}: has no sound")
-        header = stream_header(source_set, clip, settings.interval, settings.quantizers, sound.audio)
-        saved = sources_writer.save(source_set, whole if settings.canvas else None)  # first: packets need them
+        header = stream_header(source_set, clip, settings.interval, settings.quantizers, sound.audio, chosen.scenes)
+        saved = sources_writer.save(source_set, chosen.whole if settings.canvas else None)  # first: packets need them
         writer = StreamWriter(file, header)
         encoder = Encoder(header, builder.network, refresh=settings.refresh, plan=settings.plan())
         counts = _write_packets(writer, encoder, video, clip, sound, progress)

@@ -101,6 +101,7 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
         "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
         "quantizers": {p: {"bits": q.bits, "low": q.low, "high": q.high} for p, q in header.quantizers.items()},
         "keyframe_interval": header.keyframe_interval,
+        "scenes": len(header.scenes.changes) if header.scenes else 1,
         "weights": header.model_hash.hex(),
         "sources_hash": header.sources_hash.hex(),
         "pixels_hash": header.pixels_hash.hex(),

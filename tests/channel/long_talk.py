@@ -34,7 +34,7 @@ def setup_and_samples() -> tuple[Setup, list[np.ndarray], Setup]:
     with FaceTracker() as tracker:
         seen = survey(frames, tracker)
     clip = TrackedClip(seen, FPS, seen.crop(frames[0].rgb.shape[1], frames[0].rgb.shape[0]))
-    chosen = seen.sources(3)
+    chosen = seen.by_group()[0].sources(3)
     crops, landmarks = clip.cut_sources({f.index: f.rgb for f in frames}, chosen, {})
     builder = InstalledModel.named().source_builder(Profile.named("sup"))
     sets = [builder.source_set(code_pictures(crops[:n], 35, most), landmarks[:n]) for n, most in ((3, 2650), (1, 900))]

@@ -123,7 +123,10 @@ def test_no_source_is_taken_from_an_excursion() -> None:
     boxes[-6:] += [600, 100, 600, 100]
     draw = np.random.default_rng(1)
     sup = boxes[:, None, :2] + draw.normal(100, 40, (33, 2)) + draw.normal(0, 6, (75, 33, 2))
-    seen = Survey(80, 1, np.arange(5, 80), sup, boxes, np.zeros(75), np.full(75, 0.3), np.full(75, 40.0))
+    seen = Survey(
+        80, 1, np.arange(5, 80), sup, boxes, np.zeros(75), np.full(75, 0.3), np.full(75, 40.0), (), np.zeros(75, int)
+    )
+    seen = seen.by_group()[0]
     chosen = seen.sources()
     assert max(chosen) < 74
     assert max(seen.donors(chosen).values(), default=0) < 74

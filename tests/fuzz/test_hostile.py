@@ -32,8 +32,9 @@ from fvc.codec.media.output import atomic_write, write_image
 from fvc.codec.media.video import VideoReader, read_image
 from fvc.codec.wire import container
 from fvc.codec.wire.av1_pictures import decode_still
-from fvc.codec.wire.bitstream import SYNC, Header, Kind, Packet, leb128
+from fvc.codec.wire.bitstream import SYNC, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader
+from fvc.codec.wire.leb128 import leb128
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT

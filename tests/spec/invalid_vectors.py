@@ -17,7 +17,8 @@ from pathlib import Path
 
 import spec_decoder
 
-from fvc.codec.wire.bitstream import EndPayload, KeyPayload, Kind, Packet, leb128
+from fvc.codec.wire.bitstream import EndPayload, KeyPayload, Kind, Packet
+from fvc.codec.wire.leb128 import leb128
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 STREAM, SOUND = (VECTORS / "annex_b.fvc").read_bytes(), (VECTORS / "audio.fvc").read_bytes()
@@ -87,7 +88,7 @@ def _headers() -> Iterator[tuple[str, str, bytes]]:
     yield "E01_empty.fvc", "no byte at all", b""
     yield "E01_magic.fvc", "the third byte of the magic", b"\xabF?" + STREAM[3:]
     yield "E02_version.fvc", "version 255", header(4, b"\xff")
-    yield "E03_header_length.fvc", "header_length 257", header(0, b"", length=257)
+    yield "E03_header_length.fvc", "header_length 4097", header(0, b"", length=4097)
     yield "E03_too_short.fvc", "header_length one less than its elements need", header(0, b"", length=_HEADER - 12)
     yield (
         "E03_header_crc.fvc",
@@ -108,6 +109,30 @@ def _headers() -> Iterator[tuple[str, str, bytes]]:
     yield "E08_high.fvc", "quantizers.high equal to low", header(0x42, b"\1\0")
     yield "E09_frame_ms.fvc", "audio.frame_ms 5", header(0x46, b"\5", SOUND)
     yield "E09_pre_skip.fvc", "audio.pre_skip 48001", header(0x47, b"\xbb\x81", SOUND)
+
+
+def _extensions() -> Iterator[tuple[str, str, bytes]]:
+    """A header may have further elements after those that every header has."""
+    yield "E03_extension_head.fvc", "an extension of two bytes", extended(b"\1\0")
+    yield "E03_extension_size.fvc", "an extension_size of one more than is left", extended(b"\2\0\2x")
+    for name, what, table in (
+        ("empty", "no byte", b""),
+        ("no_set", "set_count 0", b"\0"),
+        ("nine_sets", "set_count 9", b"\11" + bytes(9)),
+        ("cut_sets", "fewer sets than set_count", b"\2\1"),
+        ("unknown_set", "a change to set 2 of two", b"\2\1\2\2"),
+        ("no_step", "two changes at one frame", b"\2\1\2\0\1"),
+        ("cut_change", "cut off in a change", b"\1\1\x80"),
+        ("long_change", "a change in two bytes where one would do", b"\1\1\x80\0"),
+        ("far", "a change beyond the largest number", b"\1\1" + b"\xf8\xff\xff\xff\x0f" * 9),
+    ):
+        yield f"E26_{name}.fvc", f"scenes: {what}", extended(b"\1" + struct.pack(">H", len(table)) + table)
+
+
+def extended(extension: bytes) -> bytes:
+    """The stream of Annex B with further bytes in its header."""
+    body = STREAM[7 : _HEADER - 4] + extension
+    return summed(STREAM[:5] + struct.pack(">H", len(body)) + body) + STREAM[_HEADER:]
 
 
 def _packets() -> Iterator[tuple[str, str, bytes]]:
@@ -205,5 +230,5 @@ def _datagrams() -> Iterator[tuple[str, str, bytes]]:
 @cache
 def invalid() -> dict[str, Case]:
     """File name -> (what is wrong, bytes); the name begins with the rule."""
-    parts = (_headers, _packets, _source_sets, _datagrams)
+    parts = (_headers, _extensions, _packets, _source_sets, _datagrams)
     return {name: (what, data) for part in parts for name, what, data in part()}

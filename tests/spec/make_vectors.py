@@ -42,6 +42,7 @@ from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.wire.av1_pictures import encode_still
 from fvc.codec.wire.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import StreamWriter
+from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import QUANTIZERS, SourceSet, code_pictures
 
 Integers = dict[str, list[int]]
@@ -177,6 +178,8 @@ class Stream:
             "quantizers": quantizers,
             "audio": audio,
         }
+        if header.scenes:
+            fields["scenes"] = {"sets": header.scenes.sets, "changes": header.scenes.changes}
         coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
         return compact(
             {"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end, "coder": coder}
@@ -236,6 +239,16 @@ def coarse() -> Stream:
     header = header_of(profile, interval=1, quantizers={part: Quantizer(1, -1.0, 1.0) for part in profile.parts})
     stream = Stream(header)
     for number, integers in zip(range(3), jumps(header, random.Random("coarse")), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def scenes() -> Stream:
+    """Three sets of pictures, the last of which names none that is there, over few frames of a long table."""
+    changes = ((0, 0), (2, 1), (3, 0), (4, 2), (5, 1), (1 << 28, 0), (1 << 29, 1))
+    header = header_of(Profile.SUP, scenes=Scenes((0b00000011, 0b10011100, 0), changes))
+    stream = Stream(header)
+    for number, integers in zip(range(6), walk(header, random.Random("scenes"), 1), strict=False):
         stream.frame(number, integers)
     return stream
 
@@ -311,6 +324,7 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "extremes_shape": lambda: extremes(Profile.SUP, is_shaped=True),
     "extremes": lambda: extremes(Profile.UNSUP_JAC),
     "coarse": coarse,
+    "scenes": scenes,
     "still": still,
     "lost_face": lost_face,
     "gap": gap,

@@ -80,6 +80,9 @@ def same_header(header: Header, expected: Any) -> bool:
     quantizers = {
         part: {"bits": q.bits, "low": q.low * 256, "high": q.high * 256} for part, q in header.quantizers.items()
     }
+    scenes = {}
+    if header.scenes:
+        scenes = {"scenes": {"sets": list(header.scenes.sets), "changes": list(map(list, header.scenes.changes))}}
     return {
         "profile": header.profile + 4 * ("shape" in header.quantizers),
         "fps": [header.fps.numerator, header.fps.denominator],
@@ -90,6 +93,7 @@ def same_header(header: Header, expected: Any) -> bool:
         "pixels_hash": header.pixels_hash.hex(),
         "quantizers": quantizers,
         "audio": header.audio and dataclasses.asdict(header.audio),
+        **scenes,
     } == expected
 
 

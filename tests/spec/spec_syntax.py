@@ -66,7 +66,7 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
     start.take(4)
     version, header_length = start.u(8), start.u(16)
     forbid(version != 2, "E02", "version")
-    forbid(header_length > 256, "E03", "header_length")
+    forbid(header_length > 4096, "E03", "header_length")
     body = Bytes(start.take(header_length), "E03")
     forbid(start.u(32) != zlib.crc32(data[: 7 + header_length]), "E03", "header_crc")
 
@@ -87,7 +87,29 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
     header["audio"] = {"frame_ms": body.u(8), "pre_skip": body.u(16)} if has_audio else None
     audio = header["audio"] or {"frame_ms": 20, "pre_skip": 0}
     forbid(audio["frame_ms"] not in (10, 20, 40, 60) or audio["pre_skip"] > 48000, "E09", "audio")
+    while body.at < len(body.data):
+        extension_type, extension_size = body.u(8), body.u(16)
+        extension = body.take(extension_size)
+        if extension_type == 1:
+            header["scenes"] = parse_scenes(extension)
     return header, start.at
+
+
+def parse_scenes(data: bytes) -> dict[str, Any]:
+    scenes = Bytes(data, "E26")
+    set_count = scenes.u(8)
+    forbid(not 1 <= set_count <= 8, "E26", "set_count")
+    sets, changes, frame = [scenes.u(8) for _ in range(set_count)], [], 0
+    while scenes.at < len(data):
+        try:
+            change = scenes.leb128()
+        except SpecError:
+            raise SpecError("E26", "change") from None
+        frame += change // 8
+        wrong = change % 8 >= set_count or frame > MAX_NUMBER or (changes and change < 8)
+        forbid(bool(wrong), "E26", "change")
+        changes.append([frame, change % 8])
+    return {"sets": sets, "changes": changes}
 
 
 # 4.2 Packets

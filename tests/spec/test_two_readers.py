@@ -13,8 +13,9 @@ from spec_decoder import SpecError
 from spec_support import ANNEX_B, HEADER_SIZE, WITH_AUDIO, Found, by_spec
 
 from fvc.codec.base.errors import StreamError
-from fvc.codec.wire.bitstream import Header, Kind, Packet, RefreshPayload, leb128
+from fvc.codec.wire.bitstream import Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import Damage, StreamReader
+from fvc.codec.wire.leb128 import leb128
 
 HEADER, SOUND_HEADER = ANNEX_B[:HEADER_SIZE], WITH_AUDIO[: Header.size(WITH_AUDIO[:7])]
 

@@ -50,7 +50,7 @@ LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 def coded_sets(clip: Clip, others: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs (original, decoded), uint8 [256, 256, 3], of the clip's sources and of `others` random sets."""
     crops = {frame.index: crop for frame, crop in clip.frames()}
-    chosen = [crops[index] for index in clip.seen.sources() if index in crops]
+    chosen = [crops[index] for index in clip.seen.by_group()[0].sources() if index in crops]
     yield from zip(chosen, code_pictures(chosen, SOURCE_CRF)[1], strict=True)
     for _ in range(others):
         picked = [crops[int(index)] for index in rng.choice(list(crops), min(3, len(crops)), replace=False)]

@@ -51,7 +51,7 @@ def random_error(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def effects(clip: Clip, frames: int, rng: np.random.Generator) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Random errors and their effects at `frames` frames of a clip: lists of [66], in pixels of 256."""
     model, tracked = InstalledModel(DEFAULT), clip.tracked
-    sources, _ = model.source_builder(Profile.SUP).choose(clip.video, tracked)
+    sources = model.source_builder(Profile.SUP).choose(clip.video, tracked).source_set
     renderer = model.renderer(sources, Profile.SUP, clip.rate)
     faces = to_crop(clip.seen.sup, clip.crop)
     inputs = [
