@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -177,16 +177,8 @@ class Header:
             raise StreamError("E04", "the header is truncated")
         if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
             raise StreamError("E03", "the header is damaged: checksum")
-        body, at = data[7 : size - 4], 0
-
-        def take(layout: str) -> tuple[Any, ...]:
-            nonlocal at
-            if at + struct.calcsize(layout) > len(body):
-                raise StreamError("E03", "the header is damaged: header_length is too small for its elements")
-            values = struct.unpack_from(layout, body, at)
-            at += struct.calcsize(layout)
-            return values
-
+        elements = _Elements(data[7 : size - 4])
+        take = elements.take
         has_audio, profile, num, den, interval, width, height, x, y, side = take(">BBHHHHHhhH")
         if has_audio > 1 or profile not in _PROFILES:
             raise StreamError("E06", f"the header has unknown values: has_audio {has_audio}, profile {profile}")
@@ -208,12 +200,31 @@ class Header:
             values = f"frame_ms {audio.frame_ms}, pre_skip {audio.pre_skip}"
             raise StreamError("E09", f"the audio parameters are out of range: {values}")
         scenes = None
-        while at < len(body):
-            kind, length = take(">BH")
-            (extension,) = take(f"{length}s")
+        for kind, extension in elements.extensions():
             scenes = Scenes.parse(extension) if kind == _SCENES else scenes
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
         return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio, scenes)
+
+
+class _Elements:
+    """Reads the elements of a header one after the other."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        """The next elements, of a layout of `struct`. Raises StreamError (E03)."""
+        size = struct.calcsize(layout)
+        if self._at + size > len(self._body):
+            raise StreamError("E03", "the header is damaged: header_length is too small for its elements")
+        self._at += size
+        return struct.unpack_from(layout, self._body, self._at - size)
+
+    def extensions(self) -> Iterator[tuple[int, bytes]]:
+        """extension_type and extension of what is left. Raises StreamError (E03)."""
+        while self._at < len(self._body):
+            kind, size = self.take(">BH")
+            yield kind, self.take(f"{size}s")[0]
 
 
 @dataclass(frozen=True)

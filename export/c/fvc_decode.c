@@ -146,17 +146,25 @@ static void sha256(const uint8_t *data, size_t size, uint8_t digest[16]) { /* th
 
 /* ---- 4.1 Header ---- */
 
-static int check_scenes(reader *r) { /* which pictures draw which frames: of no use to who decodes integers only */
-    uint32_t sets = left(r) > 0 ? u(r, 8) : 0;
-    if (sets < 1 || sets > 8 || left(r) < sets) return 26;
-    take(r, sets);
+int fvc_read_changes(const fvc_header *h, void (*change)(void *, uint64_t, int), void *context) {
+    reader r = reader_of(h->changes, h->changes_size);
     uint64_t frame = 0, value;
-    for (int n = 0; left(r) > 0; n++) {
-        if (leb128(r, &value) != 0 || value % 8 >= sets || (n > 0 && value < 8)) return 26;
+    for (int n = 0; left(&r) > 0; n++) {
+        if (leb128(&r, &value) != 0 || (int)(value % 8) >= h->set_count || (n > 0 && value < 8)) return 26;
         frame += value / 8;
         if (frame > 0xFFFFFFFE) return 26;
+        if (change) change(context, frame, (int)(value % 8));
     }
     return 0;
+}
+
+static int read_scenes(fvc_header *h, reader *r) {
+    h->set_count = left(r) > 0 ? (int)u(r, 8) : 0;
+    size_t sets = (size_t)h->set_count;
+    if (sets < 1 || sets > 8 || left(r) < sets) return 26;
+    memcpy(h->sets, take(r, sets), sets);
+    h->changes_size = left(r), h->changes = take(r, h->changes_size);
+    return fvc_read_changes(h, NULL, NULL);
 }
 
 static int header_elements(fvc_header *h, reader *r) {
@@ -191,7 +199,7 @@ static int header_elements(fvc_header *h, reader *r) {
         size_t length = u(r, 16);
         if (left(r) < length) return 3;
         reader extension = reader_of(take(r, length), length);
-        if (type == 1) TRY(check_scenes(&extension));
+        if (type == 1) TRY(read_scenes(h, &extension));
     }
     return 0;
 }
@@ -898,6 +906,11 @@ static void print_integers(const int *part, int parts, uint16_t integers[][FVC_M
     }
 }
 
+static void print_change(void *context, uint64_t frame, int set) {
+    (void)context;
+    printf("change %" PRIu64 " %d\n", frame, set);
+}
+
 static void print_header(const fvc_header *h) {
     printf("profile %d\nfps %" PRIu32 " %" PRIu32 "\n", h->profile, h->fps_numerator, h->fps_denominator);
     printf("keyframe_interval %" PRIu32 "\n", h->keyframe_interval);
@@ -910,6 +923,8 @@ static void print_header(const fvc_header *h) {
         printf("quantizer %s %d %d %d\n", fvc_part_name[part], h->bits[part], h->low[part], h->high[part]);
     }
     if (h->has_audio) printf("has_audio %d %d\n", h->frame_ms, h->pre_skip);
+    for (int n = 0; n < h->set_count; n++) printf("set %d\n", h->sets[n]);
+    fvc_read_changes(h, print_change, NULL);
 }
 
 static int print_packet(fvc_decoder *d, const fvc_packet *packet) {

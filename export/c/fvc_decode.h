@@ -23,6 +23,10 @@ typedef struct { /* 4.1 */
     uint8_t model_hash[8], sources_hash[16], pixels_hash[16];
     int bits[FVC_PARTS], low[FVC_PARTS], high[FVC_PARTS]; /* value = (low + q (high - low) / (2^bits - 1)) / 256 */
     int frame_ms, pre_skip;
+    int set_count; /* of scenes; 0: all pictures draw all frames */
+    uint8_t sets[8]; /* bit n: picture n */
+    const uint8_t *changes; /* into the bytes that were read, see fvc_read_changes */
+    size_t changes_size;
 } fvc_header;
 
 typedef struct { /* 4.2; payload points into the bytes that were read */
@@ -79,6 +83,10 @@ int fvc_read_priors(fvc_priors *priors, const uint8_t *data, size_t size);
 
 /* The header at the start of a stream; *at becomes the place of the first packet. */
 int fvc_read_header(fvc_header *header, const uint8_t *data, size_t size, size_t *at);
+
+/* 4.1: calls change(context, frame, set) for each change of scenes, unless it is NULL. The header was read already: then
+ * no rule is broken. */
+int fvc_read_changes(const fvc_header *header, void (*change)(void *context, uint64_t frame, int set), void *context);
 
 /* The packet at *at, which must be below size; *at becomes the place of the next. */
 int fvc_read_packet(fvc_packet *packet, const uint8_t *data, size_t size, size_t *at);

@@ -82,6 +82,10 @@ class Run:
             self.header["crop"] = dict(zip(("width", "height", "x", "y", "side"), map(int, words), strict=True))
         elif name == "has_audio":
             self.header["audio"] = {"frame_ms": int(words[0]), "pre_skip": int(words[1])}
+        elif name in ("set", "change"):
+            values = [int(word) for word in words]
+            scenes = self.header.setdefault("scenes", {"sets": [], "changes": []})
+            scenes[f"{name}s"].append(values[0] if name == "set" else values)
         elif name == "dropped":
             self.dropped.append(words[0])
         elif name in ("coded", "canvas"):
