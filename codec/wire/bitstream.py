@@ -172,7 +172,7 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes) -> Header:
-        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09, E26)."""
+        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09, E27)."""
         if len(data) < (size := cls.size(data)):
             raise StreamError("E04", "the header is truncated")
         if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:

@@ -61,19 +61,19 @@ class Scenes:
 
     @classmethod
     def parse(cls, data: bytes) -> Scenes:
-        """Raises StreamError (E26)."""
+        """Raises StreamError (E27)."""
         count = data[0] if data else 0
         if not 1 <= count <= MAX_SOURCES or len(data) <= count:
-            raise StreamError("E26", f"the header's scenes have {count} sets of pictures, or end within them")
+            raise StreamError("E27", f"the header's scenes have {count} sets of pictures, or end within them")
         at, frame, changes = 1 + count, 0, list[tuple[int, int]]()
         while at < len(data):
             try:
                 value, at = parse_leb128(data, at, "a change of scene")
             except StreamError:
-                raise StreamError("E26", "the header's scenes end in no valid number") from None
+                raise StreamError("E27", "the header's scenes end in no valid number") from None
             delta, index = divmod(value, MAX_SOURCES)
             frame += delta
             if index >= count or frame > MAX_NUMBER or (changes and not delta):
-                raise StreamError("E26", f"the header's scenes name set {index} of {count} from frame {frame} on")
+                raise StreamError("E27", f"the header's scenes name set {index} of {count} from frame {frame} on")
             changes.append((frame, index))
         return cls(tuple(data[1 : 1 + count]), tuple(changes))

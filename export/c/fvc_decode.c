@@ -150,9 +150,9 @@ int fvc_read_changes(const fvc_header *h, void (*change)(void *, uint64_t, int),
     reader r = reader_of(h->changes, h->changes_size);
     uint64_t frame = 0, value;
     for (int n = 0; left(&r) > 0; n++) {
-        if (leb128(&r, &value) != 0 || (int)(value % 8) >= h->set_count || (n > 0 && value < 8)) return 26;
+        if (leb128(&r, &value) != 0 || (int)(value % 8) >= h->set_count || (n > 0 && value < 8)) return 27;
         frame += value / 8;
-        if (frame > 0xFFFFFFFE) return 26;
+        if (frame > 0xFFFFFFFE) return 27;
         if (change) change(context, frame, (int)(value % 8));
     }
     return 0;
@@ -161,7 +161,7 @@ int fvc_read_changes(const fvc_header *h, void (*change)(void *, uint64_t, int),
 static int read_scenes(fvc_header *h, reader *r) {
     h->set_count = left(r) > 0 ? (int)u(r, 8) : 0;
     size_t sets = (size_t)h->set_count;
-    if (sets < 1 || sets > 8 || left(r) < sets) return 26;
+    if (sets < 1 || sets > 8 || left(r) < sets) return 27;
     memcpy(h->sets, take(r, sets), sets);
     h->changes_size = left(r), h->changes = take(r, h->changes_size);
     return fvc_read_changes(h, NULL, NULL);

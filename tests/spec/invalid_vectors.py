@@ -126,7 +126,7 @@ def _extensions() -> Iterator[tuple[str, str, bytes]]:
         ("long_change", "a change in two bytes where one would do", b"\1\1\x80\0"),
         ("far", "a change beyond the largest number", b"\1\1" + b"\xf8\xff\xff\xff\x0f" * 9),
     ):
-        yield f"E26_{name}.fvc", f"scenes: {what}", extended(b"\1" + struct.pack(">H", len(table)) + table)
+        yield f"E27_{name}.fvc", f"scenes: {what}", extended(b"\1" + struct.pack(">H", len(table)) + table)
 
 
 def extended(extension: bytes) -> bytes:

@@ -96,18 +96,18 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def parse_scenes(data: bytes) -> dict[str, Any]:
-    scenes = Bytes(data, "E26")
+    scenes = Bytes(data, "E27")
     set_count = scenes.u(8)
-    forbid(not 1 <= set_count <= 8, "E26", "set_count")
+    forbid(not 1 <= set_count <= 8, "E27", "set_count")
     sets, changes, frame = [scenes.u(8) for _ in range(set_count)], [], 0
     while scenes.at < len(data):
         try:
             change = scenes.leb128()
         except SpecError:
-            raise SpecError("E26", "change") from None
+            raise SpecError("E27", "change") from None
         frame += change // 8
         wrong = change % 8 >= set_count or frame > MAX_NUMBER or (changes and change < 8)
-        forbid(bool(wrong), "E26", "change")
+        forbid(bool(wrong), "E27", "change")
         changes.append([frame, change % 8])
     return {"sets": sets, "changes": changes}
 
