@@ -1,8 +1,8 @@
-"""Joins the frame of a video layer with what the generator drew of the same moment (bitstream_spec.md, section 13).
+"""Joins the frame of a video layer with what the generator drew of the same moment (bitstream_spec.md, section 8.4).
 
 The layer, a standard codec at a few kbit/s, knows where everything is, but is blurred and blocky. The drawn picture is
-sharp, but things are a little off their places, or wrong where no source picture shows them. The network moves the drawn
-picture's details to where the layer has them, chooses between both for each pixel, and adds a correction.
+sharp, but things are a little off their places, or wrong where no source picture shows them. The network moves the
+drawn picture's details to where the layer has them, chooses between both for each pixel, and adds a correction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Square video <-> AV1 low delay (bare OBUs, no container), bitstream_spec.md, section 13.
+"""Square video <-> AV1 low delay (bare OBUs, no container), bitstream_spec.md, section 4.5.
 
 "Low delay" means that no picture waits for a later one: one key frame, then frames predicted from those before them.
 """

@@ -18,10 +18,10 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import ClipFile, find_clips
 from fvc.codec.decoder import Decoder
@@ -32,6 +32,7 @@ from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import TrackedClip, stream_header
+from fvc.codec.video_layer import resized
 from fvc.codec.wire.av1_video import VideoDecoder, encode_video
 from fvc.models.installed import InstalledModel
 
@@ -53,18 +54,12 @@ class _Kept:
         return (frame for frame in self.kept if only is None or frame.index in only)
 
 
-def enlarged(picture: np.ndarray) -> np.ndarray:
-    """A layer's picture at 256x256."""
-    return picture if picture.shape[0] == 256 else cv2.resize(picture, (256, 256), interpolation=cv2.INTER_CUBIC)
-
-
 def layers_of(crops: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
     """The crops as each of LAYERS shows them, uint8 [256, 256, 3] each."""
     for side, low, high in LAYERS:
-        small = [crop if side == 256 else cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in crops]
-        decoder = VideoDecoder(256)
+        small, decoder = [resized(crop, side) for crop in crops], VideoDecoder(SIDE)
         crf = round(float(rng.uniform(low, high)) * 4) / 4
-        yield [enlarged(decoder.decode(data)) for data in encode_video(small, crf, FPS, _PRESET)]
+        yield [resized(decoder.decode(data), SIDE) for data in encode_video(small, crf, FPS, _PRESET)]
 
 
 def moments_of(file: ClipFile, seconds: float, count: int, rng: np.random.Generator) -> np.ndarray:
