@@ -36,6 +36,12 @@ def encode(
         str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr, unsup+jac, ...")
     ] = "sup",
     kbps: Annotated[
+        float | None,
+        typer.Option(
+            help="kbit/s of everything, pictures and sound too; what motion leaves is given to a video layer."
+        ),
+    ] = None,
+    motion_kbps: Annotated[
         float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")
     ] = None,
     quality: Annotated[
@@ -88,6 +94,7 @@ def encode(
             quantizer=quantizer,
             quality=quality,
             kbps=kbps,
+            motion_kbps=motion_kbps,
             keyframe_interval=keyframe_interval,
             refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate),

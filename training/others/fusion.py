@@ -1,4 +1,4 @@
-"""Trains `models.fusion.Fusion` on the pictures of `training.others.layered_pictures`.
+"""Trains `models.fusion.network.Fusion` on the pictures of `training.others.layered_pictures`.
 
     python -m fvc.training.others.fusion PICTURES OUT --perceptual FOLDER [--minutes 40]
 
@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fvc.models.fusion import Fusion
+from fvc.models.fusion.network import Fusion
 from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.losses import load_perceptual, perceptual_loss
 
@@ -31,7 +31,7 @@ SQUARE = 128  # pixels
 AVERAGE_DECAY = 0.998  # of the running averages; less in the first steps
 LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 _LAYER_ALONE = 0.06  # share of squares without a drawn picture
-_VAL_MOMENTS = 2  # of each clip
+_VAL_MOMENTS = 1  # of each clip
 
 
 def load_clips(folder: Path) -> list[np.ndarray]:
@@ -91,7 +91,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * min((self.step + 1) / 100, 1) + 1e-6
         fused = self.network(layer, drawn)
-        relative, lpips = perceptual_loss(self.perceptual, fused, original, torch.ones_like(original[:, :1]))
+        relative, lpips = perceptual_loss(self.perceptual, fused, original, torch.ones_like(original[:, :1]), (1,))
         losses = {"lpips": lpips, "relative": relative, "l1": (fused - original).abs().mean()}
         self.optimizer.zero_grad()
         sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
@@ -134,9 +134,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--perceptual", type=Path, required=True, help="folder with load_lpips_squeeze.py")
     parser.add_argument("--minutes", type=float, default=40, help="of the clock, all calls; default: %(default)s")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--every", type=int, default=400, help="steps between evaluations; default: %(default)s")
+    parser.add_argument("--every", type=int, default=500, help="steps between evaluations; default: %(default)s")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     training = Training(args.out, args.minutes, args.rate, load_perceptual(args.perceptual, "cpu"))
