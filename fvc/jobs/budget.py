@@ -7,8 +7,8 @@ and compared with the clip by `codec.distortion`, and the best is sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -25,50 +25,67 @@ from fvc.codec.wire.container import begins_keyframe
 from fvc.codec.wire.source_set import SourceSet
 from fvc.jobs.file_job import FileJob, Shares
 
-_LEAST_LAYER = 3.2  # kbit/s: less is nearly all AV1's frame headers
+_LEAST_LAYER, _MOST_LAYER = 3.4, 60.0  # kbit/s: less is nearly all frame headers, of more nobody sees anything
 _MOTION_SHARE = 0.4  # of all bits: if motion takes more than this, it gets coarser
-_PICTURE_BYTES = 2600  # of a source picture with its sample, where bytes are few
+_PICTURE_SHARE = 0.4  # of what motion and sound leave: the pictures beside a layer
+_LEAST_PICTURES = 2400  # bytes: one picture
+_PICTURE_BYTES = 2100  # of a source picture with its sample, where bytes are few
+_HEAD_BYTES = 63  # of a source set with one picture
+_FIRST_CRF, _COARSEST, _TRIES = 26, 58, 4  # of source pictures where bytes are few
+_PICTURE_SLOPE = 0.05  # by how much the logarithm of a picture's size falls with each step of CRF
 _MOMENTS = 8  # of the clip, at which shares are compared
-_ENOUGH = 60.0  # kbit/s of a layer: beyond, hardly a difference is seen
 
 
 def divide(job: FileJob) -> Shares:
     """What is sent of the clip at `kbps` of the job's settings. Raises OptionError where too little fits in."""
     assert job.settings.kbps is not None
     total = int(1000 * job.settings.kbps * job.clip.seen.frames / job.clip.rate / 8)
-    header, packets = _motion_and_sound(job, total)
-    spare = total - _overhead(header, packets)
-    trial = _Trial(job, header, packets)
-    shares = [Shares(*_pictures(job, spare, total), packets)]
-    full = len(bytes(shares[0].source_set))
-    for pictures in _picture_shares(job, spare, full):
-        chosen = shares[0] if pictures >= full else Shares(*_pictures(job, pictures, total), packets)
-        left = spare - len(bytes(chosen.source_set))
-        least, most = (1000 * rate * job.clip.seen.frames / job.clip.rate / 8 for rate in (_LEAST_LAYER, _ENOUGH))
-        layer = layer_within(job.crops, job.clip.rate, int(min(left, most))) if left >= least else None
-        if layer is not None:
-            shares.append(replace(chosen, layer=layer))
-    return min(shares, key=trial.distance) if len(shares) > 1 else shares[0]
+    packets = _motion_and_sound(job, total)
+    spare = total - _overhead(job.header(), packets)
+    full = job.sources(job.settings.source_frames, job.settings.source_bytes)
+    size = len(bytes(full[0]))
+    plain = Shares(*(full if size <= spare else _fewer_pictures(job, full[0], spare, total)), packets)
+    layered = _with_layer(job, plain, full, spare)
+    if layered is None:
+        return plain
+    trial = _Trial(job, packets, full[0])
+    return min((plain, layered), key=trial.distance)
 
 
-def _picture_shares(job: FileJob, spare: int, full: int) -> list[int]:
-    """The bytes of source pictures that are tried beside a layer."""
-    return [min(full, spare * 2 // 5)]
+def _with_layer(job: FileJob, plain: Shares, full: tuple[SourceSet, np.ndarray], spare: int) -> Shares | None:
+    """The same with a video layer, and pictures that leave it enough; None where there is too little for one."""
+    seconds = float(job.clip.seen.frames / job.clip.rate)
+    least, most = (int(1000 * rate * seconds / 8) for rate in (_LEAST_LAYER, _MOST_LAYER))
+    for_pictures = int(min(max(_PICTURE_SHARE * spare, _LEAST_PICTURES), spare - least))
+    chosen = full
+    if len(bytes(full[0])) > for_pictures:
+        if _are_fixed(job):
+            return None
+        fewer = _coarser(job, full[0], for_pictures)
+        if fewer is None:
+            return None
+        chosen = fewer
+    left = min(spare - len(bytes(chosen[0])), most)
+    layer = layer_within(job.crops, job.clip.rate, left) if left >= least else None
+    return None if layer is None else Shares(*chosen, plain.packets, layer)
 
 
-def _motion_and_sound(job: FileJob, total: int) -> tuple[Header, list[Packet]]:
+def _are_fixed(job: FileJob) -> bool:
+    """Whether the user has said what the pictures are to be."""
+    return job.settings.source_frames is not None or job.settings.source_bytes is not None
+
+
+def _motion_and_sound(job: FileJob, total: int) -> list[Packet]:
     """Their packets: as without a budget, or motion at a lower rate where it would take too much of it."""
     settings = job.settings
-    source_set, _ = job.sources(1, None)  # any: packets do not depend on it
-    header = job.header(source_set)
-    packets = list(job.packets(header, settings.plan()))
+    packets = list(job.packets(job.header(), settings.plan()))
     motion = sum(len(bytes(packet)) for packet in packets if packet.kind != Kind.AUDIO)
     is_free = settings.quality is None and settings.motion_kbps is None and settings.quantizer != "paper"
     if motion > _MOTION_SHARE * total and is_free:
         assert settings.kbps is not None
         rate = max(MIN_KBPS, 0.8 * _MOTION_SHARE * settings.kbps)
-        packets = list(job.packets(header, ConstantRate(rate, float(job.clip.rate))))
-    return header, packets
+        packets = list(job.packets(job.header(), ConstantRate(rate, float(job.clip.rate))))
+    return packets
 
 
 def _overhead(header: Header, packets: Sequence[Packet]) -> int:
@@ -83,46 +100,49 @@ def _overhead(header: Header, packets: Sequence[Packet]) -> int:
     return at + len(bytes(Packet(Kind.END, 0, bytes(end)))) + 8
 
 
-def _pictures(job: FileJob, most: int, total: int) -> tuple[SourceSet, np.ndarray]:
-    """The source set that takes at most `most` bytes: as without a budget, or fewer and coarser pictures.
+def _coarser(job: FileJob, full: SourceSet, most: int) -> tuple[SourceSet, np.ndarray] | None:
+    """Fewer and coarser pictures, in at most `most` bytes; None where not even one fits."""
+    fixed = len(full.canvas or b"") + _HEAD_BYTES
+    for count in range(min(max((most - fixed) // _PICTURE_BYTES, 1), len(full.coded)), 0, -1):
+        crf = _FIRST_CRF
+        for _ in range(_TRIES):
+            found = job.coded(count, crf)
+            size = len(bytes(found[0]))
+            if size <= most:
+                return found
+            coded = sum(map(len, found[0].coded))
+            step = math.log(coded / max(most - (size - coded), 1)) / _PICTURE_SLOPE
+            crf = min(crf + max(math.ceil(step), 1), _COARSEST)
+            if crf == _COARSEST:
+                break
+    return None
 
-    Raises OptionError where not even one fits.
-    """
-    settings, kbps = job.settings, job.settings.kbps
-    is_chosen = settings.source_frames is not None or settings.source_bytes is not None
-    chosen = job.sources(settings.source_frames, settings.source_bytes)
-    size = len(bytes(chosen[0]))
-    if size <= most:
-        return chosen
-    rest = size - sum(map(len, chosen[0].coded))  # canvas, samples, head
-    each = (rest - len(chosen[0].canvas or b"")) // len(chosen[0].coded)
-    for count in range(min(len(chosen[0].coded) - 1, max(most // _PICTURE_BYTES, 1)), 0, -1):
-        within = most - rest + each * max(len(chosen[0].coded) - count - 1, 0)
-        try:
-            fewer = job.sources(count, max(within, 0)) if not is_chosen else chosen
-        except OptionError:
-            continue
-        if len(bytes(fewer[0])) <= most:
-            return fewer
-    needed = (total - most + min(size, 3000)) / total * (kbps or 0)
-    fault = f"too little for this clip: motion, sound and one picture need about {needed:.1f}"
+
+def _fewer_pictures(job: FileJob, full: SourceSet, spare: int, total: int) -> tuple[SourceSet, np.ndarray]:
+    """The pictures where there is too little for the usual ones. Raises OptionError where not even one fits."""
+    found = None if _are_fixed(job) else _coarser(job, full, spare)
+    if found is not None:
+        return found
+    kbps = float(job.settings.kbps or 0)
+    size = len(bytes(full)) if _are_fixed(job) else len(full.canvas or b"") + _HEAD_BYTES + 2 * _PICTURE_BYTES // 3
+    needed = kbps * (total - spare + size) / total
+    fault = f"too little for this clip: motion, sound and pictures need about {needed:.1f}"
     raise OptionError("kbps", f"{kbps:g}", f"{fault}; `motion_kbps` limits motion alone")
 
 
 class _Trial:
     """Compares shares by what the receiver shows of some moments of the clip."""
 
-    def __init__(self, job: FileJob, header: Header, packets: Iterable[Packet]) -> None:
-        self._job, self._header, self._packets = job, header, packets
+    def __init__(self, job: FileJob, packets: Iterable[Packet], source_set: SourceSet) -> None:
+        self._job, self._header, self._packets = job, job.header(source_set), packets
+        self._rest = source_set.samples[0].only(self._header.profile.parts)
 
     @cached_property
     def _moments(self) -> dict[int, DrawInputs]:
         """Frame -> what it is drawn from, of frames with a face."""
         sup_of = self._job.clip.seen.sup_of()
         chosen = {int(n) for n in np.linspace(0, self._job.clip.seen.frames - 1, _MOMENTS + 2)[1:-1]}
-        source_set, _ = self._job.sources(1, None)
-        sample = source_set.samples[0].only(self._header.profile.parts)
-        decoder = Decoder(self._header, Renderer(lambda _: np.empty(0), sample, self._header.fps))
+        decoder = Decoder(self._header, Renderer(lambda _: np.empty(0), self._rest, self._header.fps))
         found = {}
         for packet in self._packets:
             if packet.kind == Kind.AUDIO:

@@ -8,21 +8,25 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fvc.codec.base.constants import SOURCES_HASH_BYTES
+from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, PathLike, Progress
 from fvc.codec.encoder import Encoder, Found
 from fvc.codec.face.crop import cut
 from fvc.codec.layer_encoder import CodedLayer
 from fvc.codec.media.pipeline import ahead
 from fvc.codec.media.video import Frame, VideoReader
+from fvc.codec.motion.quantizer import for_parts
 from fvc.codec.motion.ratecontrol import Plan
 from fvc.codec.options import EncoderOptions
 from fvc.codec.sound_track import SoundTrack
 from fvc.codec.source_builder import SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Header, Kind, Packet
-from fvc.codec.wire.source_set import SourceSet
+from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.models.installed import InstalledModel
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+Pictures = tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...], np.ndarray]  # crops, landmarks, the first one's frame
 _KEPT_CROPS = 900  # 177 MB; of longer clips the crops are read again each time
 
 
@@ -61,6 +65,7 @@ class FileJob:
     progress: Progress
     skipped: int = 0
     _kept: list[np.ndarray] = field(default_factory=list)
+    _pictures: dict[int | None, Pictures] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder: SourceBuilder = self.model.source_builder(self.settings.kind)
@@ -83,10 +88,35 @@ class FileJob:
         self.progress("sources", 1, 1)
         return chosen
 
-    def header(self, source_set: SourceSet) -> Header:
-        """The header of a stream with these sources."""
-        settings = self.settings
-        return stream_header(source_set, self.clip, settings.interval, settings.quantizers, self._sound.audio)
+    def pictures(self, count: int | None) -> Pictures:
+        """The pictures of a source set before they are coded; the patched one only where `count` is None."""
+        if count not in self._pictures:
+            chosen = self.clip.seen.sources(count)
+            donors = self.builder.donors(self.clip.seen, chosen) if count is None else {}
+            frames = self._whole_frames({*chosen, *donors.values()})
+            self._pictures[count] = *self.clip.cut_sources(frames, chosen, donors), frames[chosen[0]]
+        return self._pictures[count]
+
+    def _whole_frames(self, wanted: set[int]) -> dict[int, np.ndarray]:
+        found = {frame.index: frame.rgb for frame in self.video.frames(self.clip.rate, only=wanted)}
+        if missing := wanted - set(found):
+            raise InputError(f"{self.video.name}: frame {min(missing)} could not be read a second time")
+        return found
+
+    def coded(self, count: int | None, crf: int) -> tuple[SourceSet, np.ndarray]:
+        """The source set of `pictures` at this constant rate factor, and the whole frame of the first one."""
+        crops, landmarks, whole = self.pictures(count)
+        canvas = whole if self.settings.canvas else None
+        return self.builder.source_set(code_pictures(crops, crf), landmarks, canvas), whole
+
+    def header(self, source_set: SourceSet | None = None) -> Header:
+        """The header of a stream with these sources; None: with hashes of none."""
+        settings, audio = self.settings, self._sound.audio
+        if source_set is not None:
+            return stream_header(source_set, self.clip, settings.interval, settings.quantizers, audio)
+        quantizers, no_hash = for_parts(settings.quantizers, settings.kind.parts), bytes(SOURCES_HASH_BYTES)
+        crop, rate, weights = self.clip.crop, self.clip.rate, self.builder.model_hash
+        return Header(settings.kind, quantizers, rate, settings.interval, crop, weights, no_hash, no_hash, audio)
 
     def packets(self, header: Header, plan: Plan) -> Iterator[Packet]:
         """Codes motion and sound. Packets do not depend on the sources that the header names."""
