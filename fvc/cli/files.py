@@ -109,14 +109,18 @@ def encode(
             progress=bar,
         )
     length = f"{report['duration_s']} s at {report['fps']} fps"
+    layer = f"  layer    {report['layer_kbps']:7.3f} kbit/s  (AV1, {report['layer_side']} pixels)"
+    total = f"  all      {report['total_kbps']:7.3f} kbit/s  (of {kbps})"
     lines = [
         f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
         f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
         f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
         f"  audio    {report['audio_kbps']:7.3f} kbit/s",
+        *([layer] if report["layer_side"] else []),
         f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
         f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
         f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
+        *([total] if kbps is not None else []),
     ]
     show(report, as_json, lines)
 

@@ -3,7 +3,8 @@
     python -m fvc.training.others.fusion PICTURES OUT --perceptual FOLDER [--minutes 40]
 
 The network gets squares of 128x128 of a layer and of the drawn picture, and learns to give the original. Now and then
-it gets the layer twice: it then restores the layer, which is what is shown where there is no face. The loss is that of
+it gets the layer twice: it then restores the layer, which is what is shown where there is no face. Often it gets the drawn
+picture of another moment: in clips of a few seconds the generator is seldom lost, in longer ones it may be. The loss is that of
 `training.others.restoration`: LPIPS, relative L1 of the same features, and L1. Clips that appear in PICTURES/train
 while it runs are taken up. Resumes from OUT/last.pt; writes OUT/fusion.safetensors and a line of OUT/log.jsonl per
 evaluation on PICTURES/val.
@@ -31,6 +32,7 @@ SQUARE = 128  # pixels
 AVERAGE_DECAY = 0.998  # of the running averages; less in the first steps
 LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 _LAYER_ALONE = 0.06  # share of squares without a drawn picture
+_LOST = 0.35  # share with the drawn picture of another moment, as where the generator is lost
 _VAL_MOMENTS = 1  # of each clip
 
 
@@ -47,8 +49,9 @@ def batch_of(clips: list[np.ndarray], size: int, step: int) -> tuple[Tensor, Ten
         clip = clips[rng.integers(len(clips))]
         y, x = np.clip(rng.normal(64, 40, 2), 0, 128).astype(int) // 4 * 4
         moment, layer = rng.integers(len(clip)), rng.integers(2, clip.shape[1])
-        rows = [0, layer, layer if rng.random() < _LAYER_ALONE else 1]
-        square = np.stack([clip[moment, row, y : y + SQUARE, x : x + SQUARE] for row in rows])
+        other = rng.integers(len(clip)) if rng.random() < _LOST else moment
+        rows = [(moment, 0), (moment, layer), (moment, layer) if rng.random() < _LAYER_ALONE else (other, 1)]
+        square = np.stack([clip[when, row, y : y + SQUARE, x : x + SQUARE] for when, row in rows])
         squares.append(square[:, :, ::-1] if rng.random() < 0.5 else square)
     batch = torch.from_numpy(np.stack(squares)).permute(1, 0, 4, 2, 3).float() / 255
     gains = rng.uniform(0.7, 1, (size, 1, 1, 1)) * rng.uniform(0.85, 1, (size, 3, 1, 1))
