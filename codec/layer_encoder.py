@@ -24,9 +24,7 @@ FINEST, COARSEST = 24.0, 64.0  # CRF; beyond the coarsest a smaller picture is b
 _FIRST_GUESS = 57.0
 _SLOPE = 0.085  # by how much the logarithm of the size falls with each step of CRF, until it is known
 _CLOSE = 0.05  # share of the bytes that may stay unused
-_TRIES = 5  # for each size
-
-
+_TRIES = 4  # for each size and number of bytes
 Crops = Callable[[], Iterable[np.ndarray]]  # gives the coded squares, uint8 [256, 256, 3], from the first frame on
 
 
@@ -73,32 +71,34 @@ def code_layer(crops: Crops, fps: Fraction, side: int, crf: float) -> CodedLayer
     return CodedLayer(side, crf, tuple(encode_video((resized(crop, side) for crop in crops()), crf, fps)))
 
 
-def layer_within(crops: Crops, fps: Fraction, most_bytes: int) -> CodedLayer | None:
-    """The layer that uses `most_bytes` best; None: not even the smallest and coarsest fits."""
-    for side in SIDES:
-        layer = _finest_within(crops, fps, side, most_bytes)
-        if layer is not None:
-            return layer
-    return None
+class LayerCoder:
+    """Codes one clip's layer for any number of bytes, and remembers what it has tried."""
 
+    def __init__(self, crops: Crops, fps: Fraction) -> None:
+        self._crops, self._fps = crops, fps
+        self._tried: dict[int, dict[float, CodedLayer]] = {side: {} for side in SIDES}
 
-def _finest_within(crops: Crops, fps: Fraction, side: int, most_bytes: int) -> CodedLayer | None:
-    """The layer of this size with the lowest CRF that is found to fit; None: none fits."""
-    crf, best = _FIRST_GUESS, None
-    tried: list[tuple[float, float]] = []  # CRF and logarithm of the bytes
-    target = math.log(max(most_bytes, 1) * (1 - _CLOSE / 2))
-    for _ in range(_TRIES):
-        layer = code_layer(crops, fps, side, crf)
-        tried.append((crf, math.log(max(layer.bytes, 1))))
-        fits = layer.bytes <= most_bytes and layer.fits_packets
-        if fits and (best is None or crf < best.crf):
-            best = layer
-        if fits and (layer.bytes >= (1 - _CLOSE) * most_bytes or crf == FINEST):
-            break
-        crf = _next_crf(tried, target)
-        if any(crf == earlier for earlier, _ in tried):
-            break
-    return best
+    def within(self, most_bytes: int) -> CodedLayer | None:
+        """The layer that uses `most_bytes` best; None: not even the smallest and coarsest fits."""
+        found = (self._finest_within(side, most_bytes) for side in SIDES)
+        return next((layer for layer in found if layer is not None), None)
+
+    def _finest_within(self, side: int, most_bytes: int) -> CodedLayer | None:
+        """The layer of this size with the lowest CRF that is found to fit; None: none fits."""
+        tried = self._tried[side]
+        target = math.log(max(most_bytes, 1) * (1 - _CLOSE / 2))
+        for _ in range(_TRIES):
+            fitting = [layer for layer in tried.values() if layer.bytes <= most_bytes and layer.fits_packets]
+            best = min(fitting, key=lambda layer: layer.crf, default=None)
+            if best is not None and (best.bytes >= (1 - _CLOSE) * most_bytes or best.crf == FINEST):
+                return best
+            sizes = [(crf, math.log(layer.bytes)) for crf, layer in tried.items()]
+            crf = _next_crf(sizes, target) if sizes else _FIRST_GUESS
+            if crf in tried:
+                return best
+            tried[crf] = code_layer(self._crops, self._fps, side, crf)
+        fitting = [layer for layer in tried.values() if layer.bytes <= most_bytes and layer.fits_packets]
+        return min(fitting, key=lambda layer: layer.crf, default=None)
 
 
 def _next_crf(tried: list[tuple[float, float]], target: float) -> float:

@@ -35,6 +35,7 @@ class EncoderOptions:
         motion_kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
         kbps: kbit/s of everything (motion, source pictures, sound, video layer) on average over a whole file; None:
             pictures as good as they need to be, and no video layer. Of files only: a call has no end.
+        layer: whether a video layer may take a part of `kbps`.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
         refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: each slice travels in another
             packet, so that no packet is large.
@@ -55,6 +56,7 @@ class EncoderOptions:
     quality: float | None = None
     motion_kbps: float | None = None
     kbps: float | None = None
+    layer: bool = True
     keyframe_interval: float = KEYFRAME_INTERVAL
     refresh: int = 0
     audio_bitrate: int | None = AUDIO_BITRATE

@@ -41,6 +41,9 @@ def encode(
             help="kbit/s of everything, pictures and sound too; what motion leaves is given to a video layer."
         ),
     ] = None,
+    no_layer: Annotated[
+        bool, typer.Option("--no-layer", help="With --kbps: source pictures alone, no video layer.")
+    ] = False,
     motion_kbps: Annotated[
         float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")
     ] = None,
@@ -94,6 +97,7 @@ def encode(
             quantizer=quantizer,
             quality=quality,
             kbps=kbps,
+            layer=not no_layer,
             motion_kbps=motion_kbps,
             keyframe_interval=keyframe_interval,
             refresh=refresh,

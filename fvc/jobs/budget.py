@@ -16,7 +16,7 @@ import numpy as np
 from fvc.codec.base.errors import OptionError
 from fvc.codec.decoder import Decoder
 from fvc.codec.distortion import edge_distance
-from fvc.codec.layer_encoder import CodedLayer, layer_within
+from fvc.codec.layer_encoder import CodedLayer, LayerCoder
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.ratecontrol import MIN_KBPS, ConstantRate
 from fvc.codec.renderer import Layered, Renderer
@@ -27,8 +27,7 @@ from fvc.jobs.file_job import FileJob, Shares
 
 _LEAST_LAYER, _MOST_LAYER = 3.4, 60.0  # kbit/s: less is nearly all frame headers, of more nobody sees anything
 _MOTION_SHARE = 0.4  # of all bits: if motion takes more than this, it gets coarser
-_PICTURE_SHARE = 0.4  # of what motion and sound leave: the pictures beside a layer
-_LEAST_PICTURES = 2400  # bytes: one picture
+_PICTURE_SHARES = (0.25, 0.55)  # of what motion and sound leave: what the pictures beside a layer take at most
 _PICTURE_BYTES = 2100  # of a source picture with its sample, where bytes are few
 _HEAD_BYTES = 63  # of a source set with one picture
 _FIRST_CRF, _COARSEST, _TRIES = 26, 58, 4  # of source pictures where bytes are few
@@ -45,29 +44,28 @@ def divide(job: FileJob) -> Shares:
     full = job.sources(job.settings.source_frames, job.settings.source_bytes)
     size = len(bytes(full[0]))
     plain = Shares(*(full if size <= spare else _fewer_pictures(job, full[0], spare, total)), packets)
-    layered = _with_layer(job, plain, full, spare)
-    if layered is None:
+    layered = _with_layers(job, plain, full, spare) if job.settings.layer else []
+    if not layered:
         return plain
     trial = _Trial(job, packets, full[0])
-    return min((plain, layered), key=trial.distance)
+    return min([plain, *layered], key=trial.distance)
 
 
-def _with_layer(job: FileJob, plain: Shares, full: tuple[SourceSet, np.ndarray], spare: int) -> Shares | None:
-    """The same with a video layer, and pictures that leave it enough; None where there is too little for one."""
-    seconds = float(job.clip.seen.frames / job.clip.rate)
+def _with_layers(job: FileJob, plain: Shares, full: tuple[SourceSet, np.ndarray], spare: int) -> list[Shares]:
+    """The same with a video layer beside fewer and coarser pictures, or beside all, where there is enough for one."""
+    seconds, coder = float(job.clip.seen.frames / job.clip.rate), LayerCoder(job.crops, job.clip.rate)
     least, most = (int(1000 * rate * seconds / 8) for rate in (_LEAST_LAYER, _MOST_LAYER))
-    for_pictures = int(min(max(_PICTURE_SHARE * spare, _LEAST_PICTURES), spare - least))
-    chosen = full
-    if len(bytes(full[0])) > for_pictures:
-        if _are_fixed(job):
-            return None
-        fewer = _coarser(job, full[0], for_pictures)
-        if fewer is None:
-            return None
-        chosen = fewer
-    left = min(spare - len(bytes(chosen[0])), most)
-    layer = layer_within(job.crops, job.clip.rate, left) if left >= least else None
-    return None if layer is None else Shares(*chosen, plain.packets, layer)
+    size, found = len(bytes(full[0])), dict[int, Shares]()
+    for share in _PICTURE_SHARES:
+        for_pictures = int(min(share * spare, spare - least))
+        chosen = full if size <= for_pictures else None if _are_fixed(job) else _coarser(job, full[0], for_pictures)
+        if chosen is None:
+            continue
+        taken = len(bytes(chosen[0]))
+        layer = coder.within(min(spare - taken, most)) if taken not in found else None
+        if layer is not None:
+            found[taken] = Shares(*chosen, plain.packets, layer)
+    return list(found.values())
 
 
 def _are_fixed(job: FileJob) -> bool:

@@ -50,7 +50,7 @@ def encode(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
         options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, motion_kbps, kbps,
-            keyframe_interval,
+            layer, keyframe_interval,
             refresh, audio_bitrate, canvas, source_frames, source_bytes, face, video_stream,
             audio_stream.
 

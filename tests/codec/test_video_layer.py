@@ -11,7 +11,7 @@ import pytest
 
 from fvc.codec.base.errors import StreamError
 from fvc.codec.distortion import edge_distance
-from fvc.codec.layer_encoder import CodedLayer, code_layer, layer_within
+from fvc.codec.layer_encoder import CodedLayer, LayerCoder, code_layer
 from fvc.codec.media.video import VideoReader
 from fvc.codec.video_layer import LayerDecoder, LayerPayload, resized
 from fvc.codec.wire.av1_video import VideoDecoder, encode_video
@@ -109,15 +109,15 @@ def test_reader_gives_layer_packets_the_frame_that_comes_next(coded: list[bytes]
 
 def test_layer_takes_what_it_may_and_no_more() -> None:
     pictures = moving(256, 12)
-    sizes = []
+    coder, sizes = LayerCoder(lambda: pictures, FPS), []
     for budget in (14_000, 5_000):
-        layer = layer_within(lambda: pictures, FPS, budget)
+        layer = coder.within(budget)
         assert layer is not None
         assert 0.7 * budget < layer.bytes <= budget
         assert layer.bytes == sum(len(bytes(layer.packet(n))) for n in range(12))
         sizes.append((layer.side, -layer.crf))
     assert sizes[1] < sizes[0]
-    assert layer_within(lambda: pictures, FPS, 200) is None
+    assert coder.within(200) is None
 
 
 def test_coded_layer_is_what_a_receiver_sees() -> None:
