@@ -18,6 +18,7 @@ from fvc.codec.wire.source_set import MAX_SOURCES
 
 MIN_FPS = Fraction(1, 10)
 KEYFRAME_INTERVAL = 5.0  # seconds
+MAX_KBPS = 1000  # of everything: far above what the finest layer takes
 AUDIO_BITRATE = 6000  # bit/s, the least that Opus takes
 _MAX_INTERVAL = 0xFFFF  # frames: 16 bits in the header
 
@@ -31,7 +32,10 @@ class EncoderOptions:
         profile: what each frame carries: a label of `codec.motion.sample.Profile`, e.g. "sup+unsup".
         quantizer: "default", or "paper": the steps of Oquab et al., coding the nearest integers whatever they cost.
         quality: constant quality, 0 (smallest) to 100 (best); None: 80.
-        kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
+        motion_kbps: constant rate instead: kbit/s of motion in any two seconds, 0.5 or more.
+        kbps: kbit/s of everything (motion, source pictures, sound, video layer) on average over a whole file; None:
+            pictures as good as they need to be, and no video layer. Of files only: a call has no end.
+        layer: whether a video layer may take a part of `kbps`.
         keyframe_interval: seconds from one keyframe to the next; 0: only the first frame is one.
         refresh: 0, or the number of slices (2 to 16) of each keyframe but the first: each slice travels in another
             packet, so that no packet is large.
@@ -50,7 +54,9 @@ class EncoderOptions:
     profile: str = "sup"
     quantizer: str = "default"
     quality: float | None = None
+    motion_kbps: float | None = None
     kbps: float | None = None
+    layer: bool = True
     keyframe_interval: float = KEYFRAME_INTERVAL
     refresh: int = 0
     audio_bitrate: int | None = AUDIO_BITRATE
@@ -65,6 +71,8 @@ class EncoderOptions:
         Profile.named(self.profile)
         check_refresh(self.refresh, self.interval)
         self.plan()
+        if self.kbps is not None and not 0 < self.kbps <= MAX_KBPS:
+            raise OptionError("kbps", f"{self.kbps:g}", f"must be above 0 and at most {MAX_KBPS}")
         FaceChoice(self.face)
         if self.source_frames is not None and not 1 <= self.source_frames <= MAX_SOURCES:
             raise OptionError("source_frames", self.source_frames, f"must be 1 to {MAX_SOURCES}")
@@ -111,16 +119,16 @@ class EncoderOptions:
         if self.quantizer not in QUANTIZERS:
             raise OptionError("quantizer", self.quantizer[:40], f"must be {' or '.join(QUANTIZERS)}")
         if self.quantizer == "paper":
-            for option in ("quality", "kbps"):
+            for option in ("quality", "motion_kbps"):
                 if (value := getattr(self, option)) is not None:
                     raise OptionError(
                         option, value, "does not go with quantizer paper, which codes the nearest integers"
                     )
             return ConstantQuality(None)
-        if self.quality is not None and self.kbps is not None:
-            raise OptionError("kbps", self.kbps, "does not go with quality; choose one")
-        if self.kbps is not None:
-            return ConstantRate(self.kbps, float(self.rate))
+        if self.quality is not None and self.motion_kbps is not None:
+            raise OptionError("motion_kbps", self.motion_kbps, "does not go with quality; choose one")
+        if self.motion_kbps is not None:
+            return ConstantRate(self.motion_kbps, float(self.rate))
         return ConstantQuality() if self.quality is None else ConstantQuality(self.quality)
 
 

@@ -2,6 +2,7 @@
 
     inputs = renderer.prepare(index, sample)      for every frame that is shown, in order; cheap
     picture = renderer.draw(inputs)               pure; in any order, from any thread, or not at all
+    picture = renderer.show(layered)              the same where the stream has a video layer
 
 All code that shows pictures of a stream uses it (through `codec.decoder`), so that all show the same ones.
 """
@@ -9,6 +10,7 @@ All code that shows pictures of a stream uses it (through `codec.decoder`), so t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from threading import Lock
@@ -21,6 +23,7 @@ from fvc.codec.motion.sample import DrivingSample
 from fvc.codec.wire.scenes import Scenes
 
 Draw = Callable[[DrawInputs], np.ndarray]
+Fuse = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _KEPT = 3  # scenes whose networks are kept
 
 
@@ -47,6 +50,19 @@ class SceneDraw:
         return draw(inputs)
 
 
+@dataclass(frozen=True)
+class Layered:
+    """A frame for which the video layer has a picture.
+
+    Attributes:
+        inputs: what to draw the frame from; None: nothing is known of the face.
+        picture: the layer's, uint8 [256, 256, 3].
+    """
+
+    inputs: DrawInputs | None
+    picture: np.ndarray
+
+
 class Renderer:
     """Draws one stream.
 
@@ -56,14 +72,23 @@ class Renderer:
         fps: of the stream.
         relative_motion: move the sources' face by what the stream's person has moved since the first frame, which
             keeps its shape (cross-reenactment, see `codec.motion.retarget`).
+        fuse: (layer's picture, drawn picture) -> what is shown, uint8 [256, 256, 3] each, such as
+            `models.fusion.runtime.FuseRuntime`; None: the layer is not shown.
 
     Attributes:
         draw: may be replaced when the sources are: a call gets better ones as it goes on.
         rest: what to show before the first face arrives.
     """
 
-    def __init__(self, draw: Draw, rest: DrivingSample, fps: Fraction, relative_motion: bool = False) -> None:
-        self.draw, self.rest = draw, rest
+    def __init__(
+        self,
+        draw: Draw,
+        rest: DrivingSample,
+        fps: Fraction,
+        relative_motion: bool = False,
+        fuse: Fuse | None = None,
+    ) -> None:
+        self.draw, self.rest, self._fuse = draw, rest, fuse
         self._history = PoseHistory(fps)
         self._retarget = Retarget(rest) if relative_motion else None
 
@@ -74,3 +99,14 @@ class Renderer:
             is_cut: the frame begins a new scene: nothing from the frames before it fades out.
         """
         return self._history.add(index, self._retarget(sample) if self._retarget else sample, is_cut)
+
+    @property
+    def shows_layers(self) -> bool:
+        """Whether pictures of a video layer are of use."""
+        return self._fuse is not None
+
+    def show(self, layered: Layered) -> np.ndarray:
+        """The picture of a frame with a video layer: both fused, or the layer restored where no face is known."""
+        assert self._fuse is not None
+        drawn = layered.picture if layered.inputs is None else self.draw(layered.inputs)
+        return self._fuse(layered.picture, drawn)

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -100,6 +101,21 @@ def track_video(
 
 
 @dataclass(frozen=True)
+class PickedSources:
+    """The source pictures of a clip before they are coded.
+
+    Attributes:
+        crops: uint8 [256, 256, 3] each; landmarks: [33, 2] of each.
+        whole, scenes: see `ChosenSources`.
+    """
+
+    crops: tuple[np.ndarray, ...]
+    landmarks: tuple[np.ndarray, ...]
+    whole: np.ndarray
+    scenes: Scenes | None
+
+
+@dataclass(frozen=True)
 class ChosenSources:
     """What the source pictures of a clip are.
 
@@ -112,6 +128,11 @@ class ChosenSources:
     source_set: SourceSet
     whole: np.ndarray
     scenes: Scenes | None
+
+    @cached_property
+    def bytes(self) -> int:
+        """Size of the source set's file."""
+        return len(bytes(self.source_set))
 
 
 def source_frames(groups: Sequence[Survey], count: int | None) -> list[list[int]]:
@@ -183,22 +204,32 @@ class SourceBuilder:
             InputError: a frame cannot be read a second time.
             UsageError: the pictures do not fit in `most_bytes`.
         """
+        picked = self.pick(video, clip, count)
+        if most_bytes is None:
+            coded = code_pictures(picked.crops, SOURCE_CRF)
+        else:
+            coded = code_pictures_within(picked.crops, SOURCE_CRF, most_bytes)
+        return self.chosen(picked, coded, canvas)
+
+    def pick(
+        self, video: FrameSource, clip: TrackedClip, count: int | None = None, patched: bool = True
+    ) -> PickedSources:
+        """The pictures of `choose` before they are coded; `patched`: with the one more. Raises InputError."""
         groups = clip.seen.by_group()
         of_group = source_frames(groups, count)
         chosen = [index for frames in of_group for index in frames]
-        donors = self.donors(groups[0], of_group[0]) if len(chosen) < MAX_SOURCES else {}
+        donors = self.donors(groups[0], of_group[0]) if patched and len(chosen) < MAX_SOURCES else {}
         wanted = {*chosen, *donors.values()}
         frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
         if missing := wanted - set(frames):
             raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
-        whole = frames[chosen[0]]
         crops, landmarks = clip.cut_sources(frames, chosen, donors)
-        if most_bytes is None:
-            coded = code_pictures(crops, SOURCE_CRF)
-        else:
-            coded = code_pictures_within(crops, SOURCE_CRF, most_bytes)
-        source_set = self.source_set(coded, landmarks, whole if canvas else None)
-        return ChosenSources(source_set, whole, scenes_of(clip.seen, groups, of_group, len(crops)))
+        return PickedSources(crops, landmarks, frames[chosen[0]], scenes_of(clip.seen, groups, of_group, len(crops)))
+
+    def chosen(self, picked: PickedSources, coded: Coded, canvas: bool) -> ChosenSources:
+        """The source set of picked pictures that were coded (see `code_pictures`)."""
+        source_set = self.source_set(coded, picked.landmarks, picked.whole if canvas else None)
+        return ChosenSources(source_set, picked.whole, picked.scenes)
 
     def donors(self, seen: Survey, chosen: Sequence[int]) -> dict[str, int]:
         """The frames whose eyes and mouth the patched picture shows; empty if the set is full or cannot use a patch."""

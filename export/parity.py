@@ -38,7 +38,9 @@ def _frames(stream: Path, renderer: Renderer, every: int) -> Iterator[np.ndarray
     with stream.open("rb") as file:
         reader = StreamReader(file)
         decoder = Decoder(reader.header, renderer)
-        packets = (item for item in reader.packets() if isinstance(item, Packet) and item.kind != Kind.AUDIO)
+        packets = (
+            item for item in reader.packets() if isinstance(item, Packet) and item.kind not in (Kind.AUDIO, Kind.LAYER)
+        )
         inputs = None
         for number, packet in enumerate(packets):
             decoder.put(packet)

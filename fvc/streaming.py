@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from fvc.calls.enrolment import enrol
+from fvc.codec.base.errors import OptionError
 from fvc.codec.base.reporting import Note, silent
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
@@ -45,8 +46,8 @@ def open_encoder(
             are taken from them. A second suffices; several, with turns of the head and a blink, draw better.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks.
-        options: those of `codec.options.EncoderOptions` that concern frames: fps, profile, quality, kbps,
-            keyframe_interval, refresh, face.
+        options: those of `codec.options.EncoderOptions` that concern frames: fps, profile, quality,
+            motion_kbps, keyframe_interval, refresh, face.
 
     Returns:
         the encoder, whose `encode` takes pictures in order; the set-up, whose bytes `open_decoder` takes.
@@ -55,6 +56,9 @@ def open_encoder(
         InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset.
     """
     settings = EncoderOptions(**{"audio_bitrate": None, **options})
+    if settings.kbps is not None:
+        fault = "counts everything in a file, which a stream without end cannot; `motion_kbps` limits its motion"
+        raise OptionError("kbps", settings.kbps, fault)
     builder = InstalledModel.named(preset).source_builder(settings.kind)
     frames = (Frame(picture, index) for index, picture in enumerate(first_pictures))
     all_of_them = float("inf")

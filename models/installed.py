@@ -17,6 +17,7 @@ from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
+from fvc.models.fusion.runtime import LazyFuse
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, MotionRuntime
 from fvc.models.weights import blends_parts, model_hash, preset_of, require_shipped
@@ -79,10 +80,12 @@ class InstalledModel:
         exact: bool = False,
         relative_motion: bool = False,
         scenes: Scenes | None = None,
+        shows_layers: bool = True,
     ) -> Renderer:
         """A renderer of streams of this profile and rate from a source set, which may have more parts than that.
 
-        `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`; `scenes`: of the stream.
+        `streams` and `exact`: see `DrawRuntime`; `relative_motion`: see `Renderer`; `scenes`: of the stream;
+        `shows_layers`: whether video layers are shown. The network for them is loaded when the first one comes.
         """
         samples = [sample.only(profile.parts) for sample in source_set.samples]
 
@@ -92,4 +95,4 @@ class InstalledModel:
 
         count = len(samples)
         draw = draw_from(range(count)) if scenes is None else SceneDraw(scenes, count, draw_from)
-        return Renderer(draw, samples[0], fps, relative_motion)
+        return Renderer(draw, samples[0], fps, relative_motion, LazyFuse(streams) if shows_layers else None)

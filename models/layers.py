@@ -109,7 +109,7 @@ def resize(x: Tensor, side: int) -> Tensor:
     """[B, C, H, H] -> [B, C, side, side], bilinear, as two matrix products: runtimes do these ten times faster."""
     if x.shape[-1] == side:
         return x
-    down, across = (matrix.to(x.device) for matrix in _bilinear(int(x.shape[-1]), side))
+    down, across = (matrix.to(x.device) for matrix in _bilinear(int(x.shape[-1]), int(side)))
     with torch.autocast(x.device.type, enabled=False):  # it may be a flow
         return down @ (x.float() @ across)
 

@@ -69,9 +69,13 @@ def _verified(preset: str) -> Path:
 @cache
 def read_graph(preset: str, graph: str) -> Any:
     """OpenVINO's model of one of an installed preset's graphs. Raises FvcError where a file is damaged."""
-    folder = _verified(preset)
+    return read_model(_verified(preset) / f"{graph}.xml")
+
+
+def read_model(path: Path) -> Any:
+    """OpenVINO's model of a graph file."""
     with _ONE_AT_A_TIME:
-        return _core().read_model(folder / f"{graph}.xml")
+        return _core().read_model(path)
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:

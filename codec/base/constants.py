@@ -11,6 +11,7 @@ SIDE = 256  # pixels: width and height of the pictures that are coded and drawn 
 MAX_SOURCES = 8  # pictures in a source set (7.1)
 MAX_PICTURE_BYTES = 1 << 20  # of AV1 data: each source picture, and the canvas (7.1)
 MAX_CANVAS_PIXELS = 1 << 22  # (7.1)
+MIN_LAYER_SIDE = 64  # pixels: the smallest picture of a video layer; the largest is SIDE (4.5)
 
 # The stream's header
 MAX_HEADER_LENGTH = 4096  # (4.1)
@@ -26,6 +27,7 @@ SECTION_DIGEST_BYTES = 16  # of each section of a source set (7.1)
 MAX_MOTION_PAYLOAD = 4096  # of MOTION, KEY and REFRESH packets (4.2)
 MAX_AUDIO_PAYLOAD = 1500  # (4.2)
 MAX_END_PAYLOAD = 1 << 20  # (4.2)
+MAX_LAYER_PAYLOAD = 1 << 14  # (4.2)
 MIN_PACKET_BYTES = 4  # head, payload_size of one byte, packet_crc (4.2)
 MAX_NUMBER = (1 << 32) - 2  # largest packet number: END states the count, one more, in 32 bits (4.3)
 NUMBER_BITS = 6  # low bits of a packet's number that its head carries (4.2)

@@ -76,7 +76,7 @@ class ConstantRate:
 
     def __init__(self, kbps: float, fps: float) -> None:
         if not MIN_KBPS <= kbps < math.inf:
-            raise OptionError("kbps", f"{kbps:g}", f"must be at least {MIN_KBPS:g}")
+            raise OptionError("motion_kbps", f"{kbps:g}", f"must be at least {MIN_KBPS:g}")
         frames = max(round(WINDOW * fps), 2)
         self._budget = 1000 * kbps * WINDOW
         self._last: deque[int] = deque(maxlen=frames - 1)

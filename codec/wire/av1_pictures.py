@@ -79,7 +79,7 @@ def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.nd
 
     Raises StreamError (E22) unless each is one picture of that size.
     """
-    if any(_count_frames(data) != 1 for data in coded):
+    if any(count_frames(data) != 1 for data in coded):
         raise StreamError("E22", "a source picture does not hold exactly one picture")
     context = av.CodecContext.create("libdav1d", "r")
     context.options = {"max_pixels": str(max(width * height, 1)), "filmgrain": "0"}
@@ -96,7 +96,7 @@ def decode_series(coded: Sequence[bytes], width: int, height: int) -> list[np.nd
     return [np.ascontiguousarray(picture.to_ndarray()) for picture in pictures]
 
 
-def _count_frames(data: bytes) -> int:
+def count_frames(data: bytes) -> int:
     """Counts the frame headers of the OBUs (AV1 specification, 5.3) without decoding; -1 if the bytes are no OBUs.
 
     A header that shows an earlier frame again takes a few bytes only, so a megabyte of data could decode to hundreds

@@ -21,6 +21,7 @@ from fvc.codec.base.constants import (
     MAX_END_PAYLOAD,
     MAX_FPS,
     MAX_HEADER_LENGTH,
+    MAX_LAYER_PAYLOAD,
     MAX_MOTION_PAYLOAD,
     MAX_PRE_SKIP,
     MAX_QUANTIZER_BITS,
@@ -45,23 +46,25 @@ SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a p
 
 
 class Kind(IntEnum):
-    """Kind of a packet. MOTION to END are the upper two bits of its head; REFRESH shares them with END."""
+    """Kind of a packet. MOTION to END are the upper two bits of its head; REFRESH and LAYER share them with END."""
 
     MOTION = 0
     KEY = 1
     AUDIO = 2
     END = 3
     REFRESH = 4
+    LAYER = 5
 
 
 SYNCED = (Kind.KEY, Kind.REFRESH)
-_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH}  # head bytes that hold no number
+_FIXED_HEADS = {0xC0: Kind.END, 0xC1: Kind.REFRESH, 0xC2: Kind.LAYER}  # head bytes that hold no number
 MAX_PAYLOAD = {
     Kind.MOTION: MAX_MOTION_PAYLOAD,
     Kind.KEY: MAX_MOTION_PAYLOAD,
     Kind.REFRESH: MAX_MOTION_PAYLOAD,
     Kind.AUDIO: MAX_AUDIO_PAYLOAD,
     Kind.END: MAX_END_PAYLOAD,
+    Kind.LAYER: MAX_LAYER_PAYLOAD,
 }
 
 
@@ -234,7 +237,7 @@ class Packet:
     Attributes:
         kind: what it carries.
         number: counts frames (MOTION, KEY, REFRESH) or audio packets (AUDIO). The bytes carry its low six bits only;
-            the payloads of KEY and REFRESH have it in full.
+            the payloads of KEY and REFRESH have it in full. Of LAYER: the frame that comes next.
         payload: an empty one of kind MOTION means that the frame has no face: the receiver holds the last picture.
     """
 
@@ -253,7 +256,7 @@ class Packet:
     def parse(cls, data: bytes | bytearray, at: int = 0) -> tuple[Packet, int]:
         """Parses the packet at position `at`; returns (packet, position after it).
 
-        The packet's number is what its head carries: the low six bits, 0 for END and REFRESH.
+        The packet's number is what its head carries: the low six bits, 0 for END, REFRESH and LAYER.
 
         Raises StreamError: E04 more bytes are needed, E10 the packet is damaged.
         """

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from fvc.codec.base.constants import MAX_MOTION_PAYLOAD, MAX_NUMBER, MIN_PACKET_BYTES, NUMBER_BITS
+from fvc.codec.base.constants import MAX_LAYER_PAYLOAD, MAX_NUMBER, MIN_PACKET_BYTES, NUMBER_BITS
 from fvc.codec.base.errors import StreamError
 from fvc.codec.wire.bitstream import (
     MAX_PAYLOAD,
@@ -31,11 +31,14 @@ _CHUNK = 1 << 16  # bytes that are read at a time
 _END_HEAD = bytes([Kind.END << 6])
 _MAX_INDEX = 1 << 16  # keyframes in the index, so that the END packet stays below its limit
 _LONGEST = max(MAX_PAYLOAD.values()) + 16  # bytes: at least as many as any packet has
-_LONGEST_BUT_END = MAX_MOTION_PAYLOAD + 64  # the same for packets of other kinds than END
+_LONGEST_BUT_END = MAX_LAYER_PAYLOAD + 64  # the same for packets of other kinds than END
 # Damage can look like END packets of a megabyte with a wrong checksum. After this many, only small ones are read.
 _MAX_FALSE_ENDS = 16
 _SMALL_END = 4096  # bytes
 _WRAP_BYTES = MIN_PACKET_BYTES << NUMBER_BITS  # can hold 64 packets: enough for the six-bit counter to wrap
+
+
+_COUNTED_AS = {Kind.AUDIO: "audio", Kind.LAYER: "layer"}
 
 
 class StreamWriter:
@@ -45,7 +48,7 @@ class StreamWriter:
         frames, audio_packets: how many were written.
         payload_bytes: of MOTION, KEY and REFRESH packets.
         keyframes: (frame number, position in the file) of each keyframe of the index.
-        bytes_of: bytes written so far, by "header", "motion" (packets of frames), "audio" and "end".
+        bytes_of: bytes written so far, by "header", "motion" (packets of frames), "audio", "layer" and "end".
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
@@ -53,7 +56,7 @@ class StreamWriter:
         self.keyframes: list[tuple[int, int]] = []
         self.frames = self.audio_packets = 0
         self.payload_bytes = 0
-        self.bytes_of = dict.fromkeys(("header", "motion", "audio", "end"), 0)
+        self.bytes_of = dict.fromkeys(("header", "motion", "audio", "layer", "end"), 0)
         self._append(bytes(header), "header")
 
     def _append(self, data: bytes, what: str) -> None:
@@ -70,10 +73,10 @@ class StreamWriter:
                 del self.keyframes[1::2]  # a very long stream: a coarser index
         if packet.kind == Kind.AUDIO:
             self.audio_packets += 1
-        else:
+        elif packet.kind != Kind.LAYER:
             self.frames = packet.number + 1
             self.payload_bytes += len(packet.payload)
-        self._append(bytes(packet), "audio" if packet.kind == Kind.AUDIO else "motion")
+        self._append(bytes(packet), _COUNTED_AS.get(packet.kind, "motion"))
 
     def end(self) -> None:
         """Appends the END packet and the trailer."""
@@ -186,6 +189,8 @@ class StreamReader:
         if packet.kind == Kind.END:
             self.end = EndPayload.parse(packet.payload)
             return packet
+        if packet.kind == Kind.LAYER:  # of the frame that comes next; whether that is so, its payload tells (4.5)
+            return replace(packet, number=self._next[Kind.MOTION])
         series = Kind.AUDIO if packet.kind == Kind.AUDIO else Kind.MOTION
         number = self._next[series] + ((packet.number - self._next[series]) & 63)
         key: KeyPayload | RefreshPayload | None = None

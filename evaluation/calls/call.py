@@ -83,7 +83,7 @@ def read_talk(video: Path, stream: Path, with_landmarks: bool = True) -> Talk:
         reader = StreamReader(file)
         header, motion = reader.header, MotionDecoder(reader.header)
         for packet in reader.packets():
-            if not isinstance(packet, Packet) or packet.kind == Kind.AUDIO:
+            if not isinstance(packet, Packet) or packet.kind in (Kind.AUDIO, Kind.LAYER):
                 continue
             integers = motion.decode(packet)
             samples.append(to_sample(integers, header.quantizers) if integers else None)

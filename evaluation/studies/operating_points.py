@@ -1,7 +1,7 @@
 """Bits and pictures at each quality of rate-distortion optimization, compared with those without quantization.
 
-    python -m fvc.evaluation.studies.operating_points DIR --metric-weights FOLDER [--quality 62 65 ...] [--kbps 0.5 ...]
-        [--seconds 8] [--every 2] [--limit N] [--json OUT]
+    python -m fvc.evaluation.studies.operating_points DIR --metric-weights FOLDER [--quality 62 65 ...]
+        [--motion-kbps 0.5 ...] [--seconds 8] [--every 2] [--limit N] [--json OUT]
 
 For each clip of DIR (profile `sup`, 15 fps, a keyframe every 5 s), source pictures are those of `fvc encode`, the same
 for all rows. All frames of the first `--seconds` go through encoder, payloads and receiver; every n-th is drawn and
@@ -10,7 +10,7 @@ compared with the original crop:
     unquantized   the tracked landmarks themselves
     paper         `fvc encode --quantizer paper`: lightly filtered, the nearest integers
     quality Q     `fvc encode --quality Q`
-    kbps X        `fvc encode --kbps X`
+    motion X      `fvc encode --motion-kbps X`
 
 "distance" is that of the receiver's landmarks from the tracked ones, in pixels of 256. NME, eyes and mouth are those
 of `evaluation.metrics`: the sender's tracker, on the drawn pictures and on the originals; flicker is between frames
@@ -63,18 +63,19 @@ class Point:
     name: str
     quantizer: str | None = "default"
     quality: float | None = None
-    kbps: float | None = None
+    motion_kbps: float | None = None
 
     def options(self, rate: Fraction) -> EncoderOptions:
         """The encoder's options; for "unquantized" the default ones."""
-        return EncoderOptions(fps=rate, quantizer=self.quantizer or "default", quality=self.quality, kbps=self.kbps)
+        steps = self.quantizer or "default"
+        return EncoderOptions(fps=rate, quantizer=steps, quality=self.quality, motion_kbps=self.motion_kbps)
 
 
 def points(qualities: Sequence[float], rates: Sequence[float]) -> list[Point]:
     """The rows of a run."""
     fixed = [Point("unquantized", None), Point("paper", "paper")]
     chosen = [Point(f"quality {quality:g}", quality=quality) for quality in qualities]
-    return [*fixed, *chosen, *(Point(f"kbps {rate:g}", kbps=rate) for rate in rates)]
+    return [*fixed, *chosen, *(Point(f"motion {rate:g}", motion_kbps=rate) for rate in rates)]
 
 
 def received(
@@ -156,14 +157,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--quality", type=float, nargs="*", default=[DEFAULT_QUALITY])
-    parser.add_argument("--kbps", type=float, nargs="*", default=[])
+    parser.add_argument("--motion-kbps", type=float, nargs="*", default=[])
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--every", type=int, default=2, help="draw every n-th frame; default: %(default)s")
     parser.add_argument("--limit", type=int, help="at most this many clips, evenly spaced over the folder")
     parser.add_argument("--cache", type=Path, help="where tracks are kept; default: the platform's folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows, chosen = list[dict[str, Any]](), points(args.quality, args.kbps)
+    rows, chosen = list[dict[str, Any]](), points(args.quality, args.motion_kbps)
     metrics, cache = Metrics(args.metric_weights, every=3, instruments=False), Cache(args.cache)
     metrics.networks.load()
     for file in spaced(find_clips(args.folder.parent, args.folder.name), args.limit):

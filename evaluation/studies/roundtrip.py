@@ -1,6 +1,6 @@
 """Encodes and decodes a folder of videos and measures the losses: the acceptance run of the whole codec.
 
-    python -m fvc.evaluation.studies.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --kbps X]
+    python -m fvc.evaluation.studies.roundtrip DIR [--profile P ...] [--quantizer Q | --quality Q | --motion-kbps X]
         [--metric-weights FOLDER] [--strips DIR] [--json OUT]
 
 Runs `fvc encode` and `fvc decode`. Per clip and profile: frames and seconds in and out, motion bits per frame, rates,
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--profile", nargs="+", default=["sup"], choices=[p.label for p in Profile])
     parser.add_argument("--quantizer", default="default", choices=list(QUANTIZERS))
     parser.add_argument("--quality", type=float)
-    parser.add_argument("--kbps", type=float)
+    parser.add_argument("--motion-kbps", type=float)
     parser.add_argument("--metric-weights", type=Path)
     parser.add_argument("--strips", type=Path)
     parser.add_argument("--json", type=Path)
@@ -161,7 +161,7 @@ def main() -> None:
         parser.error(str(error))
     print("| " + " | ".join(_COLUMNS) + " |")
     print("|" + "---|" * len(_COLUMNS))
-    options = {"quantizer": args.quantizer, "quality": args.quality, "kbps": args.kbps}
+    options = {"quantizer": args.quantizer, "quality": args.quality, "motion_kbps": args.motion_kbps}
     rows = []
     for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in SUFFIXES):
         for profile in args.profile:

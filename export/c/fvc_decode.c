@@ -224,7 +224,8 @@ int fvc_read_header(fvc_header *header, const uint8_t *data, size_t size, size_t
 /* ---- 4.2 Packets ---- */
 
 int fvc_read_packet(fvc_packet *packet, const uint8_t *data, size_t size, size_t *at) {
-    static const size_t largest[5] = {4096, 4096, 1500, 1 << 20, 4096};
+    static const size_t largest[6] = {4096, 4096, 1500, 1 << 20, 4096, 1 << 14};
+    static const int kinds[3] = {FVC_END, FVC_REFRESH, FVC_LAYER};
     reader r = {data, size, *at};
     int synced = left(&r) > 0 && data[r.at] == SYNC[0];
     if (synced) {
@@ -236,8 +237,8 @@ int fvc_read_packet(fvc_packet *packet, const uint8_t *data, size_t size, size_t
     uint32_t head = u(&r, 8);
     packet->kind = (int)(head >> 6), packet->six_bits = (int)(head & 63), packet->number = 0;
     if (packet->kind == FVC_END) {
-        if (packet->six_bits > 1) return 10;
-        packet->kind = packet->six_bits ? FVC_REFRESH : FVC_END;
+        if (packet->six_bits > 2) return 10;
+        packet->kind = kinds[packet->six_bits];
     }
     if (synced != (packet->kind == FVC_KEY || packet->kind == FVC_REFRESH)) return 10;
     uint64_t length;
@@ -292,7 +293,7 @@ int fvc_read_end(const fvc_packet *packet, uint64_t *frames, uint64_t *audio_pac
 #define MAX_NUMBER 4294967294u /* 4.3 */
 
 int fvc_number(fvc_decoder *d, fvc_packet *packet) { /* 4.3 */
-    if (packet->kind == FVC_END) return 0;
+    if (packet->kind == FVC_END || packet->kind == FVC_LAYER) return 0;
     if (packet->kind == FVC_AUDIO) {
         packet->number = d->next_audio + (((uint64_t)packet->six_bits - d->next_audio) & 63);
         if (packet->number > MAX_NUMBER) return 10;
@@ -955,6 +956,7 @@ static int stream(const uint8_t *data, size_t size) {
     for (packet.kind = FVC_MOTION; at < size && packet.kind != FVC_END;) {
         TRY(fvc_read_packet(&packet, data, size, &at));
         TRY(fvc_number(&the_decoder, &packet));
+        if (packet.kind == FVC_LAYER) continue; /* 4.5: pictures, of no use here */
         if (packet.kind != FVC_END) {
             TRY(print_packet(&the_decoder, &packet));
             continue;

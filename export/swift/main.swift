@@ -150,12 +150,12 @@ final class Stream {
             let rules: (read: Int32, take: Int32) = bytes.withUnsafeBufferPointer { buffer in
                 var rule = fvc_read_packet(&packet, buffer.baseAddress, buffer.count, &at)
                 if rule == 0 { rule = fvc_number(decoder, &packet) }
-                let isFrame = packet.kind != Int32(FVC_AUDIO) && packet.kind != Int32(FVC_END)
+                let isFrame = ![FVC_AUDIO, FVC_END, FVC_LAYER].contains { packet.kind == Int32($0) }
                 return (rule, rule == 0 && isFrame ? fvc_take(decoder, &packet, &held) : 0)
             }
             try check(rules.read, "packet")
             if packet.kind == Int32(FVC_END) { return nil }
-            if packet.kind == Int32(FVC_AUDIO) { continue }
+            if packet.kind == Int32(FVC_AUDIO) || packet.kind == Int32(FVC_LAYER) { continue }
             if rules.take != 0 || held != 0 { return (packet.number, nil) }  // a damaged frame is held as well
             var found: Parts = [:]
             for part in parts {

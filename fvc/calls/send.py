@@ -87,7 +87,7 @@ def send(
     profile: str = "sup",
     keyframe_interval: float = KEYFRAME_INTERVAL,
     refresh: int = 0,
-    kbps: float | None = None,
+    motion_kbps: float | None = None,
     face: str | int = MOVING,
     audio_bitrate: int | None = AUDIO_BITRATE,
     enrol_seconds: float = 3.0,
@@ -123,8 +123,8 @@ def send(
         raise UsageError("send: name a video or a camera")
     if microphone is not None and (camera is None or audio_bitrate is None):
         raise UsageError("send: --microphone goes with --camera, and not with --no-audio")
-    encoder = EncoderOptions(fps, profile, kbps=kbps, keyframe_interval=keyframe_interval, refresh=refresh)
-    encoder = replace(encoder, audio_bitrate=audio_bitrate, face=face)
+    encoder = EncoderOptions(fps, profile, keyframe_interval=keyframe_interval, refresh=refresh)
+    encoder = replace(encoder, motion_kbps=motion_kbps, audio_bitrate=audio_bitrate, face=face)
     options = CallOptions(
         encoder, enrol_seconds, redundancy, frames_per_packet, setup_kbps, most_sources, timeout, seconds
     )

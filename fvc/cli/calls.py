@@ -88,7 +88,9 @@ def send(
     fps: Fps = "15",
     profile: Profile = "sup",
     face: Face = "moving",
-    kbps: Annotated[float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")] = None,
+    motion_kbps: Annotated[
+        float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")
+    ] = None,
     keyframe_interval: Annotated[float, typer.Option(help="Seconds between keyframes; 0: when asked for.")] = 5.0,
     refresh: Annotated[int, typer.Option(help="Slices (2 to 16) of each keyframe; 0: whole.")] = 0,
     redundancy: Annotated[int, typer.Option(help="How often each frame is sent again, 0 to 6.")] = 2,
@@ -123,7 +125,7 @@ def send(
             fps=fps,
             profile=profile,
             face=face,
-            kbps=kbps,
+            motion_kbps=motion_kbps,
             keyframe_interval=keyframe_interval,
             refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate),
@@ -235,7 +237,9 @@ def call(
     loudspeaker: Annotated[str | None, typer.Option(metavar="DEVICE", help=f"Play the sound: {_DEVICE}.")] = None,
     fps: Fps = "15",
     face: Face = "moving",
-    kbps: Annotated[float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")] = None,
+    motion_kbps: Annotated[
+        float | None, typer.Option(help="Most kbit/s of motion, without copies; at least 0.5.")
+    ] = None,
     audio_bitrate: Annotated[str, typer.Option(help="Opus bit rate, e.g. 6k or 24000.")] = "6k",
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the sound out.")] = False,
     enrol: Enrol = 3.0,
@@ -262,7 +266,7 @@ def call(
             loudspeaker=loudspeaker,
             fps=fps,
             face=face,
-            kbps=kbps,
+            motion_kbps=motion_kbps,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate),
             enrol_seconds=enrol,
             delay=delay_ms / 1000,

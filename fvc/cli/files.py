@@ -36,6 +36,15 @@ def encode(
         str, typer.Option(help="What a frame carries: sup, sup+unsup, sup+unsup+expr, unsup+jac, ...")
     ] = "sup",
     kbps: Annotated[
+        float | None,
+        typer.Option(
+            help="kbit/s of everything, pictures and sound too; what motion leaves is given to a video layer."
+        ),
+    ] = None,
+    no_layer: Annotated[
+        bool, typer.Option("--no-layer", help="With --kbps: source pictures alone, no video layer.")
+    ] = False,
+    motion_kbps: Annotated[
         float | None, typer.Option(help="Keep motion at or below this rate (kbit/s) in any two seconds; at least 0.5.")
     ] = None,
     quality: Annotated[
@@ -88,6 +97,8 @@ def encode(
             quantizer=quantizer,
             quality=quality,
             kbps=kbps,
+            layer=not no_layer,
+            motion_kbps=motion_kbps,
             keyframe_interval=keyframe_interval,
             refresh=refresh,
             audio_bitrate=None if no_audio else bit_rate(audio_bitrate),
@@ -102,14 +113,18 @@ def encode(
             progress=bar,
         )
     length = f"{report['duration_s']} s at {report['fps']} fps"
+    layer = f"  layer    {report['layer_kbps']:7.3f} kbit/s  (AV1, {report['layer_side']} pixels)"
+    total = f"  all      {report['total_kbps']:7.3f} kbit/s  (of {kbps})"
     lines = [
         f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
         f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
         f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
         f"  audio    {report['audio_kbps']:7.3f} kbit/s",
+        *([layer] if report["layer_side"] else []),
         f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
         f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
         f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
+        *([total] if kbps is not None else []),
     ]
     show(report, as_json, lines)
 

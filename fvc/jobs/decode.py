@@ -27,7 +27,7 @@ from fvc.codec.media.video import label
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.options import MIN_FPS
-from fvc.codec.renderer import Renderer
+from fvc.codec.renderer import Layered, Renderer
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
@@ -96,7 +96,13 @@ def decode(
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
             scenes = header.scenes if loaded.is_own(header) else None
             renderer = model.renderer(
-                loaded.source_set, header.profile, header.fps, AT_A_TIME, relative_motion=relative_motion, scenes=scenes
+                loaded.source_set,
+                header.profile,
+                header.fps,
+                AT_A_TIME,
+                relative_motion=relative_motion,
+                scenes=scenes,
+                shows_layers=loaded.is_own(header),  # a layer shows the stream's person
             )
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
@@ -110,6 +116,7 @@ def decode(
         "size": list(video.size),
         "frames_held": play.decoder.held,
         "complete": reader.end is not None,
+        "frames_with_layer": play.layer.pictures,
         "damaged_places": play.damaged_places,
         "audio": header.audio is not None,
         "out": str(target),
@@ -158,9 +165,9 @@ class Painter:
         self._is_large = whole is not None and whole.nbytes > _LARGE_FRAME
 
     def __call__(self, item: Item) -> np.ndarray | Sound | None:
-        if not isinstance(item, DrawInputs):
+        if not isinstance(item, DrawInputs | Layered):
             return item
-        rgb = self._renderer.draw(item)
+        rgb = self._renderer.draw(item) if isinstance(item, DrawInputs) else self._renderer.show(item)
         return rgb if self._is_large else self._pasted(rgb)
 
     def finish(self, rgb: np.ndarray) -> np.ndarray:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
-from fvc.codec.encoder import Encoder, Found
+from fvc.codec.layer_encoder import CodedLayer
 from fvc.codec.media.output import OutputGroup, check_output
-from fvc.codec.media.pipeline import ahead
-from fvc.codec.media.video import Frame, VideoReader
+from fvc.codec.media.video import VideoReader
 from fvc.codec.options import EncoderOptions
-from fvc.codec.sound_track import SoundTrack
-from fvc.codec.source_builder import TrackedClip, stream_header, track_video
-from fvc.codec.wire.bitstream import Header
-from fvc.codec.wire.container import StreamWriter, begins_keyframe
+from fvc.codec.source_builder import track_video
+from fvc.codec.wire.bitstream import Header, Kind, Packet
+from fvc.codec.wire.container import StreamWriter, begins_keyframe, has_face
 from fvc.codec.wire.source_set import SourceSet
+from fvc.jobs.budget import divide
+from fvc.jobs.file_job import FileJob, with_layer
 from fvc.jobs.paths import STREAM, file_path, keep_apart
 from fvc.jobs.source_files import SourcesWriter, write_sources
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-
-_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 def encode(
@@ -54,7 +49,8 @@ def encode(
             is an OutputError. Files of another kind are never replaced.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
-        options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, kbps, keyframe_interval,
+        options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, motion_kbps, kbps,
+            layer, keyframe_interval,
             refresh, audio_bitrate, canvas, source_frames, source_bytes, face, video_stream,
             audio_stream.
 
@@ -73,20 +69,21 @@ def encode(
         _both_or_none(stream, sources, overwrite) as (file, sources_writer),
     ):
         clip = track_video(video, settings.rate, note, progress, settings.face_choice)
-        progress("sources", 0, None)
-        builder = model.source_builder(settings.kind)
-        chosen = builder.choose(video, clip, settings.canvas, settings.source_frames, settings.source_bytes)
-        source_set = chosen.source_set
-        progress("sources", 1, 1)
-        sound = SoundTrack(source, settings.audio_bitrate, settings.audio_stream)
-        if settings.audio_bitrate is not None and sound.audio is None:
-            note(f"{video.name}: has no sound")
-        header = stream_header(source_set, clip, settings.interval, settings.quantizers, sound.audio, chosen.scenes)
-        saved = sources_writer.save(source_set, chosen.whole if settings.canvas else None)  # first: packets need them
-        writer = StreamWriter(file, header)
-        encoder = Encoder(header, builder.network, refresh=settings.refresh, plan=settings.plan())
-        counts = _write_packets(writer, encoder, video, clip, sound, progress)
-    return {**_rates(writer, header, counts), **_sizes(writer, header, counts, source_set, str(sources), saved)}
+        job = FileJob(source, settings, model, video, clip, note, progress)
+        shares = job.unlimited() if settings.kbps is None else divide(job)
+        chosen = shares.sources
+        saved = sources_writer.save(chosen.source_set, chosen.whole if settings.canvas else None)  # packets need them
+        header = job.header(chosen)
+        writer, counts = StreamWriter(file, header), _Counts()
+        for packet in with_layer(shares.packets, shares.layer):
+            writer.write(packet)
+            counts.add(packet)
+        if not writer.frames:
+            raise InputError(f"{video.name}: no frame could be read a second time")
+        writer.end()
+    counts.skipped, counts.without_face = job.skipped, counts.without_face - job.skipped
+    sizes = _sizes(writer, header, counts, chosen.source_set, str(sources), saved)
+    return {**_rates(writer, header, counts, saved), **sizes, **_described(shares.layer)}
 
 
 @contextmanager
@@ -107,43 +104,20 @@ class _Counts:
     without_face: int = 0
     skipped: int = 0  # frames that did not fit the rate
 
-
-def _write_packets(
-    writer: StreamWriter, encoder: Encoder, video: VideoReader, clip: TrackedClip, sound: SoundTrack, progress: Progress
-) -> _Counts:
-    counts, sup_of, cuts = _Counts(), clip.seen.sup_of(), set(clip.seen.cuts)
-
-    def write_sound(seconds: Fraction | None) -> None:
-        for packet in sound.due(seconds):
-            writer.write(packet)
-            counts.audio_bytes += len(packet.payload)
-
-    with closing(_second_look(video, clip, encoder)) as frames:
-        for frame in frames:
-            write_sound(frame.index / clip.rate)
-            sup = sup_of.get(frame.index)
-            is_cut = frame.index in cuts
-            packet = encoder.encode(frame, Found(sup, is_cut), audio_packets=writer.audio_packets)
-            writer.write(packet)
-            counts.keyframes += begins_keyframe(packet)
-            counts.without_face += sup is None
-            progress("encoding", frame.index + 1, clip.seen.frames)
-    counts.skipped = encoder.skipped
-    write_sound(None)
-    if not writer.frames:
-        raise InputError(f"{video.name}: no frame could be read a second time")
-    writer.end()
-    return counts
+    def add(self, packet: Packet) -> None:
+        """Counts a packet."""
+        if packet.kind == Kind.AUDIO:
+            self.audio_bytes += len(packet.payload)
+        elif packet.kind != Kind.LAYER:
+            self.keyframes += begins_keyframe(packet)
+            self.without_face += not has_face(packet)
 
 
-def _second_look(video: VideoReader, clip: TrackedClip, encoder: Encoder) -> Generator[Frame, None, None]:
-    """The frames of the second pass; without pixels if the landmarks of the first pass suffice."""
-    if encoder.looks:
-        return ahead(video.frames(clip.rate))
-    return (Frame(_NO_PIXELS, index) for index in range(clip.seen.frames))
+def _described(layer: CodedLayer | None) -> dict[str, Any]:
+    return {"layer_side": layer.side if layer else None, "layer_crf": layer.crf if layer else None}
 
 
-def _rates(writer: StreamWriter, header: Header, counts: _Counts) -> dict[str, Any]:
+def _rates(writer: StreamWriter, header: Header, counts: _Counts, saved: int) -> dict[str, Any]:
     seconds = writer.frames / header.fps
 
     def kbps(size: int) -> float:
@@ -158,7 +132,9 @@ def _rates(writer: StreamWriter, header: Header, counts: _Counts) -> dict[str, A
         "motion_kbps": kbps(writer.payload_bytes),
         "packet_kbps": kbps(writer.bytes_of["motion"]),
         "audio_kbps": kbps(counts.audio_bytes),
+        "layer_kbps": kbps(writer.bytes_of["layer"]),
         "file_kbps": kbps(sum(writer.bytes_of.values())),
+        "total_kbps": kbps(sum(writer.bytes_of.values()) + saved),
     }
 
 

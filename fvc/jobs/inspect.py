@@ -55,6 +55,8 @@ class _Count:
     damaged_places: int = 0
     motion: int = 0  # bytes of payloads
     audio: int = 0
+    layer: int = 0
+    layer_packets: int = 0
 
     def add(self, item: Packet | Damage) -> None:
         """Counts a packet, or a damaged place."""
@@ -63,6 +65,9 @@ class _Count:
         elif item.kind == Kind.AUDIO:
             self.audio_packets += 1
             self.audio += len(item.payload)
+        elif item.kind == Kind.LAYER:
+            self.layer_packets += 1
+            self.layer += len(item.payload)
         else:
             self.frames = item.number + 1
             self.motion += len(item.payload)
@@ -91,10 +96,12 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
         "keyframes": count.keyframes,
         "frames_without_face": count.frames_without_face,
         "audio_packets": count.audio_packets,
+        "layer_packets": count.layer_packets,
         "damaged_places": count.damaged_places,
         "motion_bits_per_frame": round(8 * count.motion / frames, 1) if frames else None,
         "motion_kbps": kbps(count.motion),
         "audio_kbps": kbps(count.audio),
+        "layer_kbps": kbps(count.layer),
         "file_kbps": kbps(size),
         "bytes": size,
         "size": [header.crop.width, header.crop.height],

@@ -15,6 +15,8 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.media.opus import OpusDecoder, OpusParams
 from fvc.codec.media.video import label
 from fvc.codec.motion.pose_history import DrawInputs
+from fvc.codec.renderer import Layered
+from fvc.codec.video_layer import LayerDecoder
 from fvc.codec.wire.bitstream import Audio, EndPayload, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, read_index
 from fvc.jobs.paths import OpenStream, naming
@@ -29,7 +31,7 @@ class Sound:
     samples: np.ndarray
 
 
-Item = DrawInputs | None | Sound  # a frame to draw, the last picture again, or sound
+Item = DrawInputs | Layered | None | Sound  # a frame to draw (with a layer's picture), the last one again, or sound
 
 
 class Player:
@@ -39,13 +41,15 @@ class Player:
         decoder: of the stream; it prepares and counts frames, but draws nothing.
         damaged_places: counted so far.
         total: how many frames the stream has by its index; None where it has none.
+        layer: decodes the video layer.
     """
 
     def __init__(self, opened: OpenStream, decoder: Decoder, stream: PathLike, note: Note) -> None:
         self._reader, self.decoder, self._stream, self._note = opened.reader, decoder, stream, note
         with naming(stream):
             self._size, self.total = opened.size, _stated_frames(opened.file)
-        self._timeline = _Timeline(decoder, opened.reader.header, self._size)
+        self.layer = LayerDecoder()
+        self._timeline = _Timeline(decoder, self.layer, opened.reader.header, self._size)
         self.damaged_places = 0
 
     def items(self) -> Iterator[Item]:
@@ -89,8 +93,8 @@ def _stated_frames(file: BinaryIO) -> int | None:
 class _Timeline:
     """Puts decoded packets where they belong in time, and fills gaps: up to a limit, since streams may be hostile."""
 
-    def __init__(self, decoder: Decoder, header: Header, file_bytes: int) -> None:
-        self._decoder, self._header = decoder, header
+    def __init__(self, decoder: Decoder, layer: LayerDecoder, header: Header, file_bytes: int) -> None:
+        self._decoder, self._layer, self._header = decoder, layer, header
         self._sound = _SoundTimeline(header.audio, file_bytes) if header.audio else None
         self.frames = self._lost = 0
         self._file_bytes = file_bytes
@@ -100,6 +104,10 @@ class _Timeline:
         if packet.kind == Kind.AUDIO:
             if self._sound is not None:
                 yield from self._sound.take(packet)
+            return
+        if packet.kind == Kind.LAYER:
+            if self._decoder.renderer.shows_layers:
+                self._layer.put(packet.number, packet.payload)
             return
         yield from self._hold_until(packet.number)
         self._decoder.put(packet)
@@ -117,9 +125,10 @@ class _Timeline:
         while self.frames < index:
             yield self._next()
 
-    def _next(self) -> DrawInputs | None:
+    def _next(self) -> DrawInputs | Layered | None:
         index, self.frames = self.frames, self.frames + 1
-        return self._decoder.next(index)
+        inputs, picture = self._decoder.next(index), self._layer.take(index)
+        return inputs if picture is None else Layered(inputs, picture)
 
 
 class _SoundTimeline:

@@ -72,7 +72,7 @@ def call(
     show: bool = False,
     loudspeaker: str | None = None,
     fps: str = "15",
-    kbps: float | None = None,
+    motion_kbps: float | None = None,
     face: str | int = MOVING,
     audio_bitrate: int | None = AUDIO_BITRATE,
     enrol_seconds: float = 3.0,
@@ -110,7 +110,7 @@ def call(
     if video is None and camera is None and out is None and not show and loudspeaker is None:
         raise UsageError("call: name a video or a camera to send, or an output for what comes")
     encoder = EncoderOptions(
-        fps, kbps=kbps, keyframe_interval=KEYFRAME_INTERVAL, audio_bitrate=audio_bitrate, face=face
+        fps, motion_kbps=motion_kbps, keyframe_interval=KEYFRAME_INTERVAL, audio_bitrate=audio_bitrate, face=face
     )
     options = CallerOptions(encoder, enrol_seconds, delay, timeout, wait, seconds)
     invitation = Invitation.parse(link)

@@ -160,11 +160,11 @@ def test_operating_points_and_source_bits_of_a_clip(
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "talk.mp4").symlink_to(clip)
     common = [str(tmp_path / "set"), "--cache", str(tmp_path / "cache")]
-    monkeypatch.setattr("sys.argv", ["o", *common, "--quality", "50", "67", "--kbps", "0.5", "--seconds", "1"])
+    monkeypatch.setattr("sys.argv", ["o", *common, "--quality", "50", "67", "--motion-kbps", "0.5", "--seconds", "1"])
     operating_points.main()
     table = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     bits = {row[0][2:]: float(row[1]) for row in table[1:]}
-    assert list(bits) == ["unquantized", "paper", "quality 50", "quality 67", "kbps 0.5"]
+    assert list(bits) == ["unquantized", "paper", "quality 50", "quality 67", "motion 0.5"]
     assert 0 == bits["unquantized"] < bits["quality 50"] < bits["quality 67"] < bits["paper"]
     monkeypatch.setattr("sys.argv", ["s", *common, "--way", "fvc", "first", "40", "--frames", "2"])
     source_bits.main()

@@ -21,9 +21,15 @@ from fvc.codec.options import EncoderOptions, parse_fps
         ({"fps": 0}, "fps 0: must be between 0.1 and 240", "--fps 0: must be between 0.1 and 240"),
         ({"profile": "face"}, "profile face: unknown; choose from sup,", "--profile face: unknown; choose from sup,"),
         ({"quality": 101}, "quality 101: must be 0 (smallest) to 100 (best)", "--quality 101: must be 0"),
-        ({"kbps": 0.1}, "kbps 0.1: must be at least 0.5", "--kbps 0.1: must be at least 0.5"),
-        ({"kbps": 1, "quality": 50}, "kbps 1: does not go with quality", "--kbps 1: does not go with quality"),
-        ({"quantizer": "paper", "kbps": 1}, "kbps 1: does not go with quantizer paper", "--kbps 1: does not go with"),
+        ({"motion_kbps": 0.1}, "motion_kbps 0.1: must be at least 0.5", "--motion-kbps 0.1: must be at least 0.5"),
+        ({"motion_kbps": 1, "quality": 50}, "motion_kbps 1: does not go with quality", "--motion-kbps 1: does not"),
+        (
+            {"quantizer": "paper", "motion_kbps": 1},
+            "motion_kbps 1: does not go with quantizer paper",
+            "--motion-kbps 1",
+        ),
+        ({"kbps": 0}, "kbps 0: must be above 0", "--kbps 0: must be above 0"),
+        ({"kbps": float("nan")}, "kbps nan: must be above 0", "--kbps nan: must be above 0"),
         ({"quantizer": "own"}, "quantizer own: must be default or paper", "--quantizer own: must be"),
         ({"keyframe_interval": -1}, "keyframe_interval -1: must be 0 or more", "--keyframe-interval -1: must be"),
         ({"keyframe_interval": 1e6}, "keyframe_interval 1000000.0: too long", "--keyframe-interval 1000000.0: too"),
@@ -50,7 +56,7 @@ def test_names_in_backticks_become_flags() -> None:
 
 
 def test_what_follows() -> None:
-    options = EncoderOptions(fps="30000/1001", keyframe_interval=2, kbps=0.7)
+    options = EncoderOptions(fps="30000/1001", keyframe_interval=2, motion_kbps=0.7)
     assert (options.rate, options.interval) == (Fraction(30000, 1001), 60)
     assert isinstance(options.plan(), ConstantRate)
     assert options.plan() is not options.plan()  # a plan has state: each stream has its own

@@ -171,7 +171,13 @@ def test_rates_and_qualities_that_make_no_sense() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    ["--kbps 0.4", "--quality 101", "--kbps 1 --quality 50", "--quantizer fine", "--quantizer paper --kbps 2"],
+    [
+        "--motion-kbps 0.4",
+        "--quality 101",
+        "--motion-kbps 1 --quality 50",
+        "--quantizer fine",
+        "--quantizer paper --motion-kbps 2",
+    ],
 )
 def test_command_line_refuses(clip: Path, tmp_path: Path, run: Run, options: str) -> None:
     result = run("encode", clip, tmp_path / "o.fvc", *options.split())
@@ -190,7 +196,7 @@ def frame_bits(stream: Path) -> list[int]:
 def test_rate_of_real_clips(video: Path, kbps: float, tmp_path: Path) -> None:
     if not video.exists():
         pytest.skip("the development data are not here")
-    report = fvc.encode(video, tmp_path / "o.fvc", kbps=kbps, audio_bitrate=None, canvas=False)
+    report = fvc.encode(video, tmp_path / "o.fvc", motion_kbps=kbps, audio_bitrate=None, canvas=False)
     sizes = frame_bits(tmp_path / "o.fvc")
     assert len(sizes) == report["frames"]
     assert windows(sizes, len(sizes)).max() <= TOLERANCE * kbps

@@ -44,6 +44,7 @@ NAMES = (
     "receiver",
     "sender",
     "loop",
+    "layer",
 )
 LONGEST = {
     "motion": 512,

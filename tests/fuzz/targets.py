@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
-from fuzz import call_targets
+from fuzz import call_targets, layer_targets
 from fvc.codec.base.constants import REORDERING_WINDOW, SIDE
 from fvc.codec.base.errors import FvcError, InputError, StreamError
 from fvc.codec.base.reporting import silent
@@ -277,7 +277,7 @@ def image(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     function.__name__: function
     for function in (header, packet, container, stream, motion, player, repair, datagram, sources, still, audio, image)
-} | call_targets.TARGETS
+} | {**call_targets.TARGETS, **layer_targets.TARGETS}
 
 
 Found = tuple[list[Any], list[Any], Any]  # frames (number, integers), audio (number, payload), totals or broken rule
@@ -301,7 +301,7 @@ def read_by_fvc(data: bytes) -> Found:
                 return frames, audio, re.findall(r"\[(E\d\d)\]$", item.reason)[0]
             if item.kind == Kind.AUDIO:
                 audio.append((item.number, item.payload))
-            else:
+            elif item.kind != Kind.LAYER:
                 frames.append((item.number, decoder.decode(item)))
     except StreamError as error:
         return frames, audio, error.rule
@@ -326,7 +326,7 @@ def integers_of(data: bytes) -> dict[int, Any]:
         if isinstance(item, Damage):
             if item.uncounted:
                 decoder.lose()
-        elif item.kind != Kind.AUDIO:
+        elif item.kind not in (Kind.AUDIO, Kind.LAYER):
             with suppress(StreamError):
                 found[item.number] = decoder.decode(item)
     return {number: integers for number, integers in found.items() if integers is not None}
@@ -393,7 +393,8 @@ def play(data: bytes, video: CountingWriter) -> None:
         with open_file(file.name) as opened:
             rest = to_sample({part: np.zeros(np.prod(shape)) for part, shape in PART_SHAPES.items()}, QUANTIZERS)
             header = opened.reader.header
-            renderer = Renderer(lambda _: _BLANK, rest.only(header.profile.parts), header.fps)
+            parts = header.profile.parts
+            renderer = Renderer(lambda _: _BLANK, rest.only(parts), header.fps, fuse=lambda layer, _: layer)
             player = Player(opened, Decoder(header, renderer), file.name, silent)
             painter = Painter(renderer, None, header)
             write_items(video, map(painter, player.items()), painter, player.total, silent)  # type: ignore[arg-type]
@@ -446,6 +447,8 @@ def seeds(name: str) -> list[bytes]:
         return [b"\3\1\x38" + _opus(), b"\1\0\0" + _opus(), b"\0" + _chopped(streams["audio"], Kind.AUDIO)]
     if name == "image":
         return _pictures()
+    if name in layer_targets.TARGETS:
+        return layer_targets.seeds()
     if name in call_targets.TARGETS:
         return call_targets.seeds(name)
     return list(streams.values())

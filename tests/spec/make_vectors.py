@@ -17,6 +17,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ from fvc.codec.motion.quantizer import (
 )
 from fvc.codec.motion.sample import Profile
 from fvc.codec.sample_encoder import SampleEncoder
+from fvc.codec.video_layer import LayerPayload
 from fvc.codec.wire.av1_pictures import encode_still
+from fvc.codec.wire.av1_video import encode_video
 from fvc.codec.wire.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.scenes import Scenes
@@ -117,6 +120,7 @@ class Stream:
         self._slices: list[int] = []  # frames of the slices of one keyframe that came without a gap
         self._frames: list[tuple[int, Integers | None]] = []
         self._audio: list[tuple[int, str]] = []
+        self._layer: list[tuple[int, str]] = []
         self._end: dict[str, Any] | None = None
 
     def frame(self, number: int, integers: Integers | None, lost: bool = False) -> None:
@@ -148,6 +152,12 @@ class Stream:
             self._writer.write(Packet(Kind.AUDIO, number, payload))
             self._audio.append((restored(number, self._next_sound), payload.hex()))
             self._next_sound = self._audio[-1][0] + 1
+
+    def layer(self, payload: bytes, number: int | None) -> None:
+        """A LAYER packet of the frame that comes next; `number`: its frame where a decoder has a use for it."""
+        self._writer.write(Packet(Kind.LAYER, 0, payload))
+        if number is not None:
+            self._layer.append((number, LayerPayload.parse(payload).coded.hex()))
 
     def bytes(self, ended: bool = True) -> bytes:
         if ended:
@@ -181,9 +191,9 @@ class Stream:
         if header.scenes:
             fields["scenes"] = {"sets": header.scenes.sets, "changes": header.scenes.changes}
         coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
-        return compact(
-            {"header": fields, "frames": self._frames, "audio": self._audio, "end": self._end, "coder": coder}
-        )
+        layer = {"layer": self._layer} if self._layer else {}
+        found = {"frames": self._frames, "audio": self._audio, **layer, "end": self._end, "coder": coder}
+        return compact({"header": fields, **found})
 
 
 def code(
@@ -309,6 +319,24 @@ def refresh() -> Stream:
     return stream
 
 
+def layer() -> Stream:
+    """Pictures of 64x64 that move, of frames 0 to 9 and 12 to 15; that of frame 3 is missing, which frame 5 ends."""
+    header = header_of(Profile.SUP, interval=4, audio=Audio(20, 312))
+    stream, faces = Stream(header), walk(header, random.Random("layer"), 1.5)
+    first, second = (encode_video([gradient(64, 64, n) for n in range(1, 7)], 63, Fraction(15)) for _ in "ab")
+    payloads = {n: LayerPayload(int(n > 0), None if n else 0, data) for n, data in enumerate(first) if n != 3}
+    payloads |= {n + 5: LayerPayload((0, 1, 1, 1, 3, 1)[n], None if n else 5, data) for n, data in enumerate(second)}
+    payloads[12], payloads[13] = replace(payloads.pop(9), step=4), replace(payloads.pop(10), step=1)
+    payloads[14] = LayerPayload(2, None, second[5])  # one too many
+    useful = {0, 1, 2, 5, 6, 7, 8, 12, 13}
+    for number in range(16):
+        if number in payloads:
+            stream.layer(bytes(payloads[number]), number if number in useful else None)
+        stream.sound(number, bytes([number]))
+        stream.frame(number, next(faces) if number != 7 else None)
+    return stream
+
+
 STREAMS: dict[str, Callable[[], Stream]] = {
     "annex_b": annex_b,
     "profile_sup": lambda: profile_stream(Profile.SUP),
@@ -330,6 +358,7 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "gap": gap,
     "audio": audio,
     "refresh": refresh,
+    "layer": layer,
 }
 CUT_OFF = "gap"  # has no END packet
 

@@ -29,6 +29,7 @@ from spec_syntax import (
 from spec_syntax import (
     KEY as KEY,
 )
+from spec_syntax import LAYER, Layer
 from spec_syntax import (
     MAX_NUMBER as MAX_NUMBER,
 )
@@ -387,6 +388,7 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
     header, at = parse_header(data)
     frames = Frames(header)
     audio: list[tuple[int, bytes]] = []
+    layer = Layer()
     if partial is not None:
         partial |= {"frames": frames.found, "audio": audio}
     next_frame = next_audio = 0  # 4.3
@@ -400,6 +402,8 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
             forbid(number > MAX_NUMBER, "E10", "number")
             audio.append((number, payload))
             next_audio = number + 1
+        elif kind == LAYER:
+            layer.take(payload, next_frame)
         else:
             number = next_frame + (low_bits - next_frame) % 64
             if kind in (KEY, REFRESH):
@@ -417,6 +421,7 @@ def decode_stream(data: bytes, partial: dict[str, Any] | None = None) -> dict[st
         "header": header,
         "frames": frames.found,
         "audio": audio,
+        "layer": layer.found,
         "end": end,
         "coder": coder,
         "trace": motion.parts[0].trace,

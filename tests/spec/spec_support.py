@@ -16,6 +16,7 @@ from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import entropy
 from fvc.codec.motion.sample import PART_SHAPES, Profile
 from fvc.codec.reassembly import MotionDecoder
+from fvc.codec.video_layer import LayerDecoder
 from fvc.codec.wire.bitstream import Header, Kind
 from fvc.codec.wire.container import Damage, StreamReader, read_index
 
@@ -49,7 +50,8 @@ def json_of(value: object) -> Any:
 def by_spec(data: bytes) -> Any:
     found = spec_decoder.decode_stream(data)
     coder = [f"{number:016x}" for number in found["coder"]]
-    return json_of({name: found[name] for name in ("header", "frames", "audio", "end")} | {"coder": coder})
+    names = ("header", "frames", "audio", *(["layer"] if found["layer"] else []), "end")
+    return json_of({name: found[name] for name in names} | {"coder": coder})
 
 
 class Found:
@@ -60,13 +62,19 @@ class Found:
         motion, self.header = MotionDecoder(reader.header), reader.header
         self.frames: list[Any] = []
         self.audio: list[Any] = []
+        self.layer: list[Any] = []  # numbers of pictures
         self.damage: list[Damage] = []
         self.rules: list[str] = []
+        layer = LayerDecoder()
         for item in reader.packets():
             if isinstance(item, Damage):
                 self.damage.append(item)
             elif item.kind == Kind.AUDIO:
                 self.audio.append([item.number, item.payload.hex()])
+            elif item.kind == Kind.LAYER:
+                layer.put(item.number, item.payload)
+                if layer.take(item.number) is not None:
+                    self.layer.append(item.number)
             else:
                 try:
                     self.frames.append([item.number, motion.decode(item)])
@@ -103,6 +111,7 @@ def agree(data: bytes, expected: Any) -> None:
     assert same_header(found.header, expected["header"])
     assert found.frames == expected["frames"]
     assert found.audio == expected["audio"]
+    assert found.layer == [number for number, _ in expected.get("layer", [])]
     assert not found.damage
     assert json_of(found.end and dataclasses.asdict(found.end)) == expected["end"]
     assert json_of(spec_index(data)) == expected["end"]

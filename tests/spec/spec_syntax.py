@@ -113,13 +113,13 @@ def parse_scenes(data: bytes) -> dict[str, Any]:
 
 
 # 4.2 Packets
-MOTION, KEY, AUDIO, END, REFRESH = range(5)  # REFRESH: kind 3 with other six bits than END
+MOTION, KEY, AUDIO, END, REFRESH, LAYER = range(6)  # REFRESH, LAYER: kind 3 with other six bits than END
 MAX_NUMBER = (1 << 32) - 2  # 4.3
-MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20, REFRESH: 4096}
+MAX_PAYLOAD = {MOTION: 4096, KEY: 4096, AUDIO: 1500, END: 1 << 20, REFRESH: 4096, LAYER: 1 << 14}
 
 
 def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
-    """Returns kind, the six bits of number (END, REFRESH: 0), payload, and where the next packet begins."""
+    """Returns kind, the six bits of number (END, REFRESH, LAYER: 0), payload, and where the next packet begins."""
     packet = Bytes(data, "E04")
     packet.at = at
     synced = data[at] == 0xFF
@@ -128,8 +128,8 @@ def parse_packet(data: bytes, at: int) -> tuple[int, int, bytes, int]:
     head = packet.u(8)
     kind, number = head // 64, head % 64
     if kind == END:
-        forbid(number > 1, "E10", "kind")
-        kind, number = (END, REFRESH)[number], 0
+        forbid(number > 2, "E10", "kind")
+        kind, number = (END, REFRESH, LAYER)[number], 0
     forbid(synced != (kind in (KEY, REFRESH)), "E10", "kind")
     try:
         payload_size = packet.leb128()
@@ -152,6 +152,36 @@ def parse_refresh(payload: bytes) -> dict[str, Any]:  # 4.4
     forbid(refresh["slice"] > refresh["frame"], "E23", "slice")
     forbid(refresh["slice"] == 0 and not refresh["motion"], "E23", "motion_size")
     return refresh
+
+
+def parse_layer(payload: bytes) -> dict[str, Any]:  # 4.5
+    fields = Bytes(payload, "E04")
+    layer: dict[str, Any] = {"step": fields.u(8)}
+    layer["frame"] = fields.leb128() if layer["step"] == 0 else None
+    layer["coded"] = payload[fields.at :]
+    forbid(not layer["coded"], "E26", "coded")
+    return layer
+
+
+class Layer:
+    """4.5: which LAYER packets are of use, as far as that does not depend on AV1."""
+
+    def __init__(self) -> None:
+        self.newest, self.started = -1, False
+        self.found: list[tuple[int, bytes]] = []
+
+    def take(self, payload: bytes, next_frame: int) -> None:
+        try:
+            layer = parse_layer(payload)
+        except SpecError:
+            self.started = False
+            return
+        n = layer["frame"] if layer["step"] == 0 else self.newest + layer["step"]
+        if n != next_frame or n <= self.newest or (layer["step"] != 0 and not self.started):
+            self.started = False
+            return
+        self.started, self.newest = True, n
+        self.found.append((n, layer["coded"]))
 
 
 def parse_end(payload: bytes) -> dict[str, Any]:
