@@ -16,9 +16,9 @@ For the tracker (`codec.face.own_finder`, trained by `training.others.tracker_ne
                                                               large is the face, how turned
     the square around a face, upright, 3x96x96 -> TrackerHead -> 33 landmarks within it, their depths, whether it is one
 
-The detector is a single-shot network like BlazeFace (Bazarevsky et al., 2019), without anchors: one cell answers for the
-face whose middle lies in it (Zhou et al., "Objects as points", 2019). The head looks where the face was in the last
-frame, or where the detector says.
+The detector is a single-shot network like BlazeFace (Bazarevsky et al., 2019), without anchors: one cell answers for
+the face whose middle lies in it (Zhou et al., "Objects as points", 2019). The head looks where the face was in the
+last frame, or where the detector says.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class LandmarkNet(nn.Module):
 class FaceDetector(nn.Module):
     """[B, 3, 128, 128] in [0, 1] -> [B, 5, 16, 16].
 
-    Of each cell: the logit of a face's middle being in it; x and y of that middle, in cells from the cell's centre; log2 of
-    the half side of the face's square, in half sides of the picture; the angle by which it is turned clockwise, radians.
+    Of each cell: the logit of a face's middle being in it; x and y of that middle, in cells from the cell's centre;
+    log2 of the half side of the face's square, in half sides of the picture; by how much it is turned clockwise, rad.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,10 @@
-"""The range coder behind `codec.motion.entropy`: constriction's where it is installed, else the same in Python integers.
+"""The range coder behind `codec.motion.entropy`: constriction's where it is installed, else one in Python integers.
 
 32-bit words, 64-bit state, 24-bit probabilities (bitstream_spec.md, sections 6.2 to 6.4 and 6.6). Both give the same
 bytes, state and errors; constriction has no wheel for Linux on ARM. Ours keeps the lower end of the interval as one
 integer of any length: a message is one packet, so that is short, and no carry needs care.
 
-Symbols are coded with a *model*: of a table of frequencies or of plain bits. A model of one coder is of no use to another.
+Symbols are coded with a *model*, of a table of frequencies or of plain bits. It is of no use to the other coder.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
     python -m fvc.training.others.tracker_networks {landmarks,detector} TRAIN VAL OUT [--start landmarks.safetensors]
 
-TRAIN and VAL are folders of `training.others.tracked_frames`. `--start` are weights of `models.landmark_net`, from which
-the landmark network goes on. Samples: `training.others.tracker_samples`. The weights' running averages are evaluated
-and kept. Resumes from OUT/last.pt; writes OUT/weights.safetensors and a line of OUT/log.jsonl per evaluation.
+TRAIN and VAL are folders of `training.others.tracked_frames`. `--start` are weights of `models.landmark_net`, from
+which the landmark network goes on. Samples: `training.others.tracker_samples`. The weights' running averages are
+evaluated and kept. Resumes from OUT/last.pt; writes OUT/weights.safetensors and a line of OUT/log.jsonl per evaluation.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +29,9 @@ from fvc.models.landmark_net import CELLS, FaceDetector, TrackerHead
 from fvc.training.generator.checkpoint import append_log, save_checkpoint, save_weights
 from fvc.training.others.student import AVERAGE_DECAY, distance
 from fvc.training.others.tracked_frames import TrackedFrames
-from fvc.training.others.tracker_samples import DetectorSamples, HeadSamples, Tensors
+from fvc.training.others.tracker_samples import SQUARE_SCALE, DetectorSamples, HeadSamples, Tensors
 
+Samples = HeadSamples | DetectorSamples
 _DEPTH, _PRESENCE = 0.1, 1.0  # weights beside the landmarks' mean distance in percent
 _GEOMETRY = 2.0  # of the place, size and angle beside the score
 
@@ -105,7 +107,7 @@ class Trainer:
                 getattr(self, name).load_state_dict(state[name])
             self.step, self.seconds = state["step"], state["seconds"]
 
-    def train(self, samples: HeadSamples | DetectorSamples, val: HeadSamples | DetectorSamples, every: int) -> None:
+    def train(self, samples: Samples, val: Samples, every: int) -> None:
         """Trains until `minutes` are over; evaluates every `every` steps."""
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(samples, self.step)
@@ -141,7 +143,7 @@ class Trainer:
         return [float(loss.detach()) for loss in losses]
 
     @torch.no_grad()
-    def _recalibrate(self, samples: HeadSamples | DetectorSamples, batches: int = 15) -> None:
+    def _recalibrate(self, samples: Samples, batches: int = 15) -> None:
         """Measures the averaged network's batch-norm statistics again."""
         for norm in (m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)):
             norm.reset_running_stats()
@@ -151,7 +153,7 @@ class Trainer:
             self._losses(self.average, samples(1_000_000_000 + n))
         self.average.eval()
 
-    def _note(self, losses: list[float], samples: HeadSamples | DetectorSamples, val: HeadSamples | DetectorSamples) -> None:
+    def _note(self, losses: list[float], samples: Samples, val: Samples) -> None:
         self._recalibrate(samples)
         line = {"minutes": round(self.seconds / 60, 1), "step": self.step, "loss": [round(loss, 3) for loss in losses]}
         report = head_report if isinstance(val, HeadSamples) else detector_report
@@ -181,6 +183,8 @@ def main() -> None:
     trainer = Trainer(args.kind, args.out, args.minutes, args.rate, args.start)
     kind = HeadSamples if args.kind == "landmarks" else DetectorSamples
     samples = kind(TrackedFrames(args.train), args.batch)
+    about = {"mean_face": samples.face.round(5).tolist(), "square_scale": SQUARE_SCALE}
+    (args.out / "about.json").write_text(json.dumps(about) + "\n")  # what `export.tracker_graphs` needs beside weights
     trainer.train(samples, kind(TrackedFrames(args.val), args.batch, samples.face), args.every)
 
 

@@ -68,7 +68,9 @@ def worsened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     elif kind < 0.35:
         side = int(SIDE * 2 ** rng.uniform(-2.6, -0.7))
         small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
-        image = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC)
+        image = cv2.resize(
+            small, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
+        )
     elif kind < 0.45:
         noise = rng.normal(0, rng.uniform(2, 18), image.shape).astype(np.float32)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
@@ -172,7 +174,7 @@ class DetectorSamples(_Frames):
         return np.ascontiguousarray(cv2.resize(np.tile(corner, (2, 2, 1)), (PICTURE_SIDE, PICTURE_SIDE)))
 
     def _view(self, rng: np.random.Generator, half_side: float, middle: np.ndarray) -> tuple[np.ndarray, ...]:
-        """A frame, its face with a square of that half side and middle in [-1, 1] of the canvas: picture, mask, place."""
+        """A frame whose face has that half side and middle, in [-1, 1] of the canvas: picture, mask, place."""
         index, mirrored = self._draw(rng), bool(rng.random() < 0.5)
         image = worsened(self.frames.pictures[index], rng)
         points = _points(self.frames, index)[:, :2]
