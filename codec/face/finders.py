@@ -29,7 +29,7 @@ def tracker_named(name: str | None = None) -> str:
     Raises:
         OptionError: there is no such tracker, or it is not installed.
     """
-    name = os.environ.get(VARIABLE, AUTO) if name is None else name
+    name = (os.environ.get(VARIABLE) or AUTO) if name is None else name
     if name not in TRACKERS:
         raise OptionError("tracker", name[:40], f"must be {', '.join(TRACKERS[:-1])} or {TRACKERS[-1]}")
     if name == AUTO:

@@ -23,7 +23,7 @@ import numpy as np
 from fvc.codec.base.inference import compile_file
 from fvc.codec.face.detection import Box, Face, Window, distinct
 
-_FOLDER = Path(__file__).parent / "networks"
+NETWORKS = Path(__file__).parent / "networks"
 _PICTURE_SIDE, _CELLS, _FACE_SIDE = 128, 16, 96  # as in `models.landmark_net`
 _SCORE = 0.5  # of a detector's cell, from which a face is looked at
 _PRESENCE = 0.5  # probability from which a square shows a face
@@ -59,10 +59,10 @@ class _Networks:
 
 @cache
 def _networks() -> _Networks:
-    about = json.loads((_FOLDER / "about.json").read_text())
+    about = json.loads((NETWORKS / "about.json").read_text())
     face = np.array(about["mean_face"]) @ [1, 1j]
     scale = about["square_scale"] * np.abs(np.array(about["mean_face"])).max()
-    detector, landmarks = (compile_file(_FOLDER / f"{name}.xml") for name in ("detector", "landmarks"))
+    detector, landmarks = (compile_file(NETWORKS / f"{name}.xml") for name in ("detector", "landmarks"))
     return _Networks(detector, landmarks, face, scale)
 
 

@@ -55,8 +55,8 @@ def encode(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
         options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, kbps, keyframe_interval,
-            refresh, audio_bitrate, canvas, source_frames, source_bytes, face, video_stream,
-            audio_stream.
+            refresh, audio_bitrate, canvas, source_frames, source_bytes, face, tracker,
+            video_stream, audio_stream.
 
     Returns:
         the report that `fvc encode --json` prints.
@@ -72,7 +72,7 @@ def encode(
         VideoReader(source, video_stream=settings.video_stream) as video,
         _both_or_none(stream, sources, overwrite) as (file, sources_writer),
     ):
-        clip = track_video(video, settings.rate, note, progress, settings.face_choice)
+        clip = track_video(video, settings.rate, note, progress, settings.face_choice, settings.tracker)
         progress("sources", 0, None)
         builder = model.source_builder(settings.kind)
         source_set, whole = builder.choose(video, clip, settings.canvas, settings.source_frames, settings.source_bytes)

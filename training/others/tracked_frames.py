@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from fvc.codec.base.constants import SIDE
+from fvc.codec.face.finders import MEDIAPIPE
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
 
@@ -40,7 +41,7 @@ class TrackedFrames:
 def track(clip: Path, fps: int, keep: int) -> list[Seen]:
     """Every `keep`-th tracked frame of a clip that shows one face."""
     seen = []
-    with VideoReader(clip) as video, FaceTracker() as tracker:
+    with VideoReader(clip) as video, FaceTracker(tracker=MEDIAPIPE) as tracker:
         for number, frame in enumerate(video.frames(Fraction(fps))):
             face = tracker.track(frame.rgb)
             if number % keep == 0 and face is not None and face.count == 1 and frame.rgb.shape == (SIDE, SIDE, 3):
