@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face.detection import FaceFinder, FaceSearch
 
 AUTO, MEDIAPIPE, OWN = "auto", "mediapipe", "own"
 TRACKERS = (AUTO, MEDIAPIPE, OWN)
+_MODEL = Path("modules", "face_landmark", "face_landmark_with_attention.tflite")
 VARIABLE = "FVC_TRACKER"  # environment variable: the tracker where no option names one
 
 
 @cache
 def has_mediapipe() -> bool:
-    """Whether a MediaPipe with its face models is installed: up to 0.10.21 its wheel has them."""
+    """Whether a MediaPipe with its face models is installed; up to 0.10.21 its wheel has them. Does not import it."""
     try:
-        return find_spec("mediapipe.python.solutions.face_mesh") is not None
-    except ImportError:
+        spec = find_spec("mediapipe")
+    except ValueError:  # somebody put None or a module without a spec in its place
         return False
+    folders = [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or []]
+    return any((folder / _MODEL).is_file() for folder in folders)
 
 
 def tracker_named(name: str | None = None) -> str:

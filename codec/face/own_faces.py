@@ -27,7 +27,7 @@ NETWORKS = Path(__file__).parent / "networks"
 _PICTURE_SIDE, _CELLS, _FACE_SIDE = 128, 16, 96  # as in `models.landmark_net`
 _SCORE = 0.5  # of a detector's cell, from which a face is looked at
 _PRESENCE = 0.5  # probability from which a square shows a face
-_NEAR = 0.6  # of half a side: nearer than that, two squares are one
+_NEAR = 1.0  # of half a side of the larger square: nearer than that, two are about one face
 _LARGE_SQUARE = 3 * _FACE_SIDE  # pixels: larger ones are averaged down before they are turned
 _BOX = 0.68  # half side of a face's box, in half sides of its square
 
