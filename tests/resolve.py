@@ -2,14 +2,15 @@
 
     python tests/resolve.py [--uv uv] [--only default,web]
 
-For each, uv resolves pyproject.toml from wheels alone, as an installer there would, and the result is one letter of a
-Markdown table: y (resolved) or n, with the reason below. Wants uv (`pip install uv`) and a package index, takes some
-minutes, and is no part of the test suite.
+For each, uv resolves pyproject.toml from wheels alone, as an installer there would. A cell of the Markdown table lists
+the Pythons: m, resolved, faces tracked by MediaPipe; o, resolved, by our own tracker; no, with reasons below. Wants uv
+(`pip install uv`) and a package index, takes some minutes, and is no part of the test suite.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -40,17 +41,11 @@ def resolve(uv: str, platform: str, python: str, extra: str | None) -> tuple[lis
             cwd=folder,
             capture_output=True,
             text=True,
-            env={"MACOSX_DEPLOYMENT_TARGET": MACOS} | _environment(),
+            env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": MACOS},
         )
     if done.returncode:
         return [], _reason(done.stderr)
     return [line for line in done.stdout.splitlines() if "==" in line], ""
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def _reason(text: str) -> str:

@@ -25,7 +25,7 @@ from fvc.codec.face.detection import Box, Face, Window, distinct
 
 NETWORKS = Path(__file__).parent / "networks"
 _PICTURE_SIDE, _CELLS, _FACE_SIDE = 128, 16, 96  # as in `models.landmark_net`
-_SCORE = 0.5  # of a detector's cell, from which a face is looked at
+_SCORE = 0.3  # of a cell, from which a square is looked at: the second network refuses what is no face
 _PRESENCE = 0.5  # probability from which a square shows a face
 _NEAR = 1.0  # of half a side of the larger square: nearer than that, two are about one face
 _LARGE_SQUARE = 3 * _FACE_SIDE  # pixels: larger ones are averaged down before they are turned
