@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up what they need: Python 3.11 or 3.12 and make are enough.
+# `make demo` and `make test` set up what they need: Python 3.11 to 3.14 and make are enough.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -22,12 +22,15 @@ import fvc.codec.face.cuts
 import fvc.codec.face.detection
 import fvc.codec.face.identity
 import fvc.codec.face.landmarks
+import fvc.codec.face.mediapipe_faces
+import fvc.codec.face.own_faces
 import fvc.codec.face.scene_groups
 import fvc.codec.face.survey
 import fvc.codec.face.tracker
 from fvc.codec.base.cache import Cache, code_digest
 from fvc.codec.base.errors import InputError, OptionError
 from fvc.codec.face.crop import cut
+from fvc.codec.face.finders import OWN, tracker_named
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
@@ -131,11 +134,18 @@ def open_clip(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], N
             with FaceTracker() as tracker:
                 return survey(video.frames(rate), tracker, each)
 
-        seen = cache.get(("survey", _TRACKING_CODE, key, str(rate)), _load_survey, track, _save_survey)
+        seen = cache.get(("survey", _TRACKING_CODE, _tracker(), key, str(rate)), _load_survey, track, _save_survey)
         if not len(seen.index):
             raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
         turns = yaw_range(seen.yaw) >= ROTATION if file.rotation is None else file.rotation
         yield Clip(file.path.name, key, video, rate, seen, seen.crop(video.width, video.height), turns)
+
+
+def _tracker() -> str:
+    """The tracker, and which networks it has, for the key of what it found."""
+    name = tracker_named()
+    networks = fvc.codec.face.own_faces.NETWORKS
+    return name + "".join(_digest(path) for path in sorted(networks.glob("*.bin")) if name == OWN)
 
 
 def yaw_range(yaw: np.ndarray) -> float:
@@ -150,6 +160,8 @@ _TRACKING_CODE = code_digest(
     fvc.codec.face.detection,
     fvc.codec.face.identity,
     fvc.codec.face.landmarks,
+    fvc.codec.face.mediapipe_faces,
+    fvc.codec.face.own_faces,
     fvc.codec.face.scene_groups,
     fvc.codec.face.survey,
     fvc.codec.face.tracker,

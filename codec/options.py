@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face.face_choice import MOVING, FaceChoice
+from fvc.codec.face.finders import tracker_named
 from fvc.codec.keyframes import check_refresh
 from fvc.codec.media.opus import BITRATES
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer
@@ -47,6 +48,8 @@ class EncoderOptions:
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
         face: which of several faces is followed: "moving" (the largest of those whose mouth and eyes move), "largest",
             "left", "right" (in the picture), or a number as 2, counted from the left, from 1.
+        tracker: what finds the face: "mediapipe", "own" (our own networks) or "auto": MediaPipe where it is installed;
+            None: what the environment variable FVC_TRACKER says, else "auto".
         video_stream, audio_stream: which of the input's video and audio streams, from 0; None: as players choose.
     """
 
@@ -64,6 +67,7 @@ class EncoderOptions:
     source_frames: int | None = None
     source_bytes: int | None = None
     face: str | int = MOVING
+    tracker: str | None = None
     video_stream: int | None = None
     audio_stream: int | None = None
 
@@ -74,6 +78,7 @@ class EncoderOptions:
         if self.kbps is not None and not 0 < self.kbps <= MAX_KBPS:
             raise OptionError("kbps", f"{self.kbps:g}", f"must be above 0 and at most {MAX_KBPS}")
         FaceChoice(self.face)
+        tracker_named(self.tracker)
         if self.source_frames is not None and not 1 <= self.source_frames <= MAX_SOURCES:
             raise OptionError("source_frames", self.source_frames, f"must be 1 to {MAX_SOURCES}")
         for option in ("video_stream", "audio_stream"):

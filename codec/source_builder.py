@@ -73,11 +73,13 @@ def track_video(
     note: Note = silent,
     progress: Progress = silent,
     choice: FaceChoice = MOST_MOVING,
+    tracker: str | None = None,
 ) -> TrackedClip:
     """Tracks all frames of a video. Raises InputError where no frame shows a face.
 
     Args:
         choice: which of several faces is followed.
+        tracker: see `EncoderOptions`.
         note: called if a frame shows more than one face, and if frames show none.
         progress: called with ("tracking", frames done, frames in all or None) after each frame.
     """
@@ -89,8 +91,8 @@ def track_video(
         done += 1
         progress("tracking", done, total)
 
-    with FaceTracker() as tracker, closing(ahead(video.frames(rate))) as frames:
-        seen = survey(frames, tracker, tick, choice)
+    with FaceTracker(tracker=tracker) as follower, closing(ahead(video.frames(rate))) as frames:
+        seen = survey(frames, follower, tick, choice)
     if not len(seen.index):
         raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
     if seen.n_faces > 1:

@@ -139,13 +139,13 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
         "draw": embedding_per_source(embed, source) + [False] * len(DRIVING),
     }
     for name, (module, example) in converted.items():
-        model = _to_openvino(module, example, per_source[name])
+        model = to_openvino(module, example, per_source[name])
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
     write_manifest(folder, preset)
     return folder
 
 
-def _to_openvino(module: nn.Module, example: tuple[Tensor, ...], per_source: Sequence[bool]) -> Any:
+def to_openvino(module: nn.Module, example: tuple[Tensor, ...], per_source: Sequence[bool]) -> Any:
     """OpenVINO's model of a module; the first axis stays free in inputs that have a row for each source."""
     import openvino
 

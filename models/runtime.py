@@ -7,56 +7,23 @@ receiver's; it draws in float32 unless the CPU is faster in a shorter type, in w
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-import platformdirs
 
+from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, core, openvino_package
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.timing import cores, fastest
 from fvc.models.weights import folder_of, model_hash, verify
 
-# OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
-_ONE_AT_A_TIME = threading.Lock()
+AT_A_TIME = threading.Lock()
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
-_F32 = {"INFERENCE_PRECISION_HINT": "f32"}
-
-
-@lru_cache(maxsize=1)
-def _openvino() -> Any:
-    """The package without its model converter, which takes twice as long to import as all the rest."""
-    converter = "openvino.tools.ovc"
-    if "openvino" in sys.modules or converter in sys.modules:
-        return importlib.import_module("openvino")
-    sys.modules[converter] = None  # type: ignore[assignment]
-    try:
-        openvino: Any = importlib.import_module("openvino")
-    finally:
-        del sys.modules[converter]
-    openvino.convert_model = lambda *args, **named: importlib.import_module(converter).convert_model(*args, **named)
-    return openvino
-
-
-@lru_cache(maxsize=1)
-def _core() -> Any:
-    """OpenVINO, which keeps compiled networks in the user's cache folder: they load in half the time then."""
-    core = _openvino().Core()
-    with suppress(OSError):  # read-only home: compile each time
-        folder = platformdirs.user_cache_path("fvc") / "openvino"
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            core.set_property({"CACHE_DIR": str(folder)})
-    return core
 
 
 @cache
@@ -74,8 +41,8 @@ def read_graph(preset: str, graph: str) -> Any:
 
 def read_model(path: Path) -> Any:
     """OpenVINO's model of a graph file."""
-    with _ONE_AT_A_TIME:
-        return _core().read_model(path)
+    with ONE_AT_A_TIME:
+        return core().read_model(path)
 
 
 def _graph(preset: str, graph: str, sources: int | None) -> Any:
@@ -96,8 +63,8 @@ def compile_like_ours(model: Any, streams: int = 1, exact: bool = False) -> Any:
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
         how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
-    with _ONE_AT_A_TIME:
-        return _core().compile_model(model, "CPU", how | (_F32 if exact else {}))
+    with ONE_AT_A_TIME:
+        return core().compile_model(model, "CPU", how | (EXACT if exact else {}))
 
 
 def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1, exact: bool = False) -> Any:
@@ -161,7 +128,7 @@ def _embed(preset: str, pictures: Sequence[np.ndarray], samples: Sequence[Drivin
     """What drawing needs of the sources. The graph is freed at the end, before that of drawing takes its memory."""
     request = _compile(preset, "embed", len(pictures), exact=True).create_infer_request()
     found = request.infer(list(source_inputs(pictures, samples))).values()
-    return [_openvino().Tensor(np.array(tensor)) for tensor in found]
+    return [openvino_package().Tensor(np.array(tensor)) for tensor in found]
 
 
 class DrawRuntime:
@@ -199,7 +166,7 @@ class DrawRuntime:
         if len(ways) > 1:
             inputs = driving_inputs(DrawInputs.still(samples[0]))
             prepare = {name: partial(self._timed, compiled, name, ways[name][1], streams, inputs) for name in ways}
-            key = f"{model_hash(preset).hex()}, OpenVINO {_openvino().__version__}, {streams} pictures"
+            key = f"{model_hash(preset).hex()}, OpenVINO {openvino_package().__version__}, {streams} pictures"
             self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._requests(compiled(self.way), ways[self.way][1]):
@@ -246,4 +213,4 @@ def _way(low: bool, at_a_time: int) -> str:
 @cache
 def _has_low_precision() -> bool:
     """Whether the CPU has a shorter type than float32, which OpenVINO would use by default."""
-    return bool({"BF16", "FP16"} & set(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+    return bool({"BF16", "FP16"} & set(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Decodes all test vectors on aarch64, emulated by qemu, and compares the integers: with fvc's own modules (its range coder
-# only where constriction has a wheel for Linux on aarch64; 0.5.0 has none) and with spec_decoder.py. Takes minutes and is no part of the test suite. Wants Linux, root, qemu-aarch64-static and debootstrap
+# Decodes all test vectors on aarch64, emulated by qemu, and compares the integers: with fvc's own modules (and its range
+# coder in Python integers: constriction 0.5.0 has no wheel for Linux on aarch64) and with spec_decoder.py. Takes minutes and is no part of the test suite. Wants Linux, root, qemu-aarch64-static and debootstrap
 # (Debian: apt-get install qemu-user-static debootstrap); says what is missing.
 #
 #     sh tests/try_aarch64.sh [DIR]      DIR (default build/aarch64) keeps the emulated root for the next time

@@ -1,19 +1,18 @@
-"""Faces in a picture: MediaPipe's landmarks, and a search for small faces. The only file that knows MediaPipe."""
+"""Faces in a picture, what finds them (`FaceFinder`, `BoxDetector`), and a search for small ones.
+
+Two trackers have this interface: `codec.face.mediapipe_faces` and `codec.face.own_faces`; `codec.face.finders` chooses.
+"""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-import cv2
 import numpy as np
 
-from fvc.codec.face.landmarks import N_LANDMARKS, SUP, Mesh, openness
-from fvc.codec.media.native import native_stderr_closed
+from fvc.codec.face.landmarks import CHIN, EARS, FOREHEAD, N_LANDMARKS, SUP, openness
 
-_MAX_TRACKED_SIDE = 1280  # pixels; larger pictures are halved until they fit: MediaPipe looks at 256x256 anyway
 _WINDOW = 4.0  # side of a window over the size of the face in it
 _SUITABLE = (2.5, 6.0)  # the same for windows that are kept as the face moves
 _MARGIN = 0.5  # of the face's size, between it and the border of a window that is kept
@@ -28,7 +27,8 @@ class Face:
     """One tracked face.
 
     Attributes:
-        landmarks: float32 [478, 3], x right and y down in pixels of the frame, z in the same unit, smaller is nearer.
+        landmarks: float32 [478, 3] of MediaPipe's face mesh, or the [33, 3] of `sup` alone from our own tracker; x
+            right and y down in pixels of the frame, z in the same unit, smaller is nearer.
         count: how many faces the frame showed (the largest, or the one followed so far, is this one).
     """
 
@@ -38,7 +38,12 @@ class Face:
     @property
     def sup(self) -> np.ndarray:
         """float32 [33, 2]: the sup landmarks in pixels of the frame."""
-        return self.landmarks[list(SUP), :2]
+        return self._points[:, :2]
+
+    @property
+    def _points(self) -> np.ndarray:
+        """[33, 3]."""
+        return self.landmarks[list(SUP)] if len(self.landmarks) == N_LANDMARKS else self.landmarks
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -62,10 +67,10 @@ class Face:
 
         Yaw > 0: the nose points to the image's right; pitch > 0: it points down; roll > 0: the head leans clockwise.
         """
-        point = self.landmarks
-        x = point[Mesh.RIGHT_EAR_LEVEL] - point[Mesh.LEFT_EAR_LEVEL]
+        point = self._points
+        x = point[EARS[1]] - point[EARS[0]]
         x = x / np.linalg.norm(x)
-        y = point[Mesh.CHIN] - point[Mesh.FOREHEAD]
+        y = point[CHIN] - point[FOREHEAD]
         y = y - x * float(x @ y)
         y = y / np.linalg.norm(y)
         back = np.cross(x, y)  # out of the back of the head: +z for a frontal face
@@ -114,67 +119,37 @@ class Window:
         return rgb[self.top : self.bottom, self.left : self.right]
 
 
-class FaceMesh:
-    """MediaPipe's FaceMesh.
-
-    Args:
-        still: find faces in every picture anew, instead of where they were in the one before.
-        max_faces: how many to look for.
-    """
-
-    def __init__(self, still: bool, max_faces: int) -> None:
-        self._noted = False
-        with native_stderr_closed():
-            from mediapipe.python.solutions.face_mesh import FaceMesh  # slow to import, and only senders need it
-
-            self._mesh: Any = FaceMesh(static_image_mode=still, max_num_faces=max_faces, refine_landmarks=True)
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+class FaceFinder(Protocol):
+    """Finds faces in pictures that follow each other, or in each by itself."""
 
     def find(self, rgb: np.ndarray, window: Window | None = None) -> list[Face]:
         """The faces in uint8 [H, W, 3], or in a part of it; landmarks are in pixels of the whole."""
-        if window is not None:
-            rgb = window(rgb)
-        height, width = rgb.shape[:2]
-        while max(rgb.shape[:2]) > _MAX_TRACKED_SIDE:
-            half = max(rgb.shape[1] // 2, 1), max(rgb.shape[0] // 2, 1)  # a frame may be thousands of pixels by one
-            rgb = cv2.resize(rgb, half, interpolation=cv2.INTER_AREA)
-        with contextlib.nullcontext() if self._noted else native_stderr_closed():
-            found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
-        self._noted = self._noted or bool(found)  # the last of the notes comes with the first face
-        scale = np.array([width, height, width], np.float32)  # z shares x's unit
-        faces = []
-        for face in found:
-            landmarks = np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale
-            if window is not None:
-                landmarks += np.array([window.left, window.top, 0], np.float32)
-            if np.isfinite(landmarks).all() and len(landmarks) == N_LANDMARKS:
-                faces.append(Face(landmarks, len(found)))
-        return faces
 
     def restart(self) -> None:
         """Forgets where faces were."""
-        self._noted = False  # the graph is made anew, and prints its notes again
-        with native_stderr_closed():
-            self._mesh.reset()
 
     def close(self) -> None:
-        """Frees the native graph."""
-        self._mesh.close()
+        """Frees what the finder holds."""
+
+
+class BoxDetector(Protocol):
+    """Finds where faces may be in a picture, of a twentieth of its longer side or more."""
+
+    def boxes(self, rgb: np.ndarray) -> list[Box]:
+        """Their boxes in uint8 [H, W, 3], pixels."""
+
+    def close(self) -> None:
+        """Frees what the detector holds."""
 
 
 class FaceSearch:
-    """Finds small faces, down to 32 pixels: MediaPipe's full-range detector on the picture and on parts of it.
+    """Finds small faces, down to 32 pixels: a detector on the picture and on parts of it.
 
-    The detector finds faces of a twentieth of a picture's width. Where it finds none, it looks at overlapping tiles of
-    half the size, and so on down to 480 pixels.
+    Where the detector finds none, it looks at overlapping tiles of half the size, and so on down to 480 pixels.
     """
 
-    def __init__(self) -> None:
-        with native_stderr_closed():
-            from mediapipe.python.solutions.face_detection import FaceDetection
-
-            self._detector: Any = FaceDetection(min_detection_confidence=0.5, model_selection=1)
-            self._detector.process(np.zeros((64, 64, 3), np.uint8))
+    def __init__(self, detector: BoxDetector) -> None:
+        self._detector = detector
 
     def boxes(self, rgb: np.ndarray) -> list[Box]:
         """Boxes of what may be faces, at most four, the largest first."""
@@ -182,19 +157,15 @@ class FaceSearch:
         while True:
             found = [box for window in _tiles(rgb, tile) for box in self._detect(rgb, window)]
             if found or tile <= _MIN_TILE:
-                return _distinct(found)
+                return distinct(found)
             tile = max(-(-tile // 2), _MIN_TILE)
 
     def _detect(self, rgb: np.ndarray, window: Window) -> Iterator[Box]:
-        height, width = window.bottom - window.top, window.right - window.left
-        for detection in self._detector.process(np.ascontiguousarray(window(rgb))).detections or []:
-            box = detection.location_data.relative_bounding_box
-            left, top = window.left + box.xmin * width, window.top + box.ymin * height
-            if box.width > 0 and box.height > 0:
-                yield left, top, left + box.width * width, top + box.height * height
+        for left, top, right, bottom in self._detector.boxes(window(rgb)):
+            yield left + window.left, top + window.top, right + window.left, bottom + window.top
 
     def close(self) -> None:
-        """Frees the native graph."""
+        """Frees the detector."""
         self._detector.close()
 
 
@@ -210,11 +181,11 @@ def _tiles(rgb: np.ndarray, side: int) -> Iterator[Window]:
             yield Window(left, top, min(left + side, width), min(top + side, height))
 
 
-def _distinct(boxes: list[Box]) -> list[Box]:
+def distinct(boxes: list[Box]) -> list[Box]:
     """The largest boxes, each face once."""
     kept: list[Box] = []
     for box in sorted(boxes, key=_area, reverse=True):
-        if all(_overlap(box, other) < _SAME for other in kept):
+        if all(overlap(box, other) < _SAME for other in kept):
             kept.append(box)
     return kept[:_MOST_BOXES]
 
@@ -228,7 +199,7 @@ def _area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def _overlap(a: Box, b: Box) -> float:
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
     inside = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
     return inside / max(_area(a) + _area(b) - inside, 1e-9)

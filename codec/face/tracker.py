@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from fvc.codec.face.cuts import Change, CutDetector
-from fvc.codec.face.detection import Face, FaceMesh, FaceSearch, Window
+from fvc.codec.face.detection import Face, FaceFinder, FaceSearch, Window
 from fvc.codec.face.face_choice import MOST_FACES
+from fvc.codec.face.finders import make_finder, make_search, tracker_named
 
 _LARGE = 0.2  # width of a face over the longer side of the frame: whole frames are enough to find it again
 _SEARCH_EVERY = 8  # frames, while no face is there
@@ -21,10 +22,10 @@ _DRAGGED = 0.08  # of the face's size: landmarks that are off by more on average
 class FaceTracker:
     """Follows one face through a video (or finds it in a still).
 
-    MediaPipe looks for faces in the whole frame, where it finds those of a tenth of the frame's width or more. Where
-    it finds none, smaller ones are searched for (`FaceSearch`), down to 32 pixels; such a face is then followed
-    in a square window around it. At a scene cut the tracker starts anew: what MediaPipe remembers of the face before
-    would drag the landmarks for several frames.
+    A finder (`codec.face.finders`) looks for faces in the whole frame, where it finds those of a tenth of the frame's
+    width or more. Where it finds none, smaller ones are searched for (`FaceSearch`), down to 32 pixels; such a face is
+    then followed in a square window around it. At a scene cut the tracker starts anew: what the finder remembers of the
+    face before would drag the landmarks for several frames.
 
     Somebody who was seen beside the face that is followed is not taken for it when that one is lost, for as long as the
     scene lasts.
@@ -33,6 +34,10 @@ class FaceTracker:
         still: treat every picture by itself, as for source frames.
         max_faces: how many faces to look for; the largest is taken at first, then the one that continues it.
         place: x and y in pixels, where the face was seen before: the nearest is taken at first, not the largest.
+        tracker: "mediapipe", "own" or "auto"; None: see `finders.tracker_named`.
+
+    Raises:
+        OptionError: there is no such tracker, or it is not installed.
 
     Attributes:
         is_cut: whether the newest frame began a new scene.
@@ -40,19 +45,26 @@ class FaceTracker:
         others: the faces of the newest frame that are not followed.
     """
 
-    def __init__(self, still: bool = False, max_faces: int = MOST_FACES, place: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        still: bool = False,
+        max_faces: int = MOST_FACES,
+        place: np.ndarray | None = None,
+        tracker: str | None = None,
+    ) -> None:
         self._still, self._max_faces, self._place = still, max_faces, place
+        self._kind = tracker_named(tracker)
         self.others: list[Face] = []
         self._strangers: list[Face] = []  # as they were seen last
         self._last: Face | None = None
         self._window: Window | None = None  # where a small face is looked for; None: in the whole frame
         self._missed = 0  # frames without a face, up to the newest
-        self._is_large = False  # whether the face that was followed last is one that MediaPipe finds in whole frames
+        self._is_large = False  # whether the face that was followed last is one that is found in whole frames
         self._cuts = CutDetector()
         self.is_cut = self.is_sudden = False
         self._searcher: FaceSearch | None = None
-        self._stills: FaceMesh | None = None
-        self._mesh = FaceMesh(still, max_faces)
+        self._stills: FaceFinder | None = None
+        self._finder = make_finder(self._kind, still, max_faces)
 
     def track(self, rgb: np.ndarray) -> Face | None:
         """Returns the face in `rgb` (uint8 [H, W, 3]), or None when there is none."""
@@ -74,24 +86,24 @@ class FaceTracker:
         self._last = self._window = None
         self._missed, self._is_large, self._strangers = 0, False, []
         if not self._still:
-            self._mesh.restart()
+            self._finder.restart()
 
     def _is_dragged(self, rgb: np.ndarray, face: Face) -> bool:
         """Whether a face lies elsewhere than where it is found without knowledge of the frames before."""
         if self._stills is None:
-            self._stills = FaceMesh(True, self._max_faces)
+            self._stills = make_finder(self._kind, True, self._max_faces)
         found = _nearest(self._stills.find(rgb, self._window), _centre(face))
         return found is not None and bool(np.linalg.norm(found.sup - face.sup, axis=1).mean() > _DRAGGED * found.size)
 
     def _follow(self, rgb: np.ndarray) -> Face | None:
         if self._window is not None:
-            face = self._choose(self._mesh.find(rgb, self._window))
+            face = self._choose(self._finder.find(rgb, self._window))
             if face is not None:
                 if not self._window.suits(face.box):
                     self._look_at(Window.around(face.box, rgb))
                 return face
             self._look_at(None)
-        face = self._choose(self._mesh.find(rgb))
+        face = self._choose(self._finder.find(rgb))
         if face is not None:
             self._is_large = face.size >= _LARGE * max(rgb.shape[:2])
             return face
@@ -100,16 +112,16 @@ class FaceTracker:
         return self._find_small(rgb)
 
     def _find_small(self, rgb: np.ndarray) -> Face | None:
-        """A face that is too small for MediaPipe to find in the whole frame."""
+        """A face that is too small to be found in the whole frame."""
         boxes = []
         if self._last is not None:  # lost in this frame: it is probably still near
             boxes.append(self._last.box)
         if self._missed % _SEARCH_EVERY == 0:
-            self._searcher = self._searcher or FaceSearch()
+            self._searcher = self._searcher or make_search(self._kind)
             boxes += self._searcher.boxes(rgb)
         for box in boxes:
             self._look_at(Window.around(box, rgb))
-            face = self._choose(self._mesh.find(rgb, self._window))
+            face = self._choose(self._finder.find(rgb, self._window))
             if face is not None:
                 return face
         self._look_at(None)
@@ -119,7 +131,7 @@ class FaceTracker:
         if window != self._window:
             self._window = window
             if not self._still:
-                self._mesh.restart()
+                self._finder.restart()
 
     def _choose(self, faces: list[Face]) -> Face | None:
         """The face to follow; the others are kept, to know them for strangers."""
@@ -143,7 +155,7 @@ class FaceTracker:
 
     def close(self) -> None:
         """Frees the native graphs."""
-        for graph in (self._mesh, self._stills, self._searcher):
+        for graph in (self._finder, self._stills, self._searcher):
             if graph is not None:
                 graph.close()
 

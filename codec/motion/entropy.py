@@ -4,9 +4,7 @@ A value comes with a `Context`: a prediction finer than a step, and its expected
 spread, the fraction of the prediction and the part's error distribution (`codec.motion.priors`) select a table of 34
 frequencies. Above a spread of 3.7 steps, the lower bits of the difference are sent uncompressed.
 
-constriction's range coder (32-bit words, 64-bit state, 24-bit probabilities) does the coding. It ends on a word
-boundary; `RangeWriter.finish` keeps the shortest byte string that still decodes, since the decoder reads zeros past
-the end.
+The range coder itself is `codec.base.range_coder`.
 """
 
 from __future__ import annotations
@@ -17,10 +15,10 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import constriction
 import numpy as np
 
 from fvc.codec.base.errors import StreamError
+from fvc.codec.base.range_coder import InvalidDataError, RangeCoder, installed_coder
 from fvc.codec.motion.adaptation import FRACTION_BITS
 from fvc.codec.motion.predictor import Context
 from fvc.codec.motion.priors import SHAPE_STEPS, PartPriors, load
@@ -59,12 +57,18 @@ def residual(prediction: int, spread: int) -> tuple[int, int, int, int, int]:
 
 
 class SymbolTables:
-    """The frequency tables of some priors. Each table is made when first needed, and kept."""
+    """The frequency tables of some priors. Each table is made when first needed, and kept.
 
-    def __init__(self, priors: Mapping[str, PartPriors]) -> None:
+    Attributes:
+        coder: the range coder that the models are made for; None: the one that is installed.
+    """
+
+    def __init__(self, priors: Mapping[str, PartPriors], coder: RangeCoder | None = None) -> None:
+        self.coder = installed_coder() if coder is None else coder
         self._shapes = {part: of.shape for part, of in priors.items()}
         self._frequencies: dict[tuple[str, int, int], tuple[int, ...]] = {}
         self._models: dict[tuple[str, int, int], Any] = {}
+        self._bits: dict[int, Any] = {}
 
     def frequencies(self, part: str, spread: int, phase: int) -> tuple[int, ...]:
         """The 34 frequencies (sum 2^16, each at least 1) of errors q = -16 .. 16, then the escape.
@@ -80,12 +84,17 @@ class SymbolTables:
         return self._frequencies[key]
 
     def model(self, part: str, spread: int, phase: int) -> Any:
-        """The same frequencies as a constriction model."""
+        """The same frequencies as a model of the range coder."""
         key = part, spread, phase
         if key not in self._models:
-            probabilities = (np.array(self.frequencies(*key), np.float64) / _TOTAL).astype(np.float32)
-            self._models[key] = constriction.stream.model.Categorical(probabilities, perfect=False)
+            self._models[key] = self.coder.table(self.frequencies(*key))
         return self._models[key]
+
+    def bits(self, count: int) -> Any:
+        """A model of `count` plain bits, 1 to 16."""
+        if count not in self._bits:
+            self._bits[count] = self.coder.bits(count)
+        return self._bits[count]
 
     def cost(self, value: int, context: Context) -> float:
         """Bits that `RangeWriter.put` needs for the value, ideally."""
@@ -120,11 +129,6 @@ def _frequencies(shape: np.ndarray, spread: int, phase: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-@cache
-def _bits_model(bits: int) -> Any:
-    return constriction.stream.model.Uniform(1 << bits)
-
-
 def _chunks(count: int) -> list[tuple[int, int]]:
     """(lowest bit, width) of the pieces in which `count` raw bits travel: at most 16 each, most significant first."""
     return [(low, min(16, count - low)) for low in range((count - 1) // 16 * 16 if count else -1, -1, -16)]
@@ -139,18 +143,16 @@ class RangeWriter:
 
     def __init__(self, tables: SymbolTables) -> None:
         self.tables = tables
-        self._coder = constriction.stream.queue.RangeEncoder()
-        self._symbols: list[tuple[int, Any]] = []
+        self._coder = tables.coder.encoder()
 
     def symbol(self, symbol: int, model: Any) -> None:
-        """Codes one symbol of a model of constriction."""
-        self._coder.encode(symbol, model)
-        self._symbols.append((symbol, model))
+        """Codes one symbol of a model of the tables."""
+        self._coder.put(symbol, model)
 
     def bits(self, value: int, count: int) -> None:
         """Codes `value` in [0, 2^count), count <= 40, all values equally likely."""
         for low, width in _chunks(count):
-            self.symbol(value >> low & ((1 << width) - 1), _bits_model(width))
+            self.symbol(value >> low & ((1 << width) - 1), self.tables.bits(width))
 
     def put(self, value: int, context: Context) -> None:
         """Codes an integer; both sides know its context."""
@@ -172,34 +174,11 @@ class RangeWriter:
     @property
     def state(self) -> tuple[int, int]:
         """The coder's (lower, range), as a decoder has them after the last symbol (specification, Annex C)."""
-        _, (lower, size) = self._coder.pos()
-        return lower, size
+        return self._coder.state
 
     def finish(self) -> bytes:
         """Ends the message (specification, 6.6)."""
-        data = self._coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
-        best = data
-        while best:
-            shorter = best[:-1]
-            raised = (int.from_bytes(shorter, "big") + 1).to_bytes(len(shorter) + 1, "big")
-            candidates = [shorter, raised[1:]] if raised[0] == 0 else [shorter]
-            found = next((c for c in candidates if self._decodes(c)), None)
-            if found is None:
-                return best
-            best = found
-        return best
-
-    def _decodes(self, data: bytes) -> bool:
-        decoder = _decoder(data)
-        try:
-            return all(int(decoder.decode(model)) == symbol for symbol, model in self._symbols)
-        except AssertionError:  # constriction: no message begins like this
-            return False
-
-
-def _decoder(data: bytes) -> Any:
-    padded = data + bytes(-len(data) % 4)
-    return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+        return self._coder.finish()
 
 
 class RangeReader:
@@ -207,20 +186,20 @@ class RangeReader:
 
     def __init__(self, data: bytes, tables: SymbolTables) -> None:
         self._tables = tables
-        self._coder = _decoder(data)
+        self._coder = tables.coder.decoder(data)
 
     def symbol(self, model: Any) -> int:
-        """The next symbol of a model of constriction."""
+        """The next symbol of a model of the tables."""
         try:
-            return int(self._coder.decode(model))
-        except (AssertionError, ValueError, RuntimeError) as error:
+            return self._coder.get(model)
+        except InvalidDataError as error:
             raise StreamError("E12", "the entropy-coded data is invalid") from error
 
     def bits(self, count: int) -> int:
         """See `RangeWriter.bits`."""
         value = 0
         for _, width in _chunks(count):
-            value = value << width | self.symbol(_bits_model(width))
+            value = value << width | self.symbol(self._tables.bits(width))
         return value
 
     def get(self, context: Context) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.codec.face.finders import MEDIAPIPE
 from fvc.codec.face.landmarks import SUP
 from fvc.codec.face.tracker import FaceTracker
 from fvc.evaluation.metrics.instruments import ActionUnits, FaceView, Networks, Window
@@ -80,7 +81,7 @@ class Observer:
     def add(self, index: int, picture: np.ndarray, window: Window | None) -> Window | None:
         """Looks at a picture through `window` (None: its own). Returns its own window, None where it has no face."""
         if self._tracker is None:
-            self._tracker = FaceTracker()
+            self._tracker = FaceTracker(tracker=MEDIAPIPE)  # the instruments want all 478 landmarks
         face = self._tracker.track(picture)
         own = None if face is None else Window.around(face.landmarks)
         row = own or NO_FACE

@@ -69,6 +69,10 @@ def encode(
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
     face: Face = "moving",
+    tracker: Annotated[
+        str | None,
+        typer.Option(help="What finds the face: mediapipe, own; auto (the default): mediapipe where installed."),
+    ] = None,
     video_stream: Annotated[
         int | None, typer.Option(help="Which of the input's video streams, from 0. Default: as players choose.", min=0)
     ] = None,
@@ -106,6 +110,7 @@ def encode(
             source_frames=source_frames,
             source_bytes=source_bytes,
             face=face,
+            tracker=tracker,
             video_stream=video_stream,
             audio_stream=audio_stream,
             preset=preset,

@@ -49,10 +49,9 @@ def encode(
             is an OutputError. Files of another kind are never replaced.
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
-        options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, motion_kbps, kbps,
-            layer, keyframe_interval,
-            refresh, audio_bitrate, canvas, source_frames, source_bytes, face, video_stream,
-            audio_stream.
+        options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, motion_kbps, kbps, layer,
+            keyframe_interval, refresh, audio_bitrate, canvas, source_frames, source_bytes, face, tracker,
+            video_stream, audio_stream.
 
     Returns:
         the report that `fvc encode --json` prints.
@@ -68,7 +67,7 @@ def encode(
         VideoReader(source, video_stream=settings.video_stream) as video,
         _both_or_none(stream, sources, overwrite) as (file, sources_writer),
     ):
-        clip = track_video(video, settings.rate, note, progress, settings.face_choice)
+        clip = track_video(video, settings.rate, note, progress, settings.face_choice, settings.tracker)
         job = FileJob(source, settings, model, video, clip, note, progress)
         shares = job.unlimited() if settings.kbps is None else divide(job)
         chosen = shares.sources

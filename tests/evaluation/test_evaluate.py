@@ -276,8 +276,8 @@ class TestRun:
         monkeypatch.setattr(dataset, "FaceTracker", Refusing)
         trackers: list[FaceTracker] = []
 
-        def counted() -> FaceTracker:
-            trackers.append(FaceTracker())
+        def counted(tracker: str) -> FaceTracker:
+            trackers.append(FaceTracker(tracker=tracker))
             return trackers[-1]
 
         monkeypatch.setattr("fvc.evaluation.metrics.reference.FaceTracker", counted)

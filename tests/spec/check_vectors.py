@@ -1,8 +1,7 @@
 """Decodes all vectors with fvc and with spec_decoder.py and compares the integers with the expected ones.
 
-Needs numpy only, so that it runs where the rest of fvc does not (`try_aarch64.sh`). Where constriction is missing (it
-has no wheel for Linux on aarch64), fvc's container and prediction run over the range decoder of spec_decoder.py. Says
-which machine it ran on; exit code 1 if anything differs.
+Needs numpy only, so that it runs where the rest of fvc does not (`try_aarch64.sh`). Says which machine it ran on, and
+with which range coder; exit code 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -18,31 +17,14 @@ from typing import Any
 import numpy as np
 import spec_decoder
 
+from fvc.codec.base import range_coder
 from fvc.codec.base.errors import StreamError
 from fvc.codec.motion import coding, priors
-from fvc.codec.motion.predictor import Context, MotionModel
+from fvc.codec.motion.entropy import RangeReader, format_tables
+from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.wire import bitstream, container
 
-try:
-    from fvc.codec.motion.entropy import RangeReader, format_tables
-except ImportError:
-    RangeReader = None  # type: ignore[assignment, misc]
-
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-
-
-class SpecReader:
-    """The range decoder of spec_decoder.py as a `coding.ValueReader`."""
-
-    def __init__(self, data: bytes) -> None:
-        self._decoder = spec_decoder.RangeDecoder(data)
-
-    def get(self, context: Context) -> int:
-        return self._decoder.value(*context)
-
-
-def reader_of(data: bytes) -> coding.ValueReader:
-    return SpecReader(data) if RangeReader is None else RangeReader(data, format_tables())
 
 
 def by_fvc(data: bytes) -> list[Any]:
@@ -64,7 +46,7 @@ def by_fvc(data: bytes) -> list[Any]:
             elif item.kind == bitstream.Kind.REFRESH:
                 refresh = bitstream.RefreshPayload.parse(coded)
                 coded, restarts = refresh.motion, refresh.slice == 0
-            integers = coding.decode(model, reader_of(coded), is_key) if coded else None
+            integers = coding.decode(model, RangeReader(coded, format_tables()), is_key) if coded else None
             if restarts and integers is not None:
                 coding.replay(model, integers, keyframe=True)
         follows = item.number + 1 if is_key or follows == item.number else -1
@@ -90,7 +72,7 @@ def rules(data: bytes) -> tuple[str, str]:
 
 def main() -> int:
     """Returns the exit code."""
-    coder = "constriction" if RangeReader else "no constriction: spec_decoder's range decoder"
+    coder = "constriction" if range_coder.constriction else "no constriction: our range coder in Python integers"
     print(f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, {coder}")
     digest, failed, integers, invalid = hashlib.sha256(), 0, 0, 0
     for path in sorted(VECTORS.glob("*.fvc")):

@@ -14,6 +14,7 @@ import numpy as np
 
 from fvc.codec.base.errors import InputError
 from fvc.codec.face.crop import cut
+from fvc.codec.face.finders import MEDIAPIPE
 from fvc.codec.face.landmarks import Mesh
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
@@ -80,7 +81,7 @@ class _Tracked:
 
 def _track(frames: list[np.ndarray]) -> _Tracked:
     ticks, points, features = [], [], []
-    with FaceTracker(max_faces=1) as tracker:
+    with FaceTracker(max_faces=1, tracker=MEDIAPIPE) as tracker:
         for tick, rgb in enumerate(frames):
             face = tracker.track(rgb)
             if face is None:

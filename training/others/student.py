@@ -49,11 +49,11 @@ def mean_face(pack: Pack) -> np.ndarray:
     return np.asarray((face + face[list(SUP_MIRROR)] * [-1, 1]) / 2)
 
 
-def place_of(points: np.ndarray, face: np.ndarray) -> np.ndarray:
+def place_of(points: np.ndarray, face: np.ndarray, scale: float = SQUARE_SCALE) -> np.ndarray:
     """The locator's target [4]: the square around the mean face, moved, rotated and scaled to points [33, 2]."""
     middle = points.mean(0)
     found, mean = (points - middle) @ [1, 1j], face @ [1, 1j]
-    turn = np.vdot(mean, found) / np.vdot(mean, mean) * SQUARE_SCALE * np.abs(face).max()
+    turn = np.vdot(mean, found) / np.vdot(mean, mean) * scale * np.abs(face).max()
     return np.array([*middle, turn.real, turn.imag], np.float32)
 
 
