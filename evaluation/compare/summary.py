@@ -83,6 +83,8 @@ def all_bits(entries: _Entries) -> list[dict[str, Any]]:
     (`people.Interval`); "times_motion": the same against our motion alone; "bd": metric -> BD-rate in percent.
     """
     good = [entry for entry in entries if not entry["error"]]
+    if not good:
+        return []
     metric = leading_metric(good)
     ours = list(dict.fromkeys(p["label"] for entry in good for p in entry["points"] if p["system"] == "fvc"))
     systems = list(dict.fromkeys(p["system"] for entry in good for p in entry["points"] if p["system"] != "fvc"))
@@ -200,6 +202,8 @@ def headline(rows: _Entries, clips: int, people: int, codecs: Mapping[str, str])
         rows: of `all_bits`; clips, people: how many were measured.
         codecs: system -> the name of its format, e.g. "HEVC".
     """
+    if not rows:
+        return []
     over = f", {clips} clips of {people} people" if clips > 1 else ""
     lines = [f"All bits, {TITLES[row['span']]}{over}: {_line(row, codecs, 'all', 'times')}" for row in rows]
     motion = _line(rows[0], codecs, "motion", "times_motion")
