@@ -65,6 +65,7 @@ def measure_clip(
     if options.metric_weights:
         importlib.import_module("torch")
     _single_thread()
+    person = person_of(path)
     frames.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=frames) as work:
         source = shortened(path, options.seconds, Path(work)) if options.seconds else path
@@ -84,7 +85,7 @@ def measure_clip(
         found = _in_threads(points, climb, [known[name] for name in options.codecs], threads)
     return {
         "error": None,
-        "person": person_of(path),
+        "person": person,
         "seconds": clip.seconds,
         "frames": clip.frames,
         "crop": {"x": tracked.crop.x, "y": tracked.crop.y, "side": tracked.crop.side},
@@ -100,7 +101,7 @@ def measure_clip(
 def _in_threads(
     points: _Points, climb: Callable[[Anchor], list[_Point]], chosen: Sequence[Anchor], threads: int
 ) -> list[list[_Point]]:
-    """`climb` on all anchors. If one fails, or the program should end, the others stop at their next frame."""
+    """`climb` on all anchors. If one fails, or the program should end, the others stop after their encode or frame."""
     stopping = threading.Event()
     points.progress = partial(_unless, stopping, points.progress)
     with ThreadPoolExecutor(threads) as pool:

@@ -63,7 +63,7 @@ def rates_table(results: dict[str, Any]) -> Table:
         f"on the wire: the same in datagrams of {_counted(results['frames_per_packet'], 'frame')}, each with {header}"
         " bytes of RTP, UDP and IPv4 headers.",
     ]
-    title = f"Our rates over {results['spans'][leading_span(results)]}, kbps"
+    title = f"Our rates over the {results['spans'][leading_span(results)]}, kbps"
     return Table(over(title, clips), columns, rows, notes)
 
 
@@ -78,7 +78,7 @@ def bd_table(results: dict[str, Any]) -> Table | None:
     notes = ["Bjontegaard delta of the rate, all bits, by PCHIP over log rate: below zero, ours needs less."]
     if len(measured(results)) > 1:
         notes.append("Mean over the clips on which it is defined, in brackets its 95 % interval.")
-    title = over(f"BD-rate of ours over {results['spans'][row['span']]}", measured(results))
+    title = over(f"BD-rate of ours over the {results['spans'][row['span']]}", measured(results))
     return Table(title, ["metric", *(f"against {a['codec']}" for a in results["anchors"])], rows, notes)
 
 

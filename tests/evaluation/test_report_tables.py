@@ -37,7 +37,7 @@ def test_one_clip_says_what_was_measured(one: Path) -> None:
         "HEVC for our LPIPS (times all our bits)": f"29.4 (1.34{X})",
     }
     assert "".join(page.tables[0][0]) == "All bits"  # the first table
-    assert page.row("Our rates over first 10 s", "fvc sup") == {
+    assert page.row("Our rates over the first 10 s", "fvc sup") == {
         "ours": "fvc sup",
         "motion": "4.90",
         "stream": "5.50",
