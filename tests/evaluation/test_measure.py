@@ -134,7 +134,7 @@ class TestNumbers:
         motion, every = (
             ours["whole"]["kbps"][kind] * long["seconds"] - ours["10"]["kbps"][kind] * 10 for kind in ("motion", "all")
         )
-        heads = 4 * 8 * 2 * (long["seconds"] - 10) / 1000  # of packets, at most, kbit
+        heads = 8 * 8 * 2 * (long["seconds"] - 10) / 1000  # of packets, at most, kbit
         assert 0 < motion <= every <= motion + heads
         assert theirs["10"]["metrics"]["psnr"] != theirs["whole"]["metrics"]["psnr"]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import shutil
-from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,14 +17,11 @@ from fvc.codec.face.detection import Face
 from fvc.codec.face.landmarks import SUP
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import VideoReader
-from fvc.evaluation import ffmpeg
 from fvc.evaluation.metrics.catalog import CATALOG, MAX_PSNR
 from fvc.evaluation.metrics.face_metrics import widest_mouths
 from fvc.evaluation.metrics.instruments import Window
 from fvc.evaluation.metrics.metrics import Metrics, face_values
 from fvc.evaluation.metrics.reference import Reference
-from fvc.evaluation.metrics.video_metrics import VideoMetrics
-from fvc.evaluation.pictures import TO_YUV, write_lossless
 from fvc.evaluation.presets.strips import Strip, telling_frames
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "weights"
@@ -166,6 +161,14 @@ class TestByHand:
         assert face_values(a, b)["nme_landmarker"] == pytest.approx((5 / 100 + 5 / 200) / 2)
 
 
+def test_the_start_of_a_reference() -> None:
+    sup = np.random.default_rng(0).uniform(0, 256, (5, 33, 2))
+    whole = seen(sup, every=2, landmarker=np.arange(3), calibration=np.arange(17))
+    start = whole.first(3)
+    assert (start.frames, start.every, len(start.columns["sup"]), len(start.columns["landmarker"])) == (3, 2, 3, 2)
+    assert len(start.columns["calibration"]) == 17
+
+
 class TestPixels:
     def test_psnr_and_flicker(self) -> None:
         pairs = [(gray(100), gray(level)) for level in (110, 110, 97)]
@@ -278,58 +281,6 @@ ARC5 = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92
 def load(path=None, device="cpu"):
     return lambda x: torch.cat((x.mean((2, 3)), torch.zeros(len(x), 125)), 1)
 """
-
-
-class TestVideo:
-    def drawn(self, pictures: list[np.ndarray], sigma: float) -> list[np.ndarray]:
-        return [cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures]
-
-    def test_as_ffmpeg_says_of_two_files(self, pictures: list[np.ndarray], tmp_path: Path) -> None:
-        drawn = self.drawn(pictures, 2)
-        for name, side in (("original", pictures), ("drawn", drawn)):
-            write_lossless(tmp_path / f"{name}.mkv", side, Fraction(25))
-        files = [text for name in ("drawn", "original") for text in ("-i", str(tmp_path / f"{name}.mkv"))]
-        ends = {"vmaf": f"libvmaf=log_fmt=json:log_path={tmp_path}/vmaf", "xpsnr": f"xpsnr=stats_file={tmp_path}/xpsnr"}
-        for end in ends.values():
-            graph = f"[0:v]{TO_YUV}[d];[1:v]{TO_YUV}[o];[d][o]{end}"
-            ffmpeg.run([*files, "-lavfi", graph, "-f", "null", "-"], 60)
-        found = Metrics(None).compare(zip(pictures, drawn, strict=True))
-        assert found["vmaf"] == json.loads((tmp_path / "vmaf").read_text())["pooled_metrics"]["vmaf"]["mean"]
-        assert f"{found['xpsnr']:.4f}" in (tmp_path / "xpsnr").read_text().splitlines()[-1]
-
-    def test_worse_pictures_have_less(self, pictures: list[np.ndarray]) -> None:
-        metrics = Metrics(None)
-        rows = [metrics.compare(zip(pictures, self.drawn(pictures, s), strict=True)) for s in (0.8, 2, 5)]
-        for name in ("vmaf", "xpsnr"):
-            values = [row[name] for row in rows]
-            assert values == sorted(values, reverse=True)
-            assert values[0] > values[-1]
-        assert metrics.compare(zip(pictures, pictures, strict=True))["xpsnr"] == MAX_PSNR
-
-    def test_where_ffmpeg_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ffmpeg, "PACKAGE", "no_such_package")
-        for function in (ffmpeg.program, ffmpeg._listed):
-            monkeypatch.setattr(ffmpeg, function.__name__, function.__wrapped__)
-        metrics = Metrics(None)
-        assert metrics.missing["vmaf"] == "imageio-ffmpeg is not installed; pip install 'fvc[measure]'"
-        found = metrics.compare([(gray(1), gray(2))])
-        assert found["vmaf"] is found["xpsnr"] is None
-        assert found["psnr"] is not None
-
-    def test_what_ffmpeg_cannot_do_is_one_line(self) -> None:
-        speck = np.zeros((1, 1, 3), np.uint8)
-        with VideoMetrics(("vmaf",)) as video:
-            video.add(speck, speck)
-            with pytest.raises(FvcError, match=r"^ffmpeg: "):
-                video.means()
-
-
-def test_the_start_of_a_reference() -> None:
-    sup = np.random.default_rng(0).uniform(0, 256, (5, 33, 2))
-    whole = seen(sup, every=2, landmarker=np.arange(3), calibration=np.arange(17))
-    start = whole.first(3)
-    assert (start.frames, start.every, len(start.columns["sup"]), len(start.columns["landmarker"])) == (3, 2, 3, 2)
-    assert len(start.columns["calibration"]) == 17
 
 
 def network(folder: Path, name: str, code: str) -> Path:
