@@ -20,6 +20,12 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from fvc.codec.base.constants import SIDE
 from fvc.codec.media.colour import SWS
 
+# ffmpeg's filters from RGB to the pictures that every anchor codes. Untagged: encoders would write tags into streams.
+TO_YUV = (
+    "scale=out_color_matrix=bt601:out_range=tv:flags=bilinear+accurate_rnd+full_chroma_int+bitexact,format=yuv420p,"
+    "setparams=range=unknown:colorspace=unknown:color_primaries=unknown:color_trc=unknown"
+)
+
 
 def write_lossless(path: Path, pictures: Iterable[np.ndarray], fps: Fraction) -> tuple[int, str]:
     """Writes uint8 RGB [256, 256, 3] as FFV1 in Matroska. Returns how many, and a SHA-256 of their pixels."""
@@ -39,7 +45,7 @@ def write_lossless(path: Path, pictures: Iterable[np.ndarray], fps: Fraction) ->
 
 
 def read_pictures(path: Path) -> Iterator[np.ndarray]:
-    """All frames of a file that `write_lossless` or `anchors.encode` wrote, uint8 RGB [256, 256, 3], in order."""
+    """All frames of a file that `write_lossless` or an anchor wrote, uint8 RGB [256, 256, 3], in order."""
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1
@@ -53,24 +59,6 @@ def read_pictures(path: Path) -> Iterator[np.ndarray]:
                 interpolation=SWS,
                 threads=1,
             ).to_ndarray()
-
-
-def to_yuv(pictures: Iterable[np.ndarray], fps: Fraction) -> Iterator[av.VideoFrame]:
-    """RGB pictures as every anchor codes them, with time stamps."""
-    reformatter = VideoReformatter()
-    for count, picture in enumerate(pictures):
-        frame = reformatter.reformat(
-            av.VideoFrame.from_ndarray(picture, "rgb24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=SWS,
-            threads=1,
-        )
-        frame.colorspace = frame.color_range = 0  # untagged, or encoders would write the tags into the stream
-        frame.pts, frame.time_base = count, 1 / fps
-        yield frame
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,22 @@ import numpy as np
 from fvc.codec.base.cache import Cache, code_digest
 from fvc.codec.base.reporting import Progress
 from fvc.codec.face import cuts, detection, landmarks, patching, tracker
-from fvc.evaluation.metrics import catalog, face_metrics, frame_metrics, instruments, metrics, reference
+from fvc.evaluation.metrics import (
+    catalog,
+    face_metrics,
+    frame_metrics,
+    instruments,
+    metrics,
+    reference,
+    video_metrics,
+)
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.metrics.reference import Reference
 from fvc.evaluation.pictures import Originals, read_pictures
 
 _TRACKING = (tracker, detection, cuts, landmarks, patching)
-_METRICS_CODE = code_digest(metrics, catalog, face_metrics, frame_metrics, reference, instruments, *_TRACKING)
+_MODULES = (metrics, catalog, face_metrics, frame_metrics, video_metrics, reference, instruments)
+_METRICS_CODE = code_digest(*_MODULES, *_TRACKING)
 
 
 class CachedMetrics:
@@ -38,22 +48,23 @@ class CachedMetrics:
         self._lock = threading.Lock()
         self.missing = self._metrics.missing
 
-    def of_file(self, path: Path, digest: str, label: str, progress: Progress) -> dict[str, float | None]:
-        """Metric -> value, of the file at `path`.
+    def of_file(self, path: Path, digest: str, frames: int, label: str, progress: Progress) -> dict[str, float | None]:
+        """Metric -> value, of the first `frames` of the file at `path`.
 
         Args:
             digest: names the file's pictures in the cache; label: names them in `progress`.
         """
-        make = partial(self._compare, self._pairs(path, label, progress))
+        pairs = islice(self._pairs(path, label, progress), frames)
+        make = partial(self._compare, pairs, frames)
         with self._lock:
-            values = self._cache.get(("metrics", digest, *self._name), _load_json, make, _save_json)
+            values = self._cache.get(("metrics", digest, str(frames), *self._name), _load_json, make, _save_json)
         return {name: values[name] for name in self._metrics.names if name in values}
 
-    def _compare(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | None]:
+    def _compare(self, pairs: Iterator[tuple[np.ndarray, np.ndarray]], frames: int) -> dict[str, float | None]:
         if self._reference is None:
             make = partial(self._metrics.reference, self._clip.pictures())
             self._reference = self._cache.get(("reference", *self._name), Reference.load, make, Reference.save)
-        return self._metrics.compare(pairs, self._reference)
+        return self._metrics.compare(pairs, self._reference.first(frames))
 
     def _pairs(self, path: Path, label: str, progress: Progress) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for count, pair in enumerate(zip(self._clip.pictures(), read_pictures(path), strict=True)):

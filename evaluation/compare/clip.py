@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import resource
-import shutil
 import sys
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,19 +27,21 @@ from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.face.crop import cut
 from fvc.codec.media.video import VideoReader
 from fvc.codec.source_builder import TrackedClip, track_video
-from fvc.evaluation.compare import rates
+from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.cached_metrics import CachedMetrics
-from fvc.evaluation.compare.curve import Curve
 from fvc.evaluation.compare.excerpt import shortened
 from fvc.evaluation.compare.fvc_stream import FvcStream, run_fvc
-from fvc.evaluation.compare.options import MeasureOptions
-from fvc.evaluation.compare.summary import comparisons, curve_of
+from fvc.evaluation.compare.options import MeasureOptions, OperatingPoint
+from fvc.evaluation.compare.people import person_of
+from fvc.evaluation.compare.rates import wire_bits
+from fvc.evaluation.compare.spans import span_frames
+from fvc.evaluation.compare.summary import comparisons
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 from fvc.evaluation.pictures import Originals, write_lossless
 
-_T = TypeVar("_T")
-_Points = list[dict[str, Any]]
+ENOUGH_KBPS = 60.0  # an anchor is coded up to this rate, and up to our quality
+_Point = dict[str, Any]
 
 
 def measure_clip(
@@ -59,50 +60,53 @@ def measure_clip(
         threads: anchors that are coded at a time.
 
     Raises:
-        FvcError: the clip cannot be measured. av.FFmpegError: an encoder failed.
+        FvcError: the clip cannot be measured.
     """
     if options.metric_weights:
         importlib.import_module("torch")
     _single_thread()
+    person = person_of(path)
     frames.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=frames) as work:
         source = shortened(path, options.seconds, Path(work)) if options.seconds else path
-        cache = Cache(options.cache, note)
         with VideoReader(source) as video:
             tracked = track_video(video, options.rate, note, lambda _, *count: progress("fvc: tracking", *count))
             clip = _write_originals(video, tracked, frames, progress)
-            ours = [run_fvc(video, tracked, options.encoder(p), frames, progress) for p in options.profile_labels]
+            ours = [
+                run_fvc(video, tracked, options.encoder(point), frames / f"fvc-{number}.mkv", progress)
+                for number, point in enumerate(options.operating_points)
+            ]
         if any(stream.frames != clip.frames for stream in ours):
             raise FvcError(f"{path.name}: some frames could not be read a second time")
-        metrics = CachedMetrics(clip, options.metric_weights, options.every, cache)
-        our_points = [_our_point(stream, clip, metrics, options, progress) for stream in ours]
-        search = _AnchorSearch(options, metrics, our_points[0], frames)
+        points = _Points(clip, options, Cache(options.cache, note), Path(work), progress)
+        our_points = [points.ours(*each) for each in zip(options.operating_points, ours, strict=True)]
         known = anchors(options.effort)
-        curves = [Curve(known[name], clip, Path(work), cache, progress) for name in options.codecs]
-        found = _in_threads(search.points, curves, threads)
-        anchor_points = {curve.anchor.system: points for curve, points in zip(curves, found, strict=True)}
+        climb = partial(points.of_anchor, our_points)
+        found = _in_threads(points, climb, [known[name] for name in options.codecs], threads)
     return {
         "error": None,
+        "person": person,
         "seconds": clip.seconds,
         "frames": clip.frames,
         "crop": {"x": tracked.crop.x, "y": tracked.crop.y, "side": tracked.crop.side},
         "source_bytes": ours[0].source_bytes,
         "reference": _relative(clip.path, frames),
         "peak_rss_mb": round(_peak_rss_bytes() / 1e6),
-        "missing": metrics.missing,
-        "points": [*our_points, *(point for points in found for point in points)],
-        **comparisons(our_points, anchor_points, ours[0].source_bytes),
+        "missing": points.metrics.missing,
+        "points": [*our_points, *(point for each in found for point in each)],
+        **comparisons(our_points, dict(zip(options.codecs, found, strict=True)), ours[0].source_bytes),
     }
 
 
-def _in_threads(work: Callable[[Curve], _T], curves: Sequence[Curve], threads: int) -> list[_T]:
-    """`work` on all curves. If one fails, or the program should end, the others stop at their next frame."""
+def _in_threads(
+    points: _Points, climb: Callable[[Anchor], list[_Point]], chosen: Sequence[Anchor], threads: int
+) -> list[list[_Point]]:
+    """`climb` on all anchors. If one fails, or the program should end, the others stop after their encode or frame."""
     stopping = threading.Event()
-    for curve in curves:
-        curve.progress = partial(_unless, stopping, curve.progress)
+    points.progress = partial(_unless, stopping, points.progress)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            return list(pool.map(work, curves))
+            return list(pool.map(climb, chosen))
         except BaseException:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -147,101 +151,82 @@ def _write_originals(video: VideoReader, clip: TrackedClip, frames: Path, progre
     return Originals(path, clip.rate, count, digest)
 
 
-def _our_point(
-    stream: FvcStream, clip: Originals, metrics: CachedMetrics, options: MeasureOptions, progress: Progress
-) -> dict[str, Any]:
-    """The entry of one profile among the clip's points."""
-
-    def kbps(bits: float) -> float:
-        return bits / clip.seconds / 1000
-
-    bits, sources = 8 * sum(stream.payload_bytes), kbps(8 * stream.source_bytes)
-    plain = {
-        "motion": kbps(bits),
-        "file": kbps(8 * stream.stream_bytes),
-        "wire": kbps(rates.wire_bits(stream.packet_bytes, options.frames_per_packet)),
-        "video": kbps(bits),
-    }
-    label = f"fvc {stream.profile}"
-    return {
-        "system": "fvc",
-        "label": label,
-        "profile": stream.profile,
-        "target_kbps": None,
-        "targets": [],
-        "is_floor": False,
-        "setting": stream.profile,
-        "bits": bits,
-        "kbps": {**plain, **{f"{n}_amortised": plain[n] + sources for n in ("video", "file", "wire")}},
-        "metrics": metrics.of_file(stream.pictures, stream.digest, label, progress),
-        "frames": _relative(stream.pictures, clip.path.parent),
-    }
-
-
-class _AnchorSearch:
-    """Finds the points of anchors that are compared with ours.
+class _Points:
+    """Makes a clip's points: rates and metrics of each span, of our streams and of the anchors' encodes.
 
     Args:
-        ours: our point; frames: folder for the pictures of all points.
+        work: folder for temporary files.
     """
 
-    def __init__(self, options: MeasureOptions, metrics: CachedMetrics, ours: dict[str, Any], frames: Path) -> None:
-        self._options = options
-        self._metrics = metrics
-        self._ours = ours
-        self._frames = frames
+    def __init__(self, clip: Originals, options: MeasureOptions, cache: Cache, work: Path, progress: Progress) -> None:
+        self.metrics = CachedMetrics(clip, options.metric_weights, options.every, cache)
+        self.progress = progress
+        self._clip, self._options, self._cache, self._work = clip, options, cache, work
+        self._spans = span_frames(clip.frames, clip.fps)
 
-    def points(self, curve: Curve) -> _Points:
-        """All points of an anchor: at the target rates, at our rates, and at our quality."""
+    def ours(self, asked: OperatingPoint, stream: FvcStream) -> _Point:
+        """The point of one of our streams."""
+        bits = {n: stream.bits(n, self._options.frames_per_packet) for n in self._spans.values()}
+        return {
+            "system": "fvc",
+            "label": asked.label,
+            "profile": asked.profile,
+            "is_floor": False,
+            "setting": "default" if asked.kbps is None else f"{asked.kbps:g} kbps",
+            **self._measured(stream.pictures, stream.digest, bits, asked.label),
+        }
+
+    def of_anchor(self, ours: list[_Point], anchor: Anchor) -> list[_Point]:
+        """An anchor's points from its floor on, until its rate is `ENOUGH_KBPS` and its quality that of all ours."""
         _single_thread()
-        curve.reach({*self._options.target_kbps, *self._our_rates(curve.clip)})
-        points = self._measured(curve)
-        values = self._ours["metrics"]
-        metric = next((name for name in compared_metrics() if values.get(name) is not None), None)
-        if metric is not None and curve.anchor.system == self._options.codecs[0]:
-            better = CATALOG[metric].higher_is_better
-            rate, _ = rates.rate_for(curve_of(points, metric), values[metric], better)
-            if rate is not None:
-                curve.reach({round(rate, 3)})
-                points = self._measured(curve)
+        points: list[_Point] = []
+        for value in anchor.ladder:
+            points.append(self._coded(anchor, value, len(points)))
+            if _is_enough(points[-1], ours):
+                break
         return points
 
-    def _our_rates(self, clip: Originals) -> list[float]:
-        """kbit/s of pictures at which an anchor has our rate: by pictures alone, and by the wire without headers."""
-        headers = rates.wire_bits([0] * clip.frames, self._options.frames_per_packet) / clip.seconds / 1000
-        kbps = self._ours["kbps"]
-        return [round(rate, 3) for rate in (kbps["video"], kbps["wire"] - headers, kbps["wire_amortised"] - headers)]
-
-    def _measured(self, curve: Curve) -> _Points:
-        """The points for the report, by rising rate, with their metrics."""
-        values = sorted(curve.shown().items(), key=lambda item: curve.kbps(item[0]))
-        return [self._point(curve, number, value, targets) for number, (value, targets) in enumerate(values)]
-
-    def _point(self, curve: Curve, number: int, value: float | None, targets: list[float]) -> dict[str, Any]:
-        anchor, kbps = curve.anchor, curve.kbps(value)
-        path = self._frames / f"{anchor.system}-{number}.mkv"
-        shutil.copyfile(curve.file(value), path)
-        bits = rates.wire_bits(curve.frame_bytes[value], self._options.frames_per_packet)
-        wire = bits / curve.clip.seconds / 1000
-        digest = hashlib.sha256(repr(curve.name(value)).encode()).hexdigest()
+    def _coded(self, anchor: Anchor, value: float, number: int) -> _Point:
+        name = ("anchor", self._clip.digest, str(self._clip.fps), *anchor.identity(value))
+        self.progress(anchor.label, number, None)
+        make = partial(anchor.encode, value, self._clip, self._work)
+        encoded = self._cache.get(name, Encoded.load, make, Encoded.save)
+        path = self._clip.path.parent / f"{anchor.system}-{number}.mkv"
+        path.write_bytes(encoded.matroska)
+        bits = {
+            n: {
+                "all": 8 * int(encoded.frame_bytes[:n].sum()),
+                "wire": wire_bits(encoded.frame_bytes[:n], self._options.frames_per_packet),
+            }
+            for n in self._spans.values()
+        }
         return {
             "system": anchor.system,
             "label": anchor.label,
             "profile": None,
-            "target_kbps": targets[0] if targets else None,
-            "targets": targets,
-            "is_floor": value is None,
+            "is_floor": number == 0,
             "setting": anchor.setting(value),
-            "bits": curve.bits(value),
-            "kbps": {
-                "motion": None,
-                "file": None,
-                "wire": wire,
-                "video": kbps,
-                "video_amortised": kbps,
-                "file_amortised": None,
-                "wire_amortised": wire,
-            },
-            "metrics": self._metrics.of_file(path, digest, anchor.label, curve.progress),
-            "frames": _relative(path, self._frames),
+            **self._measured(path, hashlib.sha256(repr(name).encode()).hexdigest(), bits, anchor.label),
         }
+
+    def _measured(self, path: Path, digest: str, bits: dict[int, dict[str, int]], label: str) -> _Point:
+        """ "spans" and "frames" of a point whose pictures are at `path`; `bits` by number of frames."""
+        spans = {
+            span: {
+                "kbps": {kind: count * float(self._clip.fps) / n / 1000 for kind, count in bits[n].items()},
+                "metrics": self.metrics.of_file(path, digest, n, label, self.progress),
+            }
+            for span, n in self._spans.items()
+        }
+        return {"spans": spans, "frames": _relative(path, self._clip.path.parent)}
+
+
+def _is_enough(point: _Point, ours: list[_Point]) -> bool:
+    """Whether an anchor's point has rate and quality enough, in the whole clip."""
+    whole = point["spans"]["whole"]
+    if whole["kbps"]["all"] < ENOUGH_KBPS:
+        return False
+    metric = next((name for name in compared_metrics() if whole["metrics"].get(name) is not None), None)
+    wanted = [p["spans"]["whole"]["metrics"].get(metric) for p in ours] if metric else []
+    sign = 1 if metric and CATALOG[metric].higher_is_better else -1
+    return all(sign * whole["metrics"][metric] >= sign * value for value in wanted if value is not None)

@@ -1,145 +1,123 @@
-"""Anchors that libavcodec encodes, as PyAV's wheel carries it.
+"""Anchors that the ffmpeg program of imageio-ffmpeg encodes and libavcodec decodes.
 
-One intra picture at the start, one thread. Start codes, temporal delimiters and SEI messages (x264 signs its streams
-with one) do not count as bits.
+One intra picture at the start, one thread. Start codes, length fields, access unit delimiters and SEI messages (x264
+signs its streams with one) do not count as bits.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.bitstream import BitStreamFilterContext
 
-from fvc.codec.base.constants import SIDE
-from fvc.codec.media.native import open_encoder
+from fvc.codec.base.errors import FvcError
+from fvc.codec.media.video import reason
+from fvc.evaluation import ffmpeg
 from fvc.evaluation.compare.anchor import Anchor, Encoded
-from fvc.evaluation.compare.rates import Knob
-from fvc.evaluation.pictures import to_yuv
+from fvc.evaluation.pictures import TO_YUV, Originals
 
-LIBRARIES = f"PyAV {av.__version__}, libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
-MAX_QP = 51  # of HEVC: the coarsest quantizer, x265's floor
-MAX_CRF = 51  # of x265
-LAST_CRF_VALUE = 52  # of x265's knob: above it come constant QPs
-_OBU_TEMPORAL_DELIMITER = 2  # AV1, 6.2.2
+_PATIENCE = 120  # seconds that any encode may take
+_MIN_SPEED = 0.1  # frames per second on a busy machine; an encode that is slower and takes longer than that hangs
 
 
 @dataclass(frozen=True)
 class FfmpegAnchor(Anchor):
-    """An encoder of libavcodec and its options.
+    """An encoder of ffmpeg and its options.
 
     Attributes:
-        encoder: libavcodec's name of it.
-        options: of the encoder; "{q}" stands for the value that is searched, "{aq}" for x265's aq-strength.
-        floor: options that replace `options` for the lowest rate that it can reach; empty: the end of the knob.
-        between: options that are added to the next coarser whole step for a value between two.
+        encoder: ffmpeg's name of it.
+        options: of the encoder; "{q}" stands for the value of the ladder, which `quality` names.
+        floor: options that replace those of the same name at the first value of the ladder; without "{q}".
     """
 
     system: str
     label: str
     codec: str
     encoder: str
+    quality: str
+    ladder: tuple[float, ...]
     options: dict[str, str]
-    knob: Knob
     note: str
     floor: dict[str, str] = field(default_factory=dict)
-    between: dict[str, str] = field(default_factory=dict)
-    may_hang: bool = False
 
-    def encode(self, value: float | None, pictures: Iterable[np.ndarray], fps: Fraction, folder: Path) -> Encoded:
-        path = folder / f"{self.system}-{self.setting(value)}.mkv"
-        sizes: list[int] = []
+    def encode(self, value: float, clip: Originals, folder: Path) -> Encoded:
+        path = folder / f"{self.system}-{self.setting(value)}.mkv".replace(" ", "-")
+        seconds = _PATIENCE + clip.frames / _MIN_SPEED
         try:
-            with av.open(str(path), "w", format="matroska") as container:
-                stream: Any = container.add_stream(self.encoder, fps, self.options_at(value))
-                stream.width = stream.height = SIDE
-                stream.pix_fmt, context = "yuv420p", stream.codec_context
-                context.thread_count, context.time_base, context.bit_rate = 1, 1 / fps, 0
-                open_encoder(context)
-                for frame in chain(to_yuv(pictures, fps), (None,)):  # None: flush
-                    for packet in stream.encode(frame):
-                        sizes.append(counted_bytes(context.name, bytes(packet)))
-                        container.mux(packet)
-                if sizes and context.name in _IS_SEI:
-                    sizes[0] += counted_bytes(context.name, context.extradata or b"")
-            return Encoded(path.read_bytes(), np.array(sizes, np.int64))
+            ffmpeg.run([*self.arguments(value, str(clip.path)), str(path)], seconds)
+            return Encoded(path.read_bytes(), counted_bytes(path))
+        except av.FFmpegError as error:
+            raise FvcError(f"{self.label}: its own stream cannot be read ({reason(error)})") from error
         finally:
             path.unlink(missing_ok=True)
 
-    def options_at(self, value: float | None) -> dict[str, str]:
-        """The encoder's options for a value of the knob."""
-        if (constant := self._constant_qp(value)) is not None:
-            return self.floor | {"qp": str(constant)}
-        quality, strength = self._quality_and_strength(self.knob.worst if value is None else value)
-        options = self.options | (self.between if self._is_between(value) else {})
-        return {n: o.replace("{q}", f"{quality:g}").replace("{aq}", f"{strength:g}") for n, o in options.items()}
+    def arguments(self, value: float, name: str) -> list[str]:
+        """Of ffmpeg, up to the output's name; `name`: of the input."""
+        options = [text for key, told in self.options_at(value).items() for text in (f"-{key}", told)]
+        reading = ["-threads", "1", "-i", name, "-vf", TO_YUV, "-fps_mode", "passthrough"]
+        return [*reading, "-c:v", self.encoder, "-threads", "1", *options, "-f", "matroska"]
 
-    def setting(self, value: float | None) -> str:
-        if (constant := self._constant_qp(value)) is not None:
-            return f"qp {constant}"
-        quality, strength = self._quality_and_strength(self.knob.worst if value is None else value)
-        more = "".join(f" {n} {o}" for n, o in self.between.items()) if self._is_between(value) else ""
-        return f"{self.knob.name} {quality:g}" + (f" aq-strength {strength:g}" if strength < 1 else "") + more
+    def options_at(self, value: float) -> dict[str, str]:
+        """The encoder's options for a value of the ladder."""
+        if self.floor and value == self.ladder[0]:
+            return {n: o for n, o in self.options.items() if o != "{q}"} | self.floor
+        return {n: o.replace("{q}", f"{value:g}") for n, o in self.options.items()}
 
-    def identity(self, value: float | None) -> tuple[str, ...]:
-        return self.encoder, json.dumps(self.options_at(value), sort_keys=True), LIBRARIES
+    def setting(self, value: float) -> str:
+        is_floor = self.floor and value == self.ladder[0]
+        return " ".join(f"{n} {o}" for n, o in self.floor.items()) if is_floor else f"{self.quality} {value:g}"
+
+    def identity(self, value: float) -> tuple[str, ...]:
+        return *self.arguments(value, "input"), ffmpeg.version()
 
     def described(self) -> dict[str, str]:
-        text = " ".join(f"{name}={value}" for name, value in self.options.items()).replace("{aq}", "1")
-        worst = self._quality_and_strength(self.knob.worst)[0]
+        text = " ".join(f"-{name} {value}" for name, value in self.options.items())
+        settings = ", ".join(self.setting(value) for value in self.ladder)
         return {
             "system": self.system,
             "label": self.label,
             "codec": self.codec,
             "encoder": self.encoder,
-            "options": text.replace("{q}", f"<{self.knob.best:g}..{worst:g}, searched>"),
+            "options": f"{text.replace('{q}', 'Q')}; {settings}",
             "note": self.note,
         }
 
     def why_unavailable(self) -> str | None:
-        try:
-            av.codec.Codec(self.encoder, "w")
-        except av.codec.codec.UnknownCodecError:
-            return f"this PyAV has no {self.encoder}"
-        return None
-
-    def _constant_qp(self, value: float | None) -> int | None:
-        """The QP of all pictures, at x265's floor and in the steps before it; None: quality is not set by a QP."""
-        if not self.floor or (value is not None and value <= LAST_CRF_VALUE):
-            return None
-        return MAX_QP if value is None else MAX_QP - math.floor(self.knob.worst - value)
-
-    def _is_between(self, value: float | None) -> bool:
-        return bool(self.between) and value is not None and value % self.knob.step > 0
-
-    def _quality_and_strength(self, value: float) -> tuple[float, float]:
-        """(crf, aq-strength): above CRF 51, x265 gets coarser as its adaptive quantization is reduced to nothing."""
-        if self.between:
-            return float(math.ceil(value)), 1
-        if "{aq}" not in "".join(self.options.values()):
-            return value, 1
-        return min(value, MAX_CRF), round(min(max(LAST_CRF_VALUE - value, 0), 1), 6)
+        return ffmpeg.why_missing("encoders", self.encoder)
 
 
-_IS_SEI = {  # encoders that write NAL units with start codes -> whether the first byte of a unit is that of an SEI
-    "libx264": lambda first: (first & 31) == 6,
-    "libx265": lambda first: (first >> 1 & 63) in (39, 40),
+_UNCOUNTED: dict[str, Callable[[bytes], bool]] = {  # codec of NAL units -> whether one is a delimiter or SEI message
+    "h264": lambda unit: unit[0] & 31 in (6, 9),
+    "hevc": lambda unit: unit[0] >> 1 & 63 in (35, 39, 40),
+    "vvc": lambda unit: unit[1] >> 3 in (20, 23, 24),
 }
 
 
-def counted_bytes(encoder: str, packet: bytes) -> int:
-    """Bytes of a packet that an RTP payload would carry (see the module)."""
-    if encoder in _IS_SEI:
-        units = (unit.rstrip(b"\0") for unit in re.split(b"\0\0\1", packet))
-        return sum(len(unit) for unit in units if unit and not _IS_SEI[encoder](unit[0]))
-    if encoder == "libsvtav1" and packet[:1] and packet[0] >> 3 & 15 == _OBU_TEMPORAL_DELIMITER:
-        return len(packet) - 2  # header with has_size_field, size 0
-    return len(packet)
+def counted_bytes(path: Path) -> np.ndarray:
+    """Bytes of each picture of a coded file that an RTP payload would carry, in order of display (see the module).
+
+    int [T]. Raises av.FFmpegError.
+    """
+    sizes: dict[int, int] = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        codec = stream.codec_context.codec.canonical_name
+        in_units = BitStreamFilterContext(f"{codec}_mp4toannexb", stream) if codec in _UNCOUNTED else None
+        for packet in container.demux(stream):
+            if packet.size and (pts := packet.pts) is not None:
+                parts: list[Any] = in_units.filter(packet) if in_units else [packet]  # which takes the packet away
+                sizes[pts] = sum(_counted(codec, bytes(part)) for part in parts)
+    return np.array([sizes[pts] for pts in sorted(sizes)], np.int64)
+
+
+def _counted(codec: str, packet: bytes) -> int:
+    if codec not in _UNCOUNTED:
+        return len(packet)
+    units = (unit.rstrip(b"\0") for unit in re.split(b"\0\0\1", packet))
+    return sum(len(unit) for unit in units if unit and not _UNCOUNTED[codec](unit))

@@ -28,22 +28,24 @@ from fvc.codec.base.workers import over_ray
 from fvc.codec.dataset import SUFFIXES
 from fvc.codec.media.output import check_folder
 from fvc.codec.media.video import label, name_fault, reason
+from fvc.evaluation import ffmpeg
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.compare.clip import measure_clip
-from fvc.evaluation.compare.ffmpeg_anchor import LIBRARIES
 from fvc.evaluation.compare.options import MeasureOptions
 from fvc.evaluation.compare.rates import HEADER_BYTES
-from fvc.evaluation.compare.summary import headline, means
+from fvc.evaluation.compare.spans import distinct
+from fvc.evaluation.compare.summary import all_bits, headline, means
 from fvc.evaluation.machine import machine
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.report.report import write_report
 from fvc.evaluation.report.wording import file_stems
 
 NOTES = (
-    "No sound on any side: all rates are those of pictures."
-    " Anchors: parameter sets and coded pictures count; containers, start codes and SEI messages do not."
+    "No sound on any side. All bits: ours are the whole .fvc and the whole .fvs, with their headers and checksums;"
+    " anchors' are parameter sets and coded pictures (containers, start codes and SEI messages do not count)."
     f" wire: {HEADER_BYTES} bytes of RTP, UDP and IPv4 headers on each datagram of at most {MAX_DATAGRAM} bytes."
     " All anchors code the same 256x256 crops in 4:2:0, BT.601, limited range; all metrics are of the decoded RGB."
+    " Intervals: 95 %, bootstrap over people."
 )
 _FOLDER_MODE = 0o755  # of the results' folder; the temporary one is private
 
@@ -89,6 +91,9 @@ def _results(
     """The contents of results.json, with the names of the frames' files."""
     known = anchors(options.effort)
     chosen = [known[name] for name in options.codecs]
+    good = [entry for entry in entries if not entry["error"]]
+    rows, people = all_bits(entries), {entry["person"] for entry in good}
+    spans = distinct(entry["seconds"] for entry in good)
     return {
         "fvc": __version__,
         "command": command,
@@ -101,13 +106,16 @@ def _results(
         "header_bytes_per_packet": HEADER_BYTES,
         "every": options.every,
         "effort": options.effort,
-        "libraries": LIBRARIES,
+        "libraries": f"{ffmpeg.version()} (encoders, VMAF, XPSNR), PyAV {av.__version__} (decoders)",
         "notes": NOTES,
         "missing": missing,
         "anchors": [anchor.described() for anchor in chosen],
+        "spans": spans,
+        "people": len(people),
+        "all_bits": rows,
         "clips": entries,
-        "means": means(entries, options.target_kbps),
-        "headline": headline(entries, {anchor.system: anchor.codec for anchor in chosen}),
+        "means": means(entries),
+        "headline": headline(rows, len(good), len(people), {anchor.system: anchor.codec for anchor in chosen}),
     }
 
 

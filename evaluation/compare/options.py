@@ -12,10 +12,22 @@ from fvc.codec.base.errors import OptionError
 from fvc.codec.base.workers import BACKENDS
 from fvc.codec.motion.sample import Profile
 from fvc.codec.options import EncoderOptions
-from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, anchors
+from fvc.evaluation.compare.anchors import ANCHORS, EFFORTS, LOW_DELAY, anchors
 
-MIN_KBPS, MAX_KBPS = 0.1, 10_000  # of the anchors' target rates
 MIN_SECONDS = 0.5  # of a clip
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One way to run fvc's encoder. `kbps`: the rate that it is asked for; None: its default quality."""
+
+    profile: str
+    kbps: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Name in tables, e.g. "fvc sup", "fvc sup at 4 kbps"."""
+        return f"fvc {self.profile}" + ("" if self.kbps is None else f" at {self.kbps:g} kbps")
 
 
 @dataclass(frozen=True)
@@ -23,9 +35,9 @@ class MeasureOptions:
     """Options of one run. Raises OptionError for values that are out of range, before work that takes minutes.
 
     Attributes:
-        codecs: the anchors, of `anchors.ANCHORS`; the first is in the headline and in the pictures.
+        codecs: the anchors, of `anchors.ANCHORS`; the first is in the pictures.
         fps: frames per second of all systems: a number or text as "15", "29.97", "30000/1001".
-        kbps: target rates of the anchors, kbit/s.
+        kbps: further operating points of fvc, beside its default one: rates that its encoder is asked for, kbit/s.
         profiles: of fvc; the first is compared with the anchors.
         metric_weights: a folder of networks (see `instruments`); None: only metrics that need none.
         every: networks, LPIPS and SSIM look at every n-th frame.
@@ -39,10 +51,10 @@ class MeasureOptions:
         cache: folder for encodes and metrics; None: the user's cache folder.
     """
 
-    codecs: Sequence[str] = tuple(ANCHORS)
+    codecs: Sequence[str] = LOW_DELAY
     fps: str | float | Fraction = 15
-    kbps: Sequence[float] = (4, 8, 16, 32, 64)
-    profiles: Sequence[str] = ("sup", "sup+unsup+expr")
+    kbps: Sequence[float] = ()
+    profiles: Sequence[str] = ("sup",)
     metric_weights: Path | None = None
     every: int = 10
     effort: str = EFFORTS[0]
@@ -59,9 +71,6 @@ class MeasureOptions:
         self._check_codecs()
         if not self.profiles:
             raise OptionError("profiles", "", "at least one is needed")
-        if not self.kbps or not all(math.isfinite(rate) and MIN_KBPS <= rate <= MAX_KBPS for rate in self.kbps):
-            given = ",".join(f"{rate:g}" for rate in self.kbps)[:80]
-            raise OptionError("kbps", given, f"rates from {MIN_KBPS} to {MAX_KBPS} kbit/s, with commas, e.g. 4,8,16")
         if self.seconds is not None and not MIN_SECONDS <= self.seconds < math.inf:
             raise OptionError("seconds", self.seconds, f"must be {MIN_SECONDS} or more")
         for name in ("every", "frames_per_packet", "jobs"):
@@ -69,8 +78,8 @@ class MeasureOptions:
                 raise OptionError(name, getattr(self, name), "must be 1 or more")
         if self.backend not in BACKENDS:
             raise OptionError("backend", self.backend[:40], f"choose from {', '.join(BACKENDS)}")
-        for label in self.profile_labels:
-            self.encoder(label)
+        for point in self.operating_points:
+            self.encoder(point)
 
     def _check_codecs(self) -> None:
         if self.effort not in EFFORTS:
@@ -80,31 +89,29 @@ class MeasureOptions:
         known = anchors(self.effort)
         for name in self.codecs:
             if why := known[name].why_unavailable():
-                raise OptionError("codecs", name, f"{why}; leave it out")
+                raise OptionError("codecs", name, f"{why}; or leave it out")
 
     @property
     def rate(self) -> Fraction:
         """Frames per second."""
-        return self.encoder(self.profile_labels[0]).rate
+        return self.encoder(self.operating_points[0]).rate
 
     @property
-    def target_kbps(self) -> tuple[float, ...]:
-        """The anchors' target rates, rising, each once."""
-        return tuple(sorted(set(self.kbps)))
-
-    @property
-    def profile_labels(self) -> tuple[str, ...]:
-        """Full names of fvc's profiles, each once. Raises OptionError."""
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """Those of fvc, each once: of each profile the default one, then those at asked rates. Raises OptionError."""
         try:
-            return tuple(dict.fromkeys(Profile.named(name).label for name in self.profiles))
+            profiles = dict.fromkeys(Profile.named(name).label for name in self.profiles)
         except OptionError as error:
             raise OptionError("profiles", error.value, error.fault) from None
+        rates = (None, *sorted(set(self.kbps)))
+        return tuple(OperatingPoint(profile, kbps) for profile in profiles for kbps in rates)
 
-    def encoder(self, profile: str) -> EncoderOptions:
-        """Options of fvc's encoder for a profile."""
+    def encoder(self, point: OperatingPoint) -> EncoderOptions:
+        """Options of fvc's encoder: the one place where an operating point becomes these. Raises OptionError."""
         return EncoderOptions(
             fps=self.fps,
-            profile=profile,
+            profile=point.profile,
+            kbps=point.kbps,
             audio_bitrate=None,
             canvas=False,
             source_frames=self.source_frames,

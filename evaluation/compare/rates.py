@@ -1,4 +1,4 @@
-"""Arithmetic of rates and quality: finding a setting for a rate, a rate for a quality, Bjontegaard deltas.
+"""Arithmetic of rates and quality: a rate for a quality, a quality at a rate, Bjontegaard deltas.
 
 Nothing here knows an encoder or a picture. Rates are in kbit/s (1000 bits), and compared on a log scale.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,32 +17,6 @@ from fvc.codec.base.constants import MAX_DATAGRAM, RTP_HEADER_BYTES, UDP_IPV4_HE
 
 HEADER_BYTES = RTP_HEADER_BYTES + UDP_IPV4_HEADER_BYTES  # of a datagram
 MIN_OVERLAP = 0.25  # least share of our curve's range of quality for a meaningful Bjontegaard delta
-TOLERANCE = 0.05  # relative difference of a rate from its target that ends the search
-
-_INSIDE = 0.15  # how far inside its bracket each guess lies, so that the search also converges if the rate has jumps
-
-
-@dataclass(frozen=True)
-class Knob:
-    """The parameter that an encoder's rate is searched with; the rate falls as it grows.
-
-    Attributes:
-        name: the encoder's name of it; best, worst: its ends; step: its resolution.
-        octave: the change that about halves the rate.
-        between: a finer resolution, for rates that whole steps miss; None: there is none.
-    """
-
-    name: str
-    best: float
-    worst: float
-    step: float
-    octave: float
-    between: float | None = None
-
-    def nearest(self, value: float) -> float:
-        """The value that can be set."""
-        steps = round((min(max(value, self.best), self.worst) - self.best) / self.step)
-        return round(self.best + steps * self.step, 6)
 
 
 @dataclass(frozen=True)
@@ -52,61 +26,6 @@ class Point:
     kbps: float
     value: float
     is_floor: bool = False
-
-
-def search(
-    kbps: Callable[[float | None], float],
-    knob: Knob,
-    targets: Sequence[float],
-    tolerance: float = TOLERANCE,
-    limit: int = 8,
-    tried: dict[float | None, float] | None = None,
-) -> dict[float, float | None]:
-    """Target -> the value whose rate is nearest; None stands for the encoder's floor.
-
-    Args:
-        kbps: rate at a value; at None: the lowest that the encoder can reach. It may be called twice for a value.
-        targets: wanted rates; tolerance: relative; limit: encodes for each target.
-        tried: rates that are known already.
-    """
-    tried = {None: kbps(None), **(tried or {})}
-
-    def error(target: float) -> Callable[[float | None], float]:
-        return lambda value: abs(math.log(tried[value] / target))
-
-    found: dict[float, float | None] = {}
-    for target in sorted(targets):
-        if target <= tried[None]:
-            found[target] = None
-            continue
-        for _ in range(limit):
-            nearest = min(tried, key=error(target))
-            value = _guess(tried, knob, target)
-            if abs(tried[nearest] / target - 1) <= tolerance or value is None:
-                break
-            tried[value] = kbps(value)
-        found[target] = min(tried, key=error(target))
-    return found
-
-
-def _guess(tried: dict[float | None, float], knob: Knob, target: float) -> float | None:
-    """The value to try next, between the last one above the target and the first one below it; None: all were tried.
-
-    Rates need not fall steadily: the bracket is one of values, and each guess lies well inside of it.
-    """
-    known = {knob.worst if value is None else value: rate for value, rate in tried.items()}
-    above = max((value for value, rate in known.items() if rate > target), default=None)
-    below = min(value for value, rate in known.items() if rate <= target and (above is None or value > above))
-    if above is None:
-        ends, wanted = (knob.best, below), below - knob.octave * math.log2(target / known[below])
-    else:
-        share = math.log2(known[above] / target) / math.log2(known[above] / known[below])
-        ends, wanted = (above, below), above + (below - above) * min(max(share, _INSIDE), 1 - _INSIDE)
-    for shift in (0, knob.step, -knob.step):
-        candidate = knob.nearest(wanted + shift)
-        if candidate not in known and ends[0] <= candidate <= ends[1]:
-            return candidate
-    return None
 
 
 def wire_bits(frame_bytes: Sequence[int] | np.ndarray, frames_per_packet: int = 1) -> int:
@@ -142,19 +61,28 @@ def rate_for(points: Sequence[Point], wanted: float, higher_is_better: bool) -> 
     return None, f"not reached at {curve[-1].kbps:.0f} kbps"
 
 
+def value_at(points: Sequence[Point], kbps: float) -> float | None:
+    """The quality of a curve at a rate, interpolated linearly over log rate; None: outside of what was measured."""
+    curve = sorted(points, key=lambda p: p.kbps)
+    for low, high in pairwise(curve):
+        if low.kbps <= kbps <= high.kbps:
+            share = math.log(kbps / low.kbps) / math.log(high.kbps / low.kbps) if high.kbps > low.kbps else 0.0
+            return low.value + share * (high.value - low.value)
+    return None
+
+
 def bd_rate(ours: Sequence[Point], theirs: Sequence[Point], higher_is_better: bool) -> tuple[float | None, str | None]:
     """Bjontegaard delta: mean change of our rate against theirs at equal quality, percent; or why it is undefined.
 
-    Curves are interpolated with PCHIP (package `bjontegaard`) over the range of quality that both cover.
+    Curves are interpolated with PCHIP (package `bjontegaard`) over the range of quality that both cover. Points that
+    are no better than a cheaper one of the same curve are left out.
     """
     sign = 1 if higher_is_better else -1
     curves = []
     for name, points in (("ours", ours), ("theirs", theirs)):
-        curve = sorted((p.kbps, sign * p.value) for p in points)
+        curve = _front([(p.kbps, sign * p.value) for p in points])
         if len(curve) < 2:
             return None, f"undefined: {name} has {len(curve)} point{'s'[: len(curve) != 1]}, two are needed"
-        if any(b[1] <= a[1] for a, b in pairwise(curve)):
-            return None, f"undefined: quality does not grow with rate on {'our' if name == 'ours' else 'their'} curve"
         curves.append(curve)
     low = max(curve[0][1] for curve in curves)
     high = min(curve[-1][1] for curve in curves)
@@ -170,6 +98,15 @@ def bd_rate(ours: Sequence[Point], theirs: Sequence[Point], higher_is_better: bo
         warnings.simplefilter("ignore")  # it warns of small overlaps, which the note states
         delta = bjontegaard.bd_rate(*their, *mine, method="pchip", require_matching_points=False)
     return float(delta), f"over {100 * share:.0f} % of our curve's range of quality"
+
+
+def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """By rising rate, the points that are better than all before them."""
+    front: list[tuple[float, float]] = []
+    for rate, quality in sorted(points):
+        if not front or (quality > front[-1][1] and rate > front[-1][0]):
+            front.append((rate, quality))
+    return front
 
 
 def break_even(source_bits: float, ours: float, theirs: float | None) -> float | None:

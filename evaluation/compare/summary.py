@@ -1,6 +1,6 @@
 """Numbers out of measured points: fvc against each anchor, means over clips, the headline. Measures nothing.
 
-Points are those of results.json: dictionaries with "system", "kbps", "metrics" ...
+Points are those of results.json: dictionaries with "system", "label", and for each span (`spans`) "kbps" and "metrics".
 """
 
 from __future__ import annotations
@@ -8,94 +8,175 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fvc.evaluation.compare import rates
+from fvc.evaluation.compare.people import mean_over_people
+from fvc.evaluation.compare.spans import LEADING, SPANS, TITLES, distinct
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics
 
-EQUAL_RATES = ("video", "wire", "wire_amortised")  # what "the same rate" means; the first one leads
+RATES = (2, 4, 8, 12, 20, 32, 60)  # kbit/s at which means over clips are given
 
 _Entries = Sequence[dict[str, Any]]
 
 
-def curve_of(points: _Entries, metric: str) -> list[rates.Point]:
-    """Rate against one metric, of the points that have it."""
-    known = (p for p in points if p["metrics"].get(metric) is not None)
-    return [rates.Point(p["kbps"]["video"], p["metrics"][metric], p["is_floor"]) for p in known]
+def curve_of(points: _Entries, metric: str, span: str) -> list[rates.Point]:
+    """All bits against one metric, of the points that have it."""
+    found = ((p["spans"][span], p["is_floor"]) for p in points)
+    return [
+        rates.Point(each["kbps"]["all"], each["metrics"][metric], is_floor)
+        for each, is_floor in found
+        if each["metrics"].get(metric) is not None
+    ]
 
 
 def comparisons(ours: _Entries, anchors: Mapping[str, _Entries], source_bytes: int) -> dict[str, Any]:
-    """Our first profile against each anchor: rates at our quality, quality at our rate, break-even, BD-rates.
+    """Our points against each anchor in each span: its rate at our quality, BD-rates, and when pictures are paid off.
 
     Args:
-        ours: our points, one for each profile; anchors: system -> its points.
+        ours: the first one is the default; anchors: system -> its points.
     """
-    first, kbps = ours[0], ours[0]["kbps"]["video"]
-    equal_quality, equal_rate, bd = [], [], []
-    break_even: dict[str, float | None] = {}
-    for system, points in anchors.items():
-        for metric in compared_metrics():
-            wanted = first["metrics"].get(metric)
-            if wanted is None:
-                continue
-            curve, better = curve_of(points, metric), CATALOG[metric].higher_is_better
-            rate, note = rates.rate_for(curve, wanted, better)
-            equal_quality.append(
-                {
-                    "system": system,
-                    "metric": metric,
-                    "kbps": rate,
-                    "kbps_ours": kbps,
-                    "times": rate and rate / kbps,
-                    "times_amortised": rate and rate / first["kbps"]["video_amortised"],
-                    "note": note,
-                }
-            )
-            break_even.setdefault(system, rates.break_even(8 * source_bytes, kbps, rate))
-            delta, note = rates.bd_rate(curve_of(ours, metric), curve, better)
-            bd.append({"system": system, "metric": metric, "bd_rate_percent": delta, "note": note})
-        equal_rate += [_at_our_rate(system, kind, first, points) for kind in EQUAL_RATES]
-    return {"equal_quality": equal_quality, "equal_rate": equal_rate, "break_even_s": break_even, "bd": bd}
+    quality, bd = [], []
+    paid: dict[str, float | None] = {}
+    profile = [point for point in ours if point["profile"] == ours[0]["profile"]]
+    for span in SPANS:
+        for system, points in anchors.items():
+            for metric in compared_metrics():
+                curve, better = curve_of(points, metric, span), CATALOG[metric].higher_is_better
+                rows = [_at_our_quality(point, curve, system, metric, span) for point in ours]
+                quality += [row for row in rows if row is not None]
+                delta, note = rates.bd_rate(curve_of(profile, metric, span), curve, better)
+                row = {"span": span, "system": system, "metric": metric}
+                bd.append({**row, "bd_rate_percent": delta, "note": note})
+                if span == LEADING and rows[0] is not None:
+                    stream = ours[0]["spans"][span]["kbps"]["stream"]
+                    paid.setdefault(system, rates.break_even(8 * source_bytes, stream, rows[0]["kbps"]))
+    return {"equal_quality": quality, "bd": bd, "break_even_s": paid}
 
 
-def _at_our_rate(system: str, kind: str, ours: dict[str, Any], points: _Entries) -> dict[str, Any]:
-    """The point whose rate is nearest to ours, compared with ours."""
-    kbps = ours["kbps"][kind]
-    near = min(points, key=lambda p: abs(math.log(p["kbps"][kind] / kbps)))
+def _at_our_quality(
+    ours: dict[str, Any], curve: Sequence[rates.Point], system: str, metric: str, span: str
+) -> dict[str, Any] | None:
+    """The rate of an anchor's curve at the quality of one of our points; None: ours has no such metric."""
+    here = ours["spans"][span]
+    value = here["metrics"].get(metric)
+    if value is None:
+        return None
+    rate, note = rates.rate_for(curve, value, CATALOG[metric].higher_is_better)
     return {
+        "span": span,
+        "ours": ours["label"],
         "system": system,
-        "kind": kind,
-        "kbps_ours": kbps,
-        "kbps": near["kbps"][kind],
-        "is_floor": near["is_floor"],
-        **{
-            f"{metric}{suffix}": point["metrics"].get(metric)
-            for metric in compared_metrics()
-            for suffix, point in (("_ours", ours), ("", near))
-        },
+        "metric": metric,
+        "kbps": rate,
+        "times": rate and rate / here["kbps"]["all"],
+        "times_motion": rate and rate / here["kbps"]["motion"],
+        "note": note,
     }
 
 
-def means(entries: _Entries, target_kbps: Sequence[float]) -> list[dict[str, Any]]:
-    """Over clips: fvc's profiles, and each anchor at each target rate."""
-    groups: dict[tuple[str, float | None], list[dict[str, Any]]] = {}
-    for entry in entries:
-        for point in entry.get("points", []):
-            ours = point["system"] == "fvc"
-            targets = [None] if ours else [target for target in target_kbps if target in point["targets"]]
-            for target in targets:
-                groups.setdefault((point["label"], target), []).append(point)
+def all_bits(entries: _Entries) -> list[dict[str, Any]]:
+    """For each span, each of our points and each anchor: means over clips, by the leading metric.
+
+    "times": how many times our bits the anchor needs for our quality, as geometric mean with its interval
+    (`people.Interval`); "times_motion": the same against our motion alone; "bd": metric -> BD-rate in percent.
+    """
+    good = [entry for entry in entries if not entry["error"]]
+    if not good:
+        return []
+    metric = leading_metric(good)
+    ours = list(dict.fromkeys(p["label"] for entry in good for p in entry["points"] if p["system"] == "fvc"))
+    systems = list(dict.fromkeys(p["system"] for entry in good for p in entry["points"] if p["system"] != "fvc"))
     return [
         {
-            "label": name,
-            "system": points[0]["system"],
-            "target_kbps": target,
-            "floors": sum(point["is_floor"] for point in points),
-            "kbps": {kind: _mean(p["kbps"][kind] for p in points)["mean"] for kind in points[0]["kbps"]},
-            "metrics": {metric: _mean(p["metrics"].get(metric) for p in points) for metric in points[0]["metrics"]},
+            "span": span,
+            "ours": label,
+            "metric": metric,
+            **_our_means(good, label, span, metric),
+            "anchors": {system: _against(good, label, system, span, metric) for system in systems},
         }
-        for (name, target), points in groups.items()
+        for span in distinct(entry["seconds"] for entry in good)
+        for label in ours
     ]
+
+
+def _our_means(good: _Entries, label: str, span: str, metric: str) -> dict[str, Any]:
+    points = [p["spans"][span] for entry in good for p in entry["points"] if p["label"] == label]
+    kinds = ("motion", "stream", "all", "wire")
+    return {
+        "kbps": {kind: _mean(p["kbps"][kind] for p in points) for kind in kinds},
+        "value": _mean(p["metrics"].get(metric) for p in points),
+    }
+
+
+def _against(good: _Entries, label: str, system: str, span: str, metric: str) -> dict[str, Any]:
+    rows = {
+        number: row
+        for number, entry in enumerate(good)
+        for row in entry["equal_quality"]
+        if (row["span"], row["ours"], row["system"], row["metric"]) == (span, label, system, metric)
+    }
+    known = {number: row for number, row in rows.items() if row["kbps"] is not None}
+    people = [good[number]["person"] for number in known]
+    found: dict[str, Any] = {"kbps": _mean(row["kbps"] for row in known.values()), "clips": len(rows)}
+    for name in ("times", "times_motion"):
+        interval = mean_over_people([row[name] for row in known.values()], people, geometric=True)
+        found[name] = interval and asdict(interval)
+    notes = [row["note"] for row in rows.values() if row["note"]]
+    return {**found, "note": notes[0] if len(good) == 1 and notes else None, "bd": _bd_means(good, system, span)}
+
+
+def _bd_means(good: _Entries, system: str, span: str) -> dict[str, Any]:
+    means = {}
+    for metric in compared_metrics():
+        found = [
+            (row["bd_rate_percent"], entry["person"])
+            for entry in good
+            for row in entry["bd"]
+            if (row["span"], row["system"], row["metric"]) == (span, system, metric)
+            and row["bd_rate_percent"] is not None
+        ]
+        interval = mean_over_people([value for value, _ in found], [person for _, person in found])
+        means[metric] = interval and asdict(interval)
+    return means
+
+
+def means(entries: _Entries) -> list[dict[str, Any]]:
+    """Over clips, in the leading span: our points, each anchor's floor, and each anchor at `RATES` (interpolated).
+
+    "at": None, "floor", or the rate. A rate that some clip's curve does not cover is left out, so that all means are
+    over the same clips.
+    """
+    good = [entry for entry in entries if not entry["error"]]
+    rows = []
+    for label in dict.fromkeys(p["label"] for entry in good for p in entry["points"]):
+        clips = [[p for p in entry["points"] if p["label"] == label] for entry in good]
+        rows.append(_first_means(label, [points[0] for points in clips if points]))
+        for kbps in RATES if rows[-1]["system"] != "fvc" else ():
+            values = {name: _mean_at(clips, name, kbps) for name in rows[-1]["metrics"]}
+            if any(value["n"] for value in values.values()):
+                rows.append({**rows[-1], "at": f"{kbps}", "kbps": {"all": float(kbps)}, "metrics": values})
+    return rows
+
+
+def _first_means(label: str, points: _Entries) -> dict[str, Any]:
+    """Means of our point in each clip, or of an anchor's floor."""
+    system, spans = points[0]["system"], [point["spans"][LEADING] for point in points]
+    return {
+        "label": label,
+        "system": system,
+        "profile": points[0]["profile"],
+        "at": None if system == "fvc" else "floor",
+        "kbps": {kind: _mean(each["kbps"][kind] for each in spans)["mean"] for kind in spans[0]["kbps"]},
+        "metrics": {name: _mean(each["metrics"].get(name) for each in spans) for name in spans[0]["metrics"]},
+    }
+
+
+def _mean_at(clips: Sequence[_Entries], metric: str, kbps: float) -> dict[str, Any]:
+    """Over clips, the metric at a rate; no mean where some clip has none."""
+    values = [rates.value_at(curve_of(points, metric, LEADING), kbps) for points in clips]
+    return _mean(values if None not in values else ())
 
 
 def _mean(values: Iterable[float | None]) -> dict[str, Any]:
@@ -107,57 +188,39 @@ def _mean(values: Iterable[float | None]) -> dict[str, Any]:
     }
 
 
-def headline(entries: _Entries, codecs: Mapping[str, str]) -> list[str]:
-    """The result in plain words, one or two lines for each anchor: means over the clips that were measured.
-
-    Args:
-        codecs: system -> the name of its format, e.g. "HEVC".
-    """
-    good = [entry for entry in entries if not entry["error"]]
-    metric = _leading_metric(good)
-    ours = [entry["points"][0] for entry in good]
-    rate, amortised = (statistics.fmean(p["kbps"][kind] for p in ours) for kind in ("video", "video_amortised"))
-    value = _mean(point["metrics"].get(metric) for point in ours)["mean"]
-    lines: list[str] = []
-    for system in dict.fromkeys(row["system"] for entry in good for row in entry["equal_rate"]):
-        needs = _equal_quality(good, system, metric)
-        lines.append(f"{'' if lines else f'ours {rate:.2f} kbps; '}{codecs[system]} {needs}")
-        start = "at our rate" if len(lines) == 1 else f"{codecs[system]} at our rate"
-        lines += _equal_rate(good, system, metric, start)
-    if not lines:
-        quality = "" if value is None else f", {CATALOG[metric].label} {CATALOG[metric].shown(value)}"
-        lines.append(f"ours {rate:.2f} kbps{quality}")
-    seconds = statistics.fmean(entry["seconds"] for entry in good)
-    clips = f" ({len(good)} clips)" if len(good) > 1 else ""
-    lines.append(f"ours with its source pictures: {amortised:.1f} kbps over {seconds:.1f} s{clips}")
-    return lines
-
-
-def _leading_metric(good: _Entries) -> str:
+def leading_metric(good: _Entries) -> str:
     """The first metric of comparison that was measured; the last one where none was."""
     *others, last = compared_metrics()
-    points = [point for entry in good for point in entry["points"]]
+    points = [point["spans"][LEADING] for entry in good for point in entry["points"]]
     return next((name for name in others if any(p["metrics"].get(name) is not None for p in points)), last)
 
 
-def _equal_quality(good: _Entries, system: str, metric: str) -> str:
-    name = CATALOG[metric].label
-    rows = [r for e in good for r in e["equal_quality"] if r["system"] == system and r["metric"] == metric]
-    known = [row for row in rows if row["kbps"] is not None]
-    if not known:
-        return f"at the same {name}: {rows[0]['note'] if len(rows) == 1 else 'no rate'}" if rows else "not compared"
-    rate, times = (statistics.fmean(row[key] for row in known) for key in ("kbps", "times"))
-    part = f", in {len(known)} of {len(rows)} clips" if len(known) < len(rows) else ""
-    return f"needs {rate:.1f} kbps for the same {name} ({times:.1f} times more{part})"
+def headline(rows: _Entries, clips: int, people: int, codecs: Mapping[str, str]) -> list[str]:
+    """The result in plain words: all bits of each span and operating point, then motion alone.
 
-
-def _equal_rate(good: _Entries, system: str, metric: str, start: str) -> list[str]:
-    rows = [r for e in good for r in e["equal_rate"] if (r["system"], r["kind"]) == (system, EQUAL_RATES[0])]
-    rows = [row for row in rows if row[metric] is not None and row[f"{metric}_ours"] is not None]
+    Args:
+        rows: of `all_bits`; clips, people: how many were measured.
+        codecs: system -> the name of its format, e.g. "HEVC".
+    """
     if not rows:
         return []
-    ours, its, rate = (statistics.fmean(row[key] for row in rows) for key in (f"{metric}_ours", metric, "kbps"))
-    floors = sum(row["is_floor"] for row in rows)
-    floor = "" if not floors else ", its floor" if floors == len(rows) else f", its floor in {floors} of {len(rows)}"
-    values = f"{CATALOG[metric].shown(ours)} vs {CATALOG[metric].shown(its)}"
-    return [f"{start}: {CATALOG[metric].label} {values} (at {rate:.1f} kbps{floor})"]
+    over = f", {clips} clips of {people} people" if clips > 1 else ""
+    lines = [f"All bits, {TITLES[row['span']]}{over}: {_line(row, codecs, 'all', 'times')}" for row in rows]
+    motion = _line(rows[0], codecs, "motion", "times_motion")
+    return [*lines, f"Motion alone, source pictures not counted: {motion}"]
+
+
+def _line(row: dict[str, Any], codecs: Mapping[str, str], kind: str, ratio: str) -> str:
+    metric = CATALOG[row["metric"]]
+    ours = f"{row['ours']} {row['kbps'][kind]['mean']:.3g} kbit/s, {metric.label} {metric.shown(row['value']['mean'])}"
+    return "; ".join([ours, *(_needs(codecs[s], a, ratio, metric.label) for s, a in row["anchors"].items())])
+
+
+def _needs(codec: str, against: dict[str, Any], ratio: str, name: str) -> str:
+    """How many times our bits an anchor needs, in words."""
+    times = against[ratio]
+    if times is None:
+        return f"{codec} for the same {name}: {against['note'] or 'no rate'}"
+    spread = "" if times["low"] is None else f" ({times['low']:.3g} to {times['high']:.3g})"
+    part = f", in {times['clips']} of {against['clips']} clips" if times["clips"] < against["clips"] else ""
+    return f"{codec} needs {times['mean']:.3g} times that for the same {name}{spread}{part}"

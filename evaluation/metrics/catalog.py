@@ -3,7 +3,8 @@
 To add a metric, write
 
 1. its entry in `_ENTRIES` below, and
-2. its computation: a function of a pair of pictures in `frame_metrics`, or one of two whole clips in `face_metrics`.
+2. its computation: a function of a pair of pictures in `frame_metrics`, one of two whole clips in `face_metrics`, or a
+   filter of ffmpeg in `video_metrics`.
 
 Everything else reads the catalog: results.json and results.csv, tables, plots, headings and explanations.
 """
@@ -29,6 +30,7 @@ class Metric:
         higher_is_better: whether a higher value means better pictures.
         network: the folder of the network that it needs (see `instruments`); empty: none.
         package: the Python module beyond fvc's own dependencies that it needs; empty: none.
+        filter: ffmpeg's filter that computes it (see `video_metrics`); empty: none.
         is_optional: whether reports leave it out without a word where its network is absent.
         is_main: whether it is in the main tables; other metrics are in a table below them.
         is_plotted: whether `fvc evaluate` draws bars of it.
@@ -45,6 +47,7 @@ class Metric:
     higher_is_better: bool = False
     network: str = ""
     package: str = ""
+    filter: str = ""
     is_optional: bool = False
     is_main: bool = False
     is_plotted: bool = False
@@ -177,6 +180,27 @@ _ENTRIES = (
         higher_is_better=True,
         package="skimage",
         is_main=True,
+    ),
+    Metric(
+        "vmaf",
+        "VMAF",
+        "VMAF v0.6.1, 0 to 100; made for large television pictures",
+        decimals=1,
+        higher_is_better=True,
+        filter="libvmaf",
+        is_main=True,
+        is_compared=True,
+    ),
+    Metric(
+        "xpsnr",
+        "XPSNR",
+        f"XPSNR of luma, dB, at most {MAX_PSNR:g}",
+        unit="dB",
+        decimals=1,
+        higher_is_better=True,
+        filter="xpsnr",
+        is_main=True,
+        is_compared=True,
     ),
     Metric("lpips_alex", "LPIPS alex", "LPIPS v0.1, AlexNet", network="lpips_alex", is_optional=True),
     Metric("lpips_vgg", "LPIPS vgg", "LPIPS v0.1, VGG-16", network="lpips_vgg", is_optional=True),

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fvc.evaluation import ffmpeg
 from fvc.evaluation.metrics.catalog import CATALOG, Metric
 from fvc.evaluation.metrics.face_metrics import FACE_METRICS, widest_mouths
 from fvc.evaluation.metrics.frame_metrics import FRAME_METRICS, FramePair
 from fvc.evaluation.metrics.instruments import Lpips, Networks, Window
 from fvc.evaluation.metrics.reference import BATCH, NO_FACE, Observer, Reference
+from fvc.evaluation.metrics.video_metrics import VideoMetrics
 
 
 class Metrics:
@@ -51,6 +53,8 @@ class Metrics:
     def _why_missing(self, metric: Metric) -> str | None:
         if metric.package and importlib.util.find_spec(metric.package) is None:
             return f"{metric.package} is not installed; pip install 'fvc[measure]'"
+        if metric.filter:
+            return ffmpeg.why_missing("filters", metric.filter)
         return self.networks.why_missing(metric.network) if metric.network else None
 
     def reference(self, frames: Iterable[np.ndarray]) -> Reference:
@@ -71,11 +75,14 @@ class Metrics:
 
         Raises:
             ValueError: `reference` is not of these frames, or two pictures differ in size.
+            FvcError: ffmpeg, which computes some metrics, failed.
         """
         if reference is not None and reference.every != self.every:
             raise ValueError(f"the reference looked at every {reference.every} frames, not every {self.every}")
         pixels, count = _PixelSums(self), 0
+        filtered = tuple(name for name in self.names if CATALOG[name].filter and name not in self.missing)
         with (
+            VideoMetrics(filtered) as video,
             Observer(self.networks, self.every, is_original=False) as drawn_side,
             Observer(self.networks, self.every, is_original=True) as original_side,
         ):
@@ -88,12 +95,14 @@ class Metrics:
                     raise ValueError(f"more frames than the reference's {reference.frames}")
                 drawn_side.add(count, drawn, window or NO_FACE)
                 pixels.add(count, original, drawn, window)
+                video.add(original, drawn)
                 count += 1
             reference = reference or original_side.finish()
             if count != reference.frames:
                 raise ValueError(f"{count} frames, but the reference has {reference.frames}")
             found = drawn_side.finish()
-        values = {**pixels.means(reference), **face_values(reference, found)}
+            means = video.means()
+        values: dict[str, float | None] = {**means, **pixels.means(reference), **face_values(reference, found)}
         known = {name: None if name in self.missing else _finite(values.get(name)) for name in self.names}
         return {"frames": count, **known}
 

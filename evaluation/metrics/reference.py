@@ -41,6 +41,15 @@ class Reference:
         five = self.columns["five"][index]
         return None if np.isnan(five).any() else Window(five, self.columns["roi"][index])
 
+    def first(self, frames: int) -> Reference:
+        """The same of the first frames alone; the calibration stays that of all."""
+        tracked, rows = ("sup", "pose", "five", "roi"), -(-frames // self.every)
+        columns = {
+            name: column if name == "calibration" else column[: frames if name in tracked else rows]
+            for name, column in self.columns.items()
+        }
+        return Reference(min(frames, self.frames), self.every, columns)
+
     def save(self, path: Path) -> None:
         """Writes a .npz."""
         with open(path, "wb") as file:

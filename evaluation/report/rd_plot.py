@@ -1,4 +1,4 @@
-"""Rate-distortion plots, one for each metric: every anchor's curve, and ours as a marker.
+"""Rate-distortion plots, one for each metric: quality over all bits, every anchor's curve and ours.
 
 Curves come from one clip, or from the means over all clips. `to_svg` is for a page that may be light or dark: its
 colours are the CSS variables `--ink`, `--soft`, `--ours` and `--a0` ... `--a4`.
@@ -44,17 +44,17 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Dot:
-    """A measured point: kbps without and with the source pictures, quality, and whether it is the encoder's floor."""
+    """A measured point: kbps of all bits, of our motion alone, quality, and whether it is the encoder's floor."""
 
     kbps: float
-    with_sources: float
+    motion: float | None
     value: float
     is_floor: bool
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One system's points, by rising rate. Ours have no line between them: each is a profile of its own."""
+    """One system's points, by rising rate."""
 
     label: str
     is_ours: bool
@@ -100,7 +100,7 @@ def describe(curves: Sequence[Curve], metric: str) -> str:
         f"{curve.label}: " + ", ".join(f"{d.value:.3g} at {d.kbps:.3g} kbps" for d in curve.dots) for curve in curves
     ]
     corner = "upper" if CATALOG[metric].higher_is_better else "lower"
-    return f"{CATALOG[metric].label} against kbps, {corner} left is better. " + "; ".join(parts) + "."
+    return f"{CATALOG[metric].label} against kbps of all bits, {corner} left is better. " + "; ".join(parts) + "."
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
@@ -122,24 +122,23 @@ def _draw(axes: Axes, curves: Sequence[Curve], metric: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=_SOFT, alpha=0.25, linewidth=0.6)
-    axes.set_xlabel("kbps")
+    axes.set_xlabel("all bits, kbps")
     better = "higher" if CATALOG[metric].higher_is_better else "lower"
     axes.set_title(f"{CATALOG[metric].label}, {better} is better", loc="left", fontsize=11)
 
 
 def _draw_ours(axes: Axes, curve: Curve, number: int) -> None:
-    """Filled markers: without source pictures; hollow: with them; dotted line: the quality that anchors must reach."""
+    """Filled markers: all bits; hollow: motion alone; dotted line: the quality that anchors must reach."""
     marker = _OUR_MARKERS[number % len(_OUR_MARKERS)]
-    size = 14 if marker == "*" else 9
-    style: dict[str, Any] = {"linestyle": "none", "color": _OURS, "marker": marker, "markersize": size, "zorder": 5}
-    for dot in curve.dots:
-        if number == 0:
-            axes.axhline(dot.value, color=_OURS, linewidth=0.8, linestyle=":", alpha=0.8, zorder=1)
-        axes.plot([dot.kbps, dot.with_sources], [dot.value] * 2, color=_OURS, linewidth=1, zorder=4)
-    y = [dot.value for dot in curve.dots]
-    axes.plot([d.kbps for d in curve.dots], y, label=curve.label, **style)
-    hollow = "hollow: with its sources" if number == 0 else None
-    axes.plot([d.with_sources for d in curve.dots], y, label=hollow, fillstyle="none", **style)
+    style: dict[str, Any] = {"color": _OURS, "marker": marker, "markersize": 14 if marker == "*" else 9, "zorder": 5}
+    first = curve.dots[0]
+    if number == 0:
+        axes.axhline(first.value, color=_OURS, linewidth=0.8, linestyle=":", alpha=0.8, zorder=1)
+    axes.plot([d.kbps for d in curve.dots], [d.value for d in curve.dots], label=curve.label, linewidth=1.6, **style)
+    if first.motion:
+        axes.plot([first.motion, first.kbps], [first.value] * 2, color=_OURS, linewidth=1, linestyle="--", zorder=4)
+        hollow = "hollow: motion alone" if number == 0 else None
+        axes.plot(first.motion, first.value, label=hollow, linestyle="none", fillstyle="none", **style)
 
 
 def _legend(figure: Figure, all_axes: Sequence[Axes]) -> None:

@@ -2,8 +2,8 @@
 
     report.html       one file that opens offline: tables, plots, strips; no script, nothing fetched
     report.md         the same in Markdown, with pictures in files of their own
-    results.csv       a row for each clip and point, all metrics
-    rd.png            rate against the metrics that codecs are compared by
+    results.csv       a row for each clip, point and span, all metrics
+    rd.png            all bits against the metrics that codecs are compared by
     strip.png, compare.mp4      for one clip; for many: strip-CLIP.png, compare-CLIP.mp4
 
 All numbers are those of results.json; nothing is measured here. Pictures are read from the frames that it names.
@@ -124,8 +124,9 @@ def _jpeg(picture: np.ndarray) -> str:
 
 def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any]:
     """The variables of the templates."""
-    overall = [rate_tables.rates_table(results)] if sections else []
-    overall += filter(None, [rate_tables.wire_table(results)])
+    overall = []
+    if sections:
+        overall = [rate_tables.rates_table(results), *filter(None, [rate_tables.bd_table(results)])]
     plots: list[Markup] = []
     if len(sections) > 1:
         overall += tables.metrics_tables(results, None)
@@ -133,6 +134,7 @@ def _page(results: dict[str, Any], sections: list[ClipSection]) -> dict[str, Any
         plots = [Markup(rd_plot.to_svg(curves, name, f"means-{name}")) for name, curves in lines if curves]
     return {
         "headline": [w.one_line(line) for line in results["headline"]],
+        "all_bits": rate_tables.all_bits_table(results) if sections else None,
         "clips": rate_tables.clips_table(results),
         "many": len(results["clips"]) > 1,
         "failed": len(results["clips"]) - len(sections),
@@ -178,23 +180,25 @@ def _render(name: str, page: dict[str, Any], escape: Callable[[Any], str] | None
 
 
 def _write_csv(path: Path, results: dict[str, Any]) -> None:
-    """A row for each clip and point; a failed clip is a row with its error."""
-    points = [p for clip in tables.measured(results) for p in clip["points"]]
-    rates = list(dict.fromkeys(name for p in points for name in p["kbps"]))
-    metrics = list(dict.fromkeys(name for p in points for name in p["metrics"]))
-    plain = ("system", "label", "profile", "target_kbps", "setting", "is_floor", "bits")
+    """A row for each clip, point and span that was measured; a failed clip is a row with its error."""
+    clips = tables.measured(results)
+    spans = [span for clip in clips for p in clip["points"] for span in p["spans"].values()]
+    rates = list(dict.fromkeys(name for span in spans for name in span["kbps"]))
+    metrics = list(dict.fromkeys(name for span in spans for name in span["metrics"]))
+    plain = ("system", "label", "profile", "setting", "is_floor")
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(
-        ["clip", "error", "seconds", "frames", "source_bytes", *plain, *(f"{r}_kbps" for r in rates), *metrics]
-    )
+    head = ["clip", "error", "person", "seconds", "frames", "source_bytes", *plain, "span"]
+    rows.writerow([*head, *(f"{r}_kbps" for r in rates), *metrics])
     for clip in results["clips"]:
         if clip.get("error"):
             rows.writerow([w.one_line(clip["clip"]), w.one_line(clip["error"])])
             continue
-        head = [w.one_line(clip["clip"]), "", clip["seconds"], clip["frames"], clip["source_bytes"]]
+        first = [w.one_line(clip["clip"]), "", *(clip[n] for n in ("person", "seconds", "frames", "source_bytes"))]
         for p in clip["points"]:
-            values = [*(p["kbps"].get(name) for name in rates), *(p["metrics"].get(name) for name in metrics)]
-            rows.writerow([*head, *(p[name] for name in plain), *values])
+            for name in results["spans"]:
+                span = p["spans"][name]
+                values = [*(span["kbps"].get(r) for r in rates), *(span["metrics"].get(m) for m in metrics)]
+                rows.writerow([*first, *(p[n] for n in plain), name, *values])
     with atomic_write(path, overwrite=True) as file:
         file.write(text.getvalue().encode())

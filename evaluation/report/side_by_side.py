@@ -62,13 +62,13 @@ def choose_panels(clip: dict[str, Any], anchor: dict[str, Any], folder: Path) ->
     if not theirs:
         return panels
     name = anchor["codec"]
-    near = _nearest(theirs, ours["kbps"]["video"])
+    near = _nearest(theirs, _kbps(ours))
     equal = _equal_quality(clip, anchor["system"])
     at_quality, title = near, ""
     if equal and equal["kbps"] is not None:
         at_quality, title = _nearest(theirs, equal["kbps"]), f"{name} at our quality"
     elif equal and (equal["note"] or "").startswith("not reached"):
-        at_quality, title = max(theirs, key=lambda p: p["kbps"]["video"]), f"{name} at its best here"
+        at_quality, title = max(theirs, key=_kbps), f"{name} at its best here"
     where = "at its floor" if near["is_floor"] else "at our rate"
     panels.append(Panel(f"{name} {where}", _facts(near), folder / near["frames"]))
     if at_quality is not near:
@@ -81,19 +81,26 @@ def _exists(folder: Path, name: str | None) -> bool:
 
 
 def _nearest(points: list[dict[str, Any]], kbps: float) -> dict[str, Any]:
-    return min(points, key=lambda p: abs(np.log(p["kbps"]["video"] / kbps)))
+    return min(points, key=lambda p: abs(np.log(_kbps(p) / kbps)))
+
+
+def _kbps(point: dict[str, Any]) -> float:
+    """All bits."""
+    return float(point["spans"]["whole"]["kbps"]["all"])
 
 
 def _equal_quality(clip: dict[str, Any], system: str) -> dict[str, Any] | None:
-    """The anchor's entry for the leading metric that was measured."""
-    entries = {e["metric"]: e for e in clip["equal_quality"] if e["system"] == system}
+    """The anchor's entry for the leading metric that was measured, against our first point in the whole clip."""
+    found = [e for e in clip["equal_quality"] if (e["span"], e["system"]) == ("whole", system)]
+    entries = {e["metric"]: e for e in found if e["ours"] == found[0]["ours"]}
     return next((entries[name] for name in compared_metrics() if name in entries), None)
 
 
 def _facts(point: dict[str, Any]) -> str:
-    known = [name for name in compared_metrics() if point["metrics"].get(name) is not None]
-    quality = f", {CATALOG[known[0]].label} {CATALOG[known[0]].shown(point['metrics'][known[0]])}" if known else ""
-    return f"{rate(point['kbps']['video'])} kbps{quality}"
+    metrics = point["spans"]["whole"]["metrics"]
+    known = [name for name in compared_metrics() if metrics.get(name) is not None]
+    quality = f", {CATALOG[known[0]].label} {CATALOG[known[0]].shown(metrics[known[0]])}" if known else ""
+    return f"{rate(_kbps(point))} kbps{quality}"
 
 
 def write_side_by_side(

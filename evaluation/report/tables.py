@@ -44,8 +44,8 @@ def our_points(clip: dict[str, Any]) -> list[dict[str, Any]]:
 
 def metrics_present(results: dict[str, Any]) -> list[str]:
     """Names of the metrics with a value anywhere, in the catalog's order."""
-    points = [p for clip in measured(results) for p in clip["points"]]
-    return [name for name in CATALOG if any(p["metrics"].get(name) is not None for p in points)]
+    spans = [span for clip in measured(results) for p in clip["points"] for span in p["spans"].values()]
+    return [name for name in CATALOG if any(span["metrics"].get(name) is not None for span in spans)]
 
 
 def mean_and_error(values: Iterable[float | None]) -> tuple[float | None, float | None, int]:
@@ -62,7 +62,7 @@ def metrics_tables(results: dict[str, Any], clip: dict[str, Any] | None) -> list
     names = metrics_present(results)
     main = [name for name in names if CATALOG[name].is_main]
     groups = (("Quality", main), ("Further metrics", [name for name in names if name not in main]))
-    points = results["means"] if clip is None else [p for p in clip["points"] if _is_listed(p)]
+    points = results["means"] if clip is None else [{**p, **p["spans"]["whole"]} for p in clip["points"]]
     return [_metrics_table(title, chosen, points, results, clip) for title, chosen in groups if chosen]
 
 
@@ -76,27 +76,20 @@ def _metrics_table(
             CATALOG[n].shown(v["mean"], v["stderr"]) if isinstance(v, dict) else CATALOG[n].shown(v)
             for n, v in zip(names, values, strict=True)
         ]
-        rows.append([point["label"], w.rate(point["kbps"]["video"]), *cells, _setting(point)])
+        setting = point["at"] or w.NONE if clip is None else point["setting"] + ", its floor" * point["is_floor"]
+        rows.append([point["label"], w.rate(point["kbps"]["all"]), *cells, setting])
     ours = {p["label"] for c in measured(results) for p in our_points(c)}
     strong = frozenset(n for n, point in enumerate(points) if point["label"] in ours)
-    last = "setting" if clip else "asked for, kbps"
-    columns = ["system", "kbps", *(CATALOG[n].heading for n in names), last]
+    last = "setting" if clip else "at, kbps"
+    columns = ["system", "all bits, kbps", *(CATALOG[n].heading for n in names), last]
     notes = [f"{CATALOG[n].label}: {CATALOG[n].text}." for n in names]
     caption = f"{title} of each system at each rate"
     if clip is None:
         caption = over(caption, measured(results)) + ", mean ± standard error"
+        notes.append(
+            "Anchors between measured points are interpolated over log rate, where all clips have such points."
+        )
     return Table(caption, columns, rows, notes, strong)
-
-
-def _setting(point: dict[str, Any]) -> str:
-    """The setting that gave a clip's point; for a mean, its target rate."""
-    if "setting" not in point:
-        floors = f" (floor in {point['floors']})" if point["floors"] else ""
-        return w.NONE if point["target_kbps"] is None else f"{point['target_kbps']:g}{floors}"
-    if point["system"] == "fvc":
-        return w.NONE
-    is_new = point["is_floor"] and "floor" not in point["setting"]
-    return point["setting"] + (", its floor" if is_new else "")
 
 
 def settings_table(results: dict[str, Any]) -> Table:
@@ -115,40 +108,30 @@ def missing_table(results: dict[str, Any]) -> Table | None:
 
 
 def curves(results: dict[str, Any], clip: dict[str, Any] | None, metric: str) -> list[Curve]:
-    """Rate against `metric`, ours first. `clip` None: means over clips."""
-    points = _mean_points(results) if clip is None else clip["points"]
-    out = []
-    for label in dict.fromkeys(p["label"] for p in sorted(points, key=lambda p: p["system"] != "fvc")):
-        own = [p for p in points if p["label"] == label and p["metrics"].get(metric) is not None]
-        dots = sorted(
-            (
-                Dot(p["kbps"]["video"], p["kbps"]["video_amortised"], p["metrics"][metric], p["is_floor"])
-                for p in own
-                if p["kbps"]["video"]
-            ),
-            key=lambda dot: dot.kbps,
-        )
-        if dots:
-            out.append(Curve(label, own[0]["system"] == "fvc", tuple(dots)))
-    return out
+    """All bits against `metric`, ours first, in the leading span. `clip` None: means over clips."""
+    span = next(iter(results["spans"]), "")
+    points = results["means"] if clip is None else [{**p, **p["spans"][span]} for p in clip["points"]]
+    groups: dict[tuple[bool, str], list[dict[str, Any]]] = {}
+    for point in points:
+        is_anchor = point["system"] != "fvc"
+        groups.setdefault((is_anchor, point["label"] if is_anchor else f"fvc {point['profile']}"), []).append(point)
+    found = []
+    for (is_anchor, label), own in sorted(groups.items(), key=lambda group: group[0][0]):
+        dots = [_dot(p, metric) for p in own]
+        known = sorted((dot for dot in dots if dot is not None), key=lambda dot: dot.kbps)
+        if known:
+            found.append(Curve(label, not is_anchor, tuple(known)))
+    return found
 
 
-def _mean_points(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """`means` in the form of a clip's points; a floor is where every clip's point is one."""
-    count = len(measured(results))
-    return [
-        {
-            **m,
-            "is_floor": m["floors"] == count,
-            "metrics": {name: value["mean"] for name, value in m["metrics"].items()},
-        }
-        for m in results["means"]
-    ]
-
-
-def _is_listed(point: dict[str, Any]) -> bool:
-    """Whether tables show the point. Those that the search only tried are in the plots and in results.csv."""
-    return point["system"] == "fvc" or point["target_kbps"] is not None or point["is_floor"]
+def _dot(point: dict[str, Any], metric: str) -> Dot | None:
+    """A point of a clip, or of the means; None: it has no such metric."""
+    value = point["metrics"].get(metric)
+    value = value["mean"] if isinstance(value, dict) else value
+    if value is None:
+        return None
+    kbps = point["kbps"]
+    return Dot(kbps["all"], kbps.get("motion"), value, point.get("is_floor", point.get("at") == "floor"))
 
 
 def over(caption: str, clips: list[dict[str, Any]]) -> str:

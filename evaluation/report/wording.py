@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 NONE = "\N{EN DASH}"
@@ -17,19 +18,17 @@ def rate(kbps: float | None, stderr: float | None = None) -> str:
     return f"{kbps:.{decimals}f}" + ("" if stderr is None else f" ±{_NBSP}{stderr:.{decimals}f}")
 
 
-def at_floor(is_floor: bool) -> str:
-    """Suffix of a rate; marks the lowest that its encoder can reach."""
-    return f" (its{_NBSP}floor)" if is_floor else ""
-
-
 def times(factor: float | None) -> str:
     """A ratio of rates, with a multiplication sign."""
-    return NONE if factor is None else f"{factor:.{int(factor < 99.5)}f}\N{MULTIPLICATION SIGN}"
+    if factor is None:
+        return NONE
+    return f"{factor:.{2 if factor < 9.95 else int(factor < 99.5)}f}\N{MULTIPLICATION SIGN}"
 
 
-def share(value: float | None, stderr: float | None = None) -> str:
-    """A share of 1."""
-    return NONE if value is None else f"{value:.2f}" + ("" if stderr is None else f" ±{_NBSP}{stderr:.2f}")
+def interval(mean: dict[str, Any], shown: Callable[[float], str]) -> str:
+    """A mean, and in brackets its interval where there is one (`compare.people.Interval` as a dictionary)."""
+    spread = "" if mean["low"] is None else f" [{shown(mean['low'])} to {shown(mean['high'])}]"
+    return shown(mean["mean"]) + spread
 
 
 def seconds(value: float | None) -> str:

@@ -193,13 +193,16 @@ def measure(
         typer.Option(help="Folder for report.html, results.json, plots and videos: new, empty, or of an earlier run."),
     ] = Path("fvc-measure"),
     codecs: Annotated[
-        str, typer.Option(help="What to compare with; the first is in the headline and the video.")
-    ] = "x265,x265-ra,svtav1,x264,vp9",
+        str,
+        typer.Option(help="What to compare with, of svtav1,vvenc,x265,x265-ra,x264,vp9; the first is in the video."),
+    ] = "svtav1,vvenc,x265",
     fps: Annotated[str, typer.Option(help="Frames per second of all systems.")] = "15",
-    kbps: Annotated[str, typer.Option(help="Target rates of the other codecs, kbit/s.")] = "4,8,16,32,64",
+    kbps: Annotated[
+        str, typer.Option(help="Further operating points of fvc: rates as of fvc encode, with commas, e.g. 0.6,2.")
+    ] = "",
     profiles: Annotated[
-        str, typer.Option(help="Profiles of fvc; the first is compared with the others.")
-    ] = "sup,sup+unsup+expr",
+        str, typer.Option(help="Profiles of fvc, e.g. sup,sup+unsup+expr; BD-rates are of the first.")
+    ] = "sup",
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,
@@ -221,14 +224,14 @@ def measure(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure bits and quality on your own videos against HEVC, AV1, H.264 and VP9 (needs fvc[measure])."""
+    """Measure bits and quality on your own videos against AV1, VVC, HEVC and others (needs fvc[measure])."""
     from fvc.codec.media.video import label
 
     with extra("ray" if backend == "ray" else "measure"):
         from fvc.evaluation.compare.measure import MeasureOptions
         from fvc.evaluation.compare.measure import measure as run
 
-        for package in ("bjontegaard", "skimage") + ("torch",) * (metric_weights is not None):
+        for package in ("bjontegaard", "skimage", "imageio_ffmpeg") + ("torch",) * (metric_weights is not None):
             importlib.import_module(package)
     with Bar() as bar:
         options = MeasureOptions(

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,15 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
-from fvc.codec.base.cache import Cache
-from fvc.codec.base.errors import InputError
-from fvc.codec.base.reporting import silent
+from fvc.codec.base.errors import FvcError, InputError, OptionError
 from fvc.codec.media.video import VideoReader
+from fvc.evaluation import ffmpeg
 from fvc.evaluation.compare.anchor import Encoded
 from fvc.evaluation.compare.anchors import anchors
-from fvc.evaluation.compare.curve import Curve
 from fvc.evaluation.compare.excerpt import shortened
-from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor, counted_bytes
+from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor
+from fvc.evaluation.compare.options import MeasureOptions
 from fvc.evaluation.pictures import Originals, read_pictures, write_lossless
 
 FPS = Fraction(15)
@@ -44,10 +40,23 @@ def pictures() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def coded(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoded]:
+def original(pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Originals:
+    return written(pictures, tmp_path_factory.mktemp("original"))
+
+
+def written(pictures: list[np.ndarray], folder: Path) -> Originals:
+    return Originals(folder / "in.mkv", FPS, *write_lossless(folder / "in.mkv", pictures, FPS))
+
+
+def middle(anchor: FfmpegAnchor) -> float:
+    return anchor.ladder[3]
+
+
+@pytest.fixture(scope="module")
+def coded(original: Originals, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Encoded]:
     """Each anchor in the middle of its range."""
     folder = tmp_path_factory.mktemp("coded")
-    return {name: anchor.encode(anchor.knob.nearest(35), pictures, FPS, folder) for name, anchor in ANCHORS.items()}
+    return {name: anchor.encode(middle(anchor), original, folder) for name, anchor in ANCHORS.items()}
 
 
 @pytest.fixture
@@ -57,50 +66,31 @@ def files(coded: dict[str, Encoded], tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / f"{name}.mkv" for name in coded}
 
 
-def parameter_sets(encoder: str, extradata: bytes) -> int:
-    """Bytes of VPS, SPS and PPS in an avcC (ISO/IEC 14496-15, 5.3.3) or hvcC (8.3.3) record."""
-    total = 0
-    if encoder == "libx264":
-        at = 5
-        for mask in (31, 255):
-            count, at = extradata[at] & mask, at + 1
-            for _ in range(count):
-                (size,) = struct.unpack_from(">H", extradata, at)
-                total, at = total + size, at + 2 + size
-    elif encoder == "libx265":
-        arrays, at = extradata[22], 23
-        for _ in range(arrays):
-            kind, count = extradata[at] & 63, struct.unpack_from(">H", extradata, at + 1)[0]
-            at += 3
-            for _ in range(count):
-                (size,) = struct.unpack_from(">H", extradata, at)
-                total, at = total + (size if kind in (32, 33, 34) else 0), at + 2 + size
-    return total
+UNITS = {  # encoder -> Annex B demuxer, and the types of NAL units that do not count (delimiters, SEI)
+    "libx264": ("h264", lambda unit: unit[0] & 31, (6, 9)),
+    "libx265": ("hevc", lambda unit: unit[0] >> 1 & 63, (35, 39, 40)),
+    "libvvenc": ("vvc", lambda unit: unit[1] >> 3, (20, 23, 24)),
+}
 
 
 def recounted(path: Path, encoder: str) -> int:
-    """Bytes that count, from the container: parameter sets and length-prefixed slices, or whole packets."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        packets = [bytes(packet) for packet in container.demux(stream) if packet.size]
-        extradata = stream.codec_context.extradata or b""
-    if encoder not in ("libx264", "libx265"):
-        return sum(map(len, packets))
-    total = parameter_sets(encoder, extradata)
-    for packet in packets:
-        at = 0
-        while at < len(packet):
-            (size,) = struct.unpack_from(">I", packet, at)
-            head = packet[at + 4]
-            is_sei = (head & 31) == 6 if encoder == "libx264" else (head >> 1 & 63) in (39, 40)
-            total, at = total + (0 if is_sei else size), at + 4 + size
-    return total
+    """Bytes that count, from what the ffmpeg program makes of the file: Annex B units, or whole packets."""
+    if encoder not in UNITS:
+        with av.open(str(path)) as container:
+            return sum(packet.size for packet in container.demux(video=0))
+    form, kind, skipped = UNITS[encoder]
+    raw = path.with_suffix(f".{form}")
+    ffmpeg.run(["-i", str(path), "-c", "copy", "-bsf:v", f"{form}_mp4toannexb", "-f", form, str(raw)], 60)
+    units = [unit.rstrip(b"\0") for unit in raw.read_bytes().split(b"\0\0\1")]
+    raw.unlink()
+    return sum(len(unit) for unit in units if unit and kind(unit) not in skipped)
 
 
 @pytest.mark.parametrize("name", ANCHORS)
 class TestEncode:
     def test_bits_are_those_in_the_file(self, name: str, coded: dict[str, Encoded], files: dict[str, Path]) -> None:
-        assert coded[name].bits == 8 * recounted(files[name], ANCHORS[name].encoder) > 0
+        assert coded[name].frame_bytes.sum() == recounted(files[name], ANCHORS[name].encoder) > 0
+        assert len(coded[name].frame_bytes) == 12
 
     def test_decodes_to_the_pictures_in_order(
         self, name: str, files: dict[str, Path], pictures: list[np.ndarray]
@@ -118,13 +108,10 @@ class TestEncode:
             for frame, picture in zip(video.frames(FPS), read_pictures(files[name]), strict=True):
                 assert np.abs(frame.rgb.astype(int) - picture).max() <= 1
 
-    def test_the_floor_is_the_lowest(
-        self, name: str, coded: dict[str, Encoded], pictures: list[np.ndarray], tmp_path: Path
-    ) -> None:
-        floor = ANCHORS[name].encode(None, pictures, FPS, tmp_path)
-        assert floor.bits < coded[name].bits
-        near = ANCHORS[name].encode(ANCHORS[name].knob.nearest(ANCHORS[name].knob.worst - 2), pictures, FPS, tmp_path)
-        assert floor.bits <= near.bits < coded[name].bits
+    def test_the_ladder_begins_at_the_floor(self, name: str, original: Originals, tmp_path: Path) -> None:
+        anchor = ANCHORS[name]
+        rungs = [anchor.encode(value, original, tmp_path).frame_bytes.sum() for value in anchor.ladder[:3]]
+        assert rungs == sorted(set(rungs))
         assert not list(tmp_path.iterdir())
 
     def test_one_intra_picture(self, name: str, files: dict[str, Path]) -> None:
@@ -132,59 +119,60 @@ class TestEncode:
             keys = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
         assert keys == [True] + [False] * (len(keys) - 1)
 
-    def test_settings_say_what_is_searched(self, name: str) -> None:
+    def test_settings_are_told(self, name: str) -> None:
         row = ANCHORS[name].described()
         assert "{q}" not in row["options"]
-        assert "searched" in row["options"]
+        assert all(ANCHORS[name].setting(value) in row["options"] for value in ANCHORS[name].ladder)
         assert row["note"]
 
 
-def test_between_crf_51_and_the_floor(pictures: list[np.ndarray], tmp_path: Path) -> None:
-    """x265's adaptive quantization is taken back there, then come constant QPs."""
+def test_x265_has_a_constant_quantizer_at_its_floor() -> None:
     anchor = ANCHORS["x265"]
-    assert anchor.setting(51.75) == "crf 51 aq-strength 0.25"
-    assert [anchor.setting(value) for value in (52, 52.05, 53, 54, None)] == [
-        "crf 51 aq-strength 0",
-        "qp 49",
-        "qp 50",
-        "qp 51",
-        "qp 51",
-    ]
-    rates = [anchor.encode(value, pictures, FPS, tmp_path).bits for value in (52.05, 53, None)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] < rates[0]
-    floor, last, coarser = (anchor.encode(value, pictures, FPS, tmp_path).bits for value in (None, 51, 51.75))
-    assert floor < coarser < last
+    assert [anchor.setting(value) for value in anchor.ladder[:2]] == ["qp 51", "crf 46"]
+    floor, above = (anchor.options_at(value) for value in anchor.ladder[:2])
+    assert (floor["qp"], floor.get("crf"), above["crf"], above.get("qp")) == ("51", None, "46", None)
 
 
 @pytest.mark.parametrize("name", LOW_DELAY)
-def test_low_delay_never_waits(name: str, files: dict[str, Path], pictures: list[np.ndarray]) -> None:
-    """One packet for each picture, coded in the order of display."""
-    with av.open(str(files[name])) as container:
-        times = [packet.pts for packet in container.demux(video=0) if packet.size]
-    assert len(times) == len(pictures)
+def test_low_delay_never_looks_ahead(
+    name: str, coded: dict[str, Encoded], files: dict[str, Path], pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Packets come in the order of display, one for each picture, and the first are the same whatever follows."""
+    packets = packets_of(files[name])
+    assert len(packets) == len(pictures)
+    times = [packet.pts for packet in packets]
     assert times == sorted(times)
+    other = [*pictures[:9], *(255 - picture for picture in pictures[9:])]
+    (tmp_path / "other").mkdir()
+    again = ANCHORS[name].encode(middle(ANCHORS[name]), written(other, tmp_path / "other"), tmp_path)
+    (tmp_path / "again.mkv").write_bytes(again.matroska)
+    same = [bytes(a) == bytes(b) for a, b in zip(packets, packets_of(tmp_path / "again.mkv"), strict=True)]
+    assert same[:9] == [True] * 9
+    assert not same[9]
 
 
-def test_same_pictures_same_bits(coded: dict[str, Encoded], pictures: list[np.ndarray], tmp_path: Path) -> None:
+def test_random_access_does(files: dict[str, Path]) -> None:
+    """So the test above can fail."""
+    times = [packet.pts for packet in packets_of(files["x265-ra"])]
+    assert times != sorted(times)
+
+
+def packets_of(path: Path) -> list[av.Packet]:
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(video=0) if packet.size]
+
+
+def test_same_pictures_same_bits(coded: dict[str, Encoded], original: Originals, tmp_path: Path) -> None:
     for name, anchor in ANCHORS.items():
-        again = anchor.encode(anchor.knob.nearest(35), pictures, FPS, tmp_path)
+        again = anchor.encode(middle(anchor), original, tmp_path)
         assert again.frame_bytes.tolist() == coded[name].frame_bytes.tolist()
 
 
 def test_kept_and_found_again(coded: dict[str, Encoded], tmp_path: Path) -> None:
     coded["vp9"].save(tmp_path / "vp9.npz")
     again = Encoded.load(tmp_path / "vp9.npz")
-    assert (again.matroska, again.bits) == (coded["vp9"].matroska, coded["vp9"].bits)
-
-
-def test_start_codes_and_sei_do_not_count() -> None:
-    slice_, sei = b"\x41abcd", b"\x06signature"
-    assert counted_bytes("libx264", b"\0\0\0\1" + sei + b"\0\0\1" + slice_) == len(slice_)
-    hevc_sei = bytes([39 << 1, 1]) + b"signature"
-    assert counted_bytes("libx265", b"\0\0\0\1" + hevc_sei + b"\0\0\0\1\x02\x01slice") == 7
-    assert counted_bytes("libsvtav1", b"\x12\x00" + b"\x32\x02ab") == 4
-    assert counted_bytes("libvpx-vp9", b"frame") == 5
+    assert again.matroska == coded["vp9"].matroska
+    assert np.array_equal(again.frame_bytes, coded["vp9"].frame_bytes)
 
 
 def test_lossless(tmp_path: Path) -> None:
@@ -210,49 +198,22 @@ class TestExcerpt:
             shortened(tmp_path / "text.mp4", 1, tmp_path)
 
 
-def test_vp9_between_whole_steps(pictures: list[np.ndarray], tmp_path: Path) -> None:
-    """Half a step is the coarser whole one with another loop filter: more bits than that."""
-    anchor = ANCHORS["vp9"]
-    assert (anchor.setting(60.5), anchor.setting(60), anchor.setting(None)) == (
-        "crf 61 sharpness 1",
-        "crf 60",
-        "crf 63",
-    )
-    assert "sharpness" not in anchor.options_at(61)
-    half, coarser = (anchor.encode(value, pictures, FPS, tmp_path).bits for value in (60.5, 61))
-    assert half > coarser
-
-
-def test_between_whole_steps_only_where_they_miss(tmp_path: Path) -> None:
-    """Steps of 14 %: a rate in the middle of one takes half a step, one near its ends a whole one."""
-    clip = Originals(tmp_path, FPS, 15, "")
-
-    class Steps(FfmpegAnchor):
-        def encode(self, value: float | None, *_: object) -> Encoded:
-            return Encoded(b"", np.array([round(1000 * 1.14 ** (63 - (63 if value is None else value)))]))
-
-    curve = Curve(Steps(**vars(ANCHORS["vp9"])), clip, tmp_path, Cache(tmp_path / "cache"), silent)
-    middle, near = 8 * 1.14**4.5, 8 * 1.14**20.2
-    curve.reach({middle, near, 1.0})
-    assert curve.found == {middle: 58.5, near: 43, 1.0: None}
-    assert abs(curve.kbps(58.5) / middle - 1) < 0.05
-
-
-def test_an_encoder_that_is_not_there_is_named() -> None:
-    absent = FfmpegAnchor("x", "x", "X", "libx999", {}, ANCHORS["x264"].knob, "")
-    assert absent.why_unavailable() == "this PyAV has no libx999"
+def test_an_encoder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = FfmpegAnchor("x", "x", "X", "libx999", "crf", (1,), {}, "")
+    assert "has no libx999" in str(absent.why_unavailable())
     assert not any(anchor.why_unavailable() for anchor in ANCHORS.values())
+    monkeypatch.setattr(ffmpeg, "why_missing", lambda kind, name: f"no {name}" if name == "libvvenc" else None)
+    with pytest.raises(OptionError, match=r"libvvenc; or leave it out"):
+        MeasureOptions()
 
 
-def test_svt_av1_prints_nothing(tmp_path: Path) -> None:
-    """In a process of its own: the library reads its settings once, and other tests have set them."""
-    script = (
-        "import sys; from fractions import Fraction; from pathlib import Path; import numpy as np\n"
-        "from fvc.evaluation.compare.anchors import anchors\n"
-        "grey = [np.full((256, 256, 3), level, np.uint8) for level in (10, 20)]\n"
-        "anchors()['svtav1'].encode(40, grey, Fraction(15), Path(sys.argv[1]))\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert run.stdout + run.stderr == ""
+def test_what_ffmpeg_says_is_one_line(original: Originals, tmp_path: Path) -> None:
+    wrong = FfmpegAnchor("x", "x", "X", "libx264", "crf", (1,), {"crf": "{q}", "preset": "none"}, "")
+    with pytest.raises(FvcError, match=r"^ffmpeg: \S.*$"):
+        wrong.encode(1, original, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_hangs_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(FvcError, match="hung 3 times"):
+        ffmpeg.run(["-re", "-f", "lavfi", "-i", "testsrc=d=60", "-f", "null", "-"], 0.3)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +18,11 @@ from fvc.evaluation.compare.anchor import Anchor, Encoded
 from fvc.evaluation.compare.anchors import ANCHORS
 from fvc.evaluation.compare.measure import measure
 from fvc.evaluation.compare.options import MeasureOptions
-from fvc.evaluation.compare.rates import Knob
 from fvc.evaluation.metrics.catalog import CATALOG, Metric
 from fvc.evaluation.metrics.face_metrics import FACE_METRICS
 from fvc.evaluation.metrics.frame_metrics import FRAME_METRICS, FrameMetric, FramePair
 from fvc.evaluation.metrics.metrics import Metrics
-from fvc.evaluation.pictures import write_lossless
+from fvc.evaluation.pictures import Originals, write_lossless
 from fvc.evaluation.presets.figures import markdown, table
 from fvc.evaluation.presets.result import Result
 from fvc.evaluation.presets.systems import RATES
@@ -35,28 +32,24 @@ class BlockAverages(Anchor):
     """A codec of five lines: each picture is the averages of its blocks, a byte for each colour."""
 
     system, label, codec = "blocks", "block averages", "BLOCKS"
-    knob = Knob("side", 8, 128, 8, 64)
+    ladder = (128, 64, 32, 16, 8)
     note = "for this test"
-    may_hang = False
 
-    def encode(self, value: float | None, pictures: Iterable[np.ndarray], fps: Fraction, folder: Path) -> Encoded:
-        side, drawn = self._side(value), list[np.ndarray]()
-        for picture in pictures:
+    def encode(self, value: float, clip: Originals, folder: Path) -> Encoded:
+        side, drawn = int(value), list[np.ndarray]()
+        for picture in clip.pictures():
             count = -(-256 // side)
             rows = [np.array_split(row, count, 1) for row in np.array_split(picture, count, 0)]
             blocks = [[np.broadcast_to(block.mean((0, 1)), block.shape) for block in row] for row in rows]
             drawn.append(np.vstack([np.hstack(row) for row in blocks]).astype(np.uint8))
         path = folder / f"blocks-{side}.mkv"
-        write_lossless(path, drawn, fps)
+        write_lossless(path, drawn, clip.fps)
         return Encoded(path.read_bytes(), np.full(len(drawn), 3 * (-(-256 // side)) ** 2))
 
-    def _side(self, value: float | None) -> int:
-        return int(self.knob.worst if value is None else value)
+    def setting(self, value: float) -> str:
+        return f"side {value:g}"
 
-    def setting(self, value: float | None) -> str:
-        return f"side {self._side(value)}"
-
-    def identity(self, value: float | None) -> tuple[str, ...]:
+    def identity(self, value: float) -> tuple[str, ...]:
         return "blocks", self.setting(value)
 
     def described(self) -> dict[str, str]:
@@ -81,7 +74,8 @@ def new_metric(monkeypatch: pytest.MonkeyPatch) -> Metric:
 
 def test_every_metric_is_computed_once() -> None:
     lpips = {name for name, metric in CATALOG.items() if metric.network.startswith("lpips_")}
-    computed = [*FRAME_METRICS, *FACE_METRICS, *lpips]
+    filtered = {name for name, metric in CATALOG.items() if metric.filter}
+    computed = [*FRAME_METRICS, *FACE_METRICS, *lpips, *filtered]
     assert sorted(computed) == sorted(CATALOG)
     assert all(name == metric.name for name, metric in CATALOG.items())
 
@@ -91,28 +85,28 @@ def test_a_new_metric_and_a_new_codec_are_everywhere(
 ) -> None:
     """In results.json, results.csv, the headline, all tables, the plots and the settings."""
     monkeypatch.setitem(ANCHORS, "blocks", lambda _: BlockAverages())
-    options = MeasureOptions(codecs=["blocks"], fps=5, kbps=[20], profiles=["sup"], seconds=1, cache=tmp_path / "cache")
+    options = MeasureOptions(codecs=["blocks"], fps=5, seconds=1, cache=tmp_path / "cache")
     results = measure([clip], tmp_path / "out", options)
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
     ours, *theirs = results["clips"][0]["points"]
-    assert ours["metrics"]["red"] > 0
-    assert theirs[0]["bits"] == 8 * 3 * 4 * results["clips"][0]["frames"]  # 2x2 blocks: its floor
-    assert all(point["metrics"]["red"] > ours["metrics"]["red"] for point in theirs if point["kbps"]["video"] < 5)
-    assert {"nme", "red"} == {row["metric"] for row in results["clips"][0]["equal_quality"]}
+    red = [point["spans"]["whole"]["metrics"]["red"] for point in (ours, *theirs)]
+    assert red[0] > 0
+    floor = 8 * 3 * 4 * 5 / 1000  # 2x2 blocks, five times a second
+    assert theirs[0]["spans"]["whole"]["kbps"]["all"] == pytest.approx(floor)
+    assert red[1] > red[0]
+    assert {"nme", "vmaf", "xpsnr", "red"} == {row["metric"] for row in results["clips"][0]["equal_quality"]}
     assert any("BLOCKS" in line for line in results["headline"])
     with open(tmp_path / "out" / "results.csv", newline="") as file:
         first = next(csv.DictReader(file))
-    assert float(first["red"]) == ours["metrics"]["red"]
+    assert float(first["red"]) == red[0]
     page = Page(tmp_path / "out" / "report.html")
-    shown = f"{ours['metrics']['red']:.2f}"
+    shown = f"{red[0]:.2f}"
     assert page.row("Quality", "fvc sup")["red error, levels ↓"] == shown
-    assert f"({shown})" in page.row("The anchors", "block averages")["its red error (ours)"]
+    assert page.row("The anchors", "block averages")["kbps for our red error (times all our bits)"]
     assert page.table("Settings")[1][0] == "block averages"
     assert "red error: mean absolute error of the red channel." in page.text
-    assert [svg["aria-label"].partition(",")[0] for svg in page.all("svg")] == [
-        "NME against kbps",
-        "red error against kbps",
-    ]
+    plots = [svg["aria-label"].partition(" against")[0] for svg in page.all("svg")]
+    assert plots == ["NME", "VMAF", "XPSNR", "red error"]
 
 
 def test_a_new_metric_is_in_the_tables_of_presets(new_metric: Metric) -> None:

@@ -19,18 +19,19 @@ from test_anchors import recounted
 
 import fvc
 from fvc.codec.base.errors import InputError, OutputError, UsageError
+from fvc.evaluation import ffmpeg
 from fvc.evaluation.compare import cached_metrics
 from fvc.evaluation.compare.anchors import anchors
+from fvc.evaluation.compare.clip import ENOUGH_KBPS
 from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor
 from fvc.evaluation.compare.measure import find_videos, measure
 from fvc.evaluation.compare.options import MeasureOptions
 from fvc.evaluation.compare.rates import wire_bits
-from fvc.evaluation.compare.summary import headline, means
 from fvc.evaluation.metrics.catalog import CATALOG
 from fvc.evaluation.pictures import read_pictures
 
-FPS, CODECS, KBPS = "5", ("x265", "vp9"), (1.0, 20.0, 60.0)
-OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, kbps=KBPS, profiles=["sup"], every=3, effort="slow")
+FPS, CODECS = "5", ("x265", "vvenc")
+OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, kbps=(0.6,), every=3, effort="slow")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ def measured(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return replace(empty, results=empty.again(empty.out, keep=True))
 
 
+@pytest.fixture(scope="module")
+def long(measured: Measured, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The sample's clip four times over."""
+    folder = tmp_path_factory.mktemp("long")
+    arguments = ["-stream_loop", "3", "-i", str(measured.inputs / "talk.mp4"), "-c", "copy", "-an"]
+    ffmpeg.run([*arguments, str(folder / "long.mp4")], 60)
+    options = MeasureOptions(codecs=["x264"], fps=2, effort="slow", cache=folder)
+    return dict(measure([folder / "long.mp4"], folder / "out", options)["clips"][0])
+
+
 @pytest.fixture
 def talk(measured: Measured) -> dict[str, Any]:
     return dict(measured.results["clips"][0])
@@ -72,45 +83,60 @@ class TestNumbers:
         with open(stream, "rb") as file:
             reader = fvc.codec.wire.container.StreamReader(file)
             packets = [len(bytes(packet)) for packet in reader.packets()]
-        ours = talk["points"][0]
-        assert ours["kbps"]["motion"] == pytest.approx(report["motion_kbps"], abs=1e-3)
-        assert ours["kbps"]["file"] == pytest.approx(8 * stream.stat().st_size / talk["seconds"] / 1000)
-        assert ours["kbps"]["wire"] == pytest.approx(wire_bits(packets) / talk["seconds"] / 1000)
+        ours = talk["points"][0]["spans"]["whole"]["kbps"]
+        assert ours["motion"] == pytest.approx(report["motion_kbps"], abs=1e-3)
+        assert ours["stream"] == pytest.approx(8 * stream.stat().st_size / talk["seconds"] / 1000)
         assert talk["source_bytes"] == (tmp_path / "talk.fvs").stat().st_size
-        extra = 8 * talk["source_bytes"] / talk["seconds"] / 1000
-        for kind in ("video", "file", "wire"):
-            assert ours["kbps"][f"{kind}_amortised"] == pytest.approx(ours["kbps"][kind] + extra)
+        sources = 8 * talk["source_bytes"] / talk["seconds"] / 1000
+        assert ours["all"] == pytest.approx(ours["stream"] + sources)
+        datagrams = wire_bits(packets) + wire_bits([talk["source_bytes"]])
+        assert ours["wire"] == pytest.approx(datagrams / talk["seconds"] / 1000)
+
+    def test_an_operating_point_is_what_encode_does_at_that_rate(
+        self, talk: dict[str, Any], measured: Measured, tmp_path: Path
+    ) -> None:
+        stream = tmp_path / "talk.fvc"
+        report = fvc.encode(
+            measured.inputs / "talk.mp4", stream, fps=FPS, profile="sup", kbps=0.6, audio_bitrate=None, canvas=False
+        )
+        default, point = talk["points"][:2]
+        assert (default["label"], point["label"]) == ("fvc sup", "fvc sup at 0.6 kbps")
+        assert point["spans"]["whole"]["kbps"]["motion"] == pytest.approx(report["motion_kbps"], abs=1e-3)
+        assert point["spans"]["whole"]["kbps"]["motion"] < default["spans"]["whole"]["kbps"]["motion"]
 
     def test_bits_of_anchors_are_in_their_files(self, talk: dict[str, Any], measured: Measured) -> None:
         points = [point for point in talk["points"] if point["system"] != "fvc"]
         assert {point["system"] for point in points} == set(CODECS)
         for point in points:
             path, encoder = measured.out / point["frames"], anchors()[point["system"]].described()["encoder"]
-            assert point["bits"] == 8 * recounted(path, encoder)
-            assert point["kbps"]["video"] == pytest.approx(point["bits"] / talk["seconds"] / 1000)
+            kbps = 8 * recounted(path, encoder) / talk["seconds"] / 1000
+            assert point["spans"]["whole"]["kbps"]["all"] == pytest.approx(kbps)
 
-    def test_rates_are_reached(self, talk: dict[str, Any]) -> None:
+    def test_from_the_floor_to_rate_and_quality_enough(self, talk: dict[str, Any]) -> None:
+        ours = talk["points"][0]["spans"]["whole"]["metrics"]["nme"]
         for system in CODECS:
-            points = {t: p for p in talk["points"] if p["system"] == system for t in p["targets"]}
-            assert set(KBPS) <= set(points)
-            assert points[1.0]["is_floor"]  # nothing codes these in 1 kbps
-            for target in KBPS[1:]:
-                tolerance = 0.05 if system == "x265" else 0.08  # VP9 has whole steps only
-                assert points[target]["kbps"]["video"] == pytest.approx(target, rel=tolerance)
-                assert not points[target]["is_floor"]
+            points = [p for p in talk["points"] if p["system"] == system]
+            assert [p["is_floor"] for p in points] == [True, *[False] * (len(points) - 1)]
+            wholes = [p["spans"]["whole"] for p in points]
+            rates = [whole["kbps"]["all"] for whole in wholes]
+            assert rates == sorted(rates)
+            assert rates[0] < 10
+            assert rates[-1] >= ENOUGH_KBPS
+            assert wholes[-1]["metrics"]["nme"] <= ours
+            assert rates[-2] < ENOUGH_KBPS or wholes[-2]["metrics"]["nme"] > ours
 
-    def test_anchors_are_seen_at_our_rates(self, talk: dict[str, Any]) -> None:
-        """Of pictures and on the wire, without and with sources; the lowest rate of an anchor stands for less."""
-        ours = talk["points"][0]["kbps"]
-        for system in CODECS:
-            rows = {row["kind"]: row for row in talk["equal_rate"] if row["system"] == system}
-            assert list(rows) == ["video", "wire", "wire_amortised"]
-            for kind, row in rows.items():
-                assert row["kbps_ours"] == ours[kind]
-                if row["is_floor"]:
-                    assert row["kbps"] > 0.9 * ours[kind]
-                else:
-                    assert row["kbps"] == pytest.approx(ours[kind], rel=0.08)
+    def test_spans_count_from_the_first_bit(self, long: dict[str, Any]) -> None:
+        """Twelve seconds: the first ten hold all source pictures and all of the container."""
+        assert long["seconds"] == pytest.approx(12, abs=0.5)
+        ours, theirs = (long["points"][n]["spans"] for n in (0, -1))
+        assert ours["60"] == ours["whole"]
+        assert ours["10"]["kbps"]["all"] > ours["whole"]["kbps"]["all"]
+        motion, every = (
+            ours["whole"]["kbps"][kind] * long["seconds"] - ours["10"]["kbps"][kind] * 10 for kind in ("motion", "all")
+        )
+        heads = 8 * 8 * 2 * (long["seconds"] - 10) / 1000  # of packets, at most, kbit
+        assert 0 < motion <= every <= motion + heads
+        assert theirs["10"]["metrics"]["psnr"] != theirs["whole"]["metrics"]["psnr"]
 
     def test_psnr_from_the_frames(self, talk: dict[str, Any], measured: Measured) -> None:
         originals = list(read_pictures(measured.out / talk["reference"]))
@@ -119,24 +145,24 @@ class TestNumbers:
             pairs = zip(originals, read_pictures(measured.out / point["frames"]), strict=True)
             errors = [np.square(a.astype(float) - b).mean() for a, b in pairs]
             psnr = np.mean([10 * np.log10(255**2 / error) for error in errors])
-            assert point["metrics"]["psnr"] == pytest.approx(psnr, abs=1e-3)
+            assert point["spans"]["whole"]["metrics"]["psnr"] == pytest.approx(psnr, abs=1e-3)
 
-    def test_the_first_anchor_is_seen_at_our_quality(self, talk: dict[str, Any]) -> None:
-        row = next(r for r in talk["equal_quality"] if r["system"] == "x265" and r["metric"] == "nme")
-        if row["kbps"] is None:
-            assert row["note"]
-            return
-        nearest = min(abs(p["kbps"]["video"] / row["kbps"] - 1) for p in talk["points"] if p["system"] == "x265")
-        assert nearest < 0.15  # a quantizer step is an eighth of the rate
-        assert row["times"] == pytest.approx(row["kbps"] / talk["points"][0]["kbps"]["video"])
+    def test_rate_at_our_quality(self, talk: dict[str, Any]) -> None:
+        ours = talk["points"][0]["spans"]["10"]
+        row = next(r for r in talk["equal_quality"] if (r["system"], r["metric"]) == ("x265", "nme"))
+        assert (row["span"], row["ours"]) == ("10", "fvc sup")
+        assert row["times"] == pytest.approx(row["kbps"] / ours["kbps"]["all"])
+        assert row["times_motion"] == pytest.approx(row["kbps"] / ours["kbps"]["motion"])
 
     def test_what_needs_networks_is_missing_with_a_reason(self, talk: dict[str, Any], measured: Measured) -> None:
         missing = measured.results["missing"]
         assert {"lpips", "csim", "expr"} <= set(missing)
         for point in talk["points"]:
-            assert set(point["metrics"]) <= set(CATALOG)
-            for name, value in point["metrics"].items():
-                assert (value is None) == (name in missing), name
+            metrics = point["spans"]["whole"]["metrics"]
+            assert set(metrics) <= set(CATALOG)
+            is_blank = metrics["lost"] == 1.0  # a floor may show no face
+            for name, value in metrics.items():
+                assert is_blank or (value is None) == (name in missing), name
 
 
 class TestRun:
@@ -177,11 +203,9 @@ class TestRun:
             "--codecs",
             "x265",
             "--kbps",
-            "20",
+            "0.6",
             "--fps",
             FPS,
-            "--profiles",
-            "sup",
             "--every",
             3,
             "--effort",
@@ -247,45 +271,6 @@ def test_find_videos(tmp_path: Path) -> None:
         find_videos([tmp_path / "missing.mp4"])
 
 
-def entry(lpips: float, kbps: float, note: str | None = None) -> dict[str, Any]:
-    """A clip where HEVC needs `kbps` for our quality; ours is 5 kbps."""
-    rates = {kind: 5.0 for kind in ("video", "video_amortised")}
-    ours = {"system": "fvc", "label": "fvc sup", "profile": "sup", "targets": [], "is_floor": False, "kbps": rates}
-    theirs = {**ours, "system": "x265", "label": "x265", "profile": None, "targets": [8.0]}
-    quality = {"system": "x265", "metric": "lpips", "kbps": kbps, "times": kbps / 5, "note": None}
-    if note:
-        quality |= {"kbps": None, "times": None, "note": note}
-    rate = {"system": "x265", "kind": "video", "kbps": 6.0, "is_floor": True, "lpips": 0.3, "lpips_ours": lpips}
-    points = [{**ours, "metrics": {"lpips": lpips}}, {**theirs, "metrics": {"lpips": 0.3}}]
-    return {"error": None, "seconds": 10.0, "points": points, "equal_quality": [quality], "equal_rate": [rate]}
-
-
-def headline_of(entries: list[dict[str, Any]]) -> list[str]:
-    return headline(entries, {"x265": "HEVC"})
-
-
-class TestSummary:
-    def test_one_clip(self) -> None:
-        lines = headline_of([entry(0.1, 20)])
-        assert lines[0] == "ours 5.00 kbps; HEVC needs 20.0 kbps for the same LPIPS (4.0 times more)"
-        assert lines[1] == "at our rate: LPIPS 0.100 vs 0.300 (at 6.0 kbps, its floor)"
-
-    def test_clips_where_quality_is_not_reached_are_counted(self) -> None:
-        first, *_ = headline_of([entry(0.1, 20), entry(0.1, 40), entry(0.1, 0, "not reached at 64 kbps")])
-        assert "30.0 kbps for the same LPIPS (6.0 times more, in 2 of 3 clips)" in first
-
-    def test_a_reason_stands_for_a_number(self) -> None:
-        assert (
-            "HEVC at the same LPIPS: not reached at 64 kbps"
-            in headline_of([entry(0.1, 0, "not reached at 64 kbps")])[0]
-        )
-
-    def test_means(self) -> None:
-        ours, theirs = means([entry(0.1, 20), {"clip": "x", "error": "bad"}, entry(0.3, 20)], [8.0])
-        assert ours["metrics"]["lpips"] == {"mean": pytest.approx(0.2), "stderr": pytest.approx(0.1), "n": 2}
-        assert (theirs["target_kbps"], theirs["metrics"]["lpips"]["n"]) == (8.0, 2)
-
-
 class TestCommandLine:
     @pytest.mark.parametrize(
         ("options", "fault"),
@@ -294,7 +279,7 @@ class TestCommandLine:
             (("--codecs", "vp9,vp9"), "--codecs"),
             (("--kbps", "4,eight"), "--kbps"),
             (("--kbps", "nan"), "--kbps"),
-            (("--kbps", ""), "--kbps"),
+            (("--kbps", "0.1"), "--kbps"),
             (("--profiles", "sup,none"), "--profiles none"),
             (("--profiles", ""), "--profiles"),
             (("--fps", "0"), "--fps"),

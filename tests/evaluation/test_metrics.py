@@ -161,6 +161,14 @@ class TestByHand:
         assert face_values(a, b)["nme_landmarker"] == pytest.approx((5 / 100 + 5 / 200) / 2)
 
 
+def test_the_start_of_a_reference() -> None:
+    sup = np.random.default_rng(0).uniform(0, 256, (5, 33, 2))
+    whole = seen(sup, every=2, landmarker=np.arange(3), calibration=np.arange(17))
+    start = whole.first(3)
+    assert (start.frames, start.every, len(start.columns["sup"]), len(start.columns["landmarker"])) == (3, 2, 3, 2)
+    assert len(start.columns["calibration"]) == 17
+
+
 class TestPixels:
     def test_psnr_and_flicker(self) -> None:
         pairs = [(gray(100), gray(level)) for level in (110, 110, 97)]

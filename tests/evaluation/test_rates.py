@@ -2,80 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import pytest
 
-from fvc.evaluation.compare.rates import Knob, Point, bd_rate, break_even, rate_for, search, wire_bits
-
-FINE = Knob("crf", 10, 50, 0.05, 6)
-
-
-def encoder(floor: float, asked: list[float | None], octave: float = 7.5) -> Callable[[float | None], float]:
-    """A rate that halves every `octave` of the knob, never below `floor` kbps."""
-
-    def kbps(value: float | None) -> float:
-        asked.append(value)
-        return floor if value is None else max(floor, floor * 2 ** ((FINE.worst - value) / octave))
-
-    return kbps
-
-
-class TestSearch:
-    def test_reaches_each_target_with_few_encodes(self) -> None:
-        asked: list[float | None] = []
-        kbps = encoder(5, asked)
-        found = search(kbps, FINE, (8, 16, 32, 64))
-        for target, value in found.items():
-            assert value is not None
-            assert kbps(value) == pytest.approx(target, rel=0.05)
-        assert len(set(asked)) <= 1 + 2 * len(found)
-
-    def test_below_the_floor_is_the_floor(self) -> None:
-        assert search(encoder(9, []), FINE, (4, 8, 16))[4] is None
-        assert search(encoder(9, []), FINE, (4, 8, 16))[8] is None
-
-    def test_above_the_best_is_the_best(self) -> None:
-        asked: list[float | None] = []
-        assert search(encoder(5, asked), FINE, (100_000,)) == {100_000: FINE.best}
-        assert len(asked) <= 9
-
-    def test_coarse_steps_give_the_nearest(self) -> None:
-        coarse = Knob("crf", 10, 50, 4, 6)
-        kbps = encoder(5, [])
-        (value,) = search(kbps, coarse, (16,)).values()
-        errors = {v: abs(math.log(kbps(v) / 16)) for v in range(10, 51, 4)}
-        assert value == min(errors, key=errors.__getitem__)
-
-    def test_a_rate_that_jumps_ends(self) -> None:
-        asked: list[float | None] = []
-
-        def kbps(value: float | None) -> float:
-            asked.append(value)
-            return 5 if value is None else 6 if value > 30 else 60
-
-        assert kbps(search(kbps, FINE, (16,))[16]) in (6, 60)
-        assert len(asked) <= 11
-
-    def test_rates_that_wobble_before_a_cliff(self) -> None:
-        """As x265's do towards CRF 51."""
-
-        def kbps(value: float | None) -> float:
-            if value is None:
-                return 5
-            return 20 - value / 4 + 0.3 * math.sin(9 * value) if value < 46 else 8.5 - (value - 46) * 0.8
-
-        found = search(kbps, FINE, (8,))
-        assert kbps(found[8]) == pytest.approx(8, rel=0.05)
-
-    def test_known_rates_are_not_asked_for_again(self) -> None:
-        asked: list[float | None] = []
-        kbps = encoder(5, asked)
-        tried = {value: kbps(value) for value in (None, 30.0, 40.0)}
-        asked.clear()
-        search(kbps, FINE, (round(tried[30.0], 1),), tried=tried)
-        assert asked == [None]  # a look-up
+from fvc.evaluation.compare.rates import Point, bd_rate, break_even, rate_for, value_at, wire_bits
 
 
 class TestWire:
@@ -124,6 +53,17 @@ class TestRateFor:
         assert later == pytest.approx(32)  # from 16 kbps, the best so far, halfway to 64
 
 
+class TestValueAt:
+    def test_over_log_rate(self) -> None:
+        assert value_at(CURVE, 8 * 2**0.5) == pytest.approx(0.25)
+        assert value_at(CURVE, 32) == pytest.approx(0.10)
+
+    def test_nothing_is_extrapolated(self) -> None:
+        assert value_at(CURVE, 7.9) is None
+        assert value_at(CURVE, 33) is None
+        assert value_at((), 8) is None
+
+
 class TestBjontegaard:
     def test_half_the_rate_at_equal_quality(self) -> None:
         theirs = [Point(8 * 2**n, 0.3 - 0.05 * n) for n in range(5)]
@@ -132,13 +72,19 @@ class TestBjontegaard:
         assert delta == pytest.approx(-50)
         assert "100 %" in str(note)
 
+    def test_points_that_are_no_better_than_cheaper_ones_are_left_out(self) -> None:
+        theirs = [Point(8 * 2**n, 0.3 - 0.05 * n) for n in range(5)]
+        ours = [Point(p.kbps / 2, p.value) for p in theirs]
+        wasted = [*ours, Point(30, 0.31)]
+        assert bd_rate(wasted, theirs, higher_is_better=False) == bd_rate(ours, theirs, higher_is_better=False)
+
     @pytest.mark.parametrize(
         ("ours", "theirs", "note"),
         [
             ([(4, 0.1), (5, 0.09)], [(8, 0.3), (16, 0.2)], "do not overlap"),
             ([(4, 0.1)], [(8, 0.3), (16, 0.05)], "ours has 1 point,"),
-            ([(4, 0.10), (5, 0.11)], [(8, 0.3), (16, 0.05)], "does not grow with rate on our curve"),
-            ([(4, 0.20), (5, 0.10)], [(8, 0.19), (16, 0.3)], "does not grow with rate on their curve"),
+            ([(4, 0.10), (5, 0.11)], [(8, 0.3), (16, 0.05)], "ours has 1 point,"),  # the dearer one is no better
+            ([(4, 0.20), (5, 0.10)], [(8, 0.19), (16, 0.3)], "theirs has 1 point,"),
             ([(4, 0.30), (5, 0.10)], [(8, 0.12), (16, 0.05)], "only 10 %"),
         ],
     )
