@@ -156,12 +156,13 @@ class OwnFaces:
         kept: list[Place] = []
 
         def add(place: Place, looks: int) -> Iterator[tuple[Place, np.ndarray]]:
+            landmarks = None
             for _ in range(looks):
                 landmarks = _look(rgb, place)
                 if landmarks is None:
                     return
                 place = _place_of(landmarks)
-            if not any(place.is_near(other) for other in kept):
+            if landmarks is not None and not any(place.is_near(other) for other in kept):
                 kept.append(place)
                 yield place, landmarks
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -87,7 +88,7 @@ def moments_of(file: ClipFile, seconds: float, count: int, rng: np.random.Genera
         if inputs is not None and frame.index in chosen:
             drawn[frame.index] = renderer.draw(inputs)
     crops = [cut(frame.rgb, clip.crop) for frame in kept.kept]
-    rows = [crops, drawn, *layers_of(crops, rng)]
+    rows: list[Any] = [crops, drawn, *layers_of(crops, rng)]  # by frame
     return np.stack([np.stack([row[index] for row in rows]) for index in sorted(drawn)])
 
 
