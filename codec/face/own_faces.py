@@ -28,6 +28,7 @@ _PICTURE_SIDE, _CELLS, _FACE_SIDE = 128, 16, 96  # as in `models.landmark_net`
 _SCORE = 0.3  # of a cell, from which a square is looked at: the second network refuses what is no face
 _PRESENCE = 0.5  # probability from which a square shows a face
 _NEAR = 1.0  # of half a side of the larger square: nearer than that, two are about one face
+_STEADY = 0.08  # of half a side: a square that moves by more is looked at once more, where the face is now
 _LARGE_SQUARE = 3 * _FACE_SIDE  # pixels: larger ones are averaged down before they are turned
 _BOX = 0.68  # half side of a face's box, in half sides of its square
 
@@ -155,23 +156,25 @@ class OwnFaces:
         """Each face once: those that were known first, then what the detector finds beside them."""
         kept: list[Place] = []
 
-        def add(place: Place, looks: int) -> Iterator[tuple[Place, np.ndarray]]:
+        def add(place: Place) -> Iterator[tuple[Place, np.ndarray]]:
             landmarks = None
-            for _ in range(looks):
+            for _ in range(2):
                 landmarks = _look(rgb, place)
                 if landmarks is None:
                     return
-                place = _place_of(landmarks)
+                before, place = place, _place_of(landmarks)
+                if abs(place.middle - before.middle) + abs(place.right - before.right) < _STEADY * before.half_side:
+                    break
             if landmarks is not None and not any(place.is_near(other) for other in kept):
                 kept.append(place)
                 yield place, landmarks
 
         for place in known:
-            yield from add(place, 1)
+            yield from add(place)
         if len(kept) < self._max_faces:
             for place in _detect(rgb):
                 if len(kept) < self._max_faces and not any(place.is_near(other) for other in kept):
-                    yield from add(place, 2)  # the detector's square is rough
+                    yield from add(place)
 
     def restart(self) -> None:
         """See `detection.FaceFinder`."""
