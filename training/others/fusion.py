@@ -3,11 +3,11 @@
     python -m fvc.training.others.fusion PICTURES OUT --perceptual FOLDER [--minutes 40]
 
 The network gets squares of 128x128 of a layer and of the drawn picture, and learns to give the original. Now and then
-it gets the layer twice: it then restores the layer, which is what is shown where there is no face. Often it gets the drawn
-picture of another moment: in clips of a few seconds the generator is seldom lost, in longer ones it may be. The loss is that of
-`training.others.restoration`: LPIPS, relative L1 of the same features, and L1. Clips that appear in PICTURES/train
-while it runs are taken up. Resumes from OUT/last.pt; writes OUT/fusion.safetensors and a line of OUT/log.jsonl per
-evaluation on PICTURES/val.
+it gets the layer twice: it then restores the layer, which is what is shown where there is no face. Often it gets the
+drawn picture of another moment: in clips of a few seconds the generator is seldom lost, in longer ones it may be. The
+loss is that of `training.others.restoration`: LPIPS, relative L1 of the same features, and L1. Clips that appear in
+PICTURES/train while it runs are taken up. Resumes from OUT/last.pt; writes OUT/fusion.safetensors and a line of
+OUT/log.jsonl per evaluation on PICTURES/val.
 """
 
 from __future__ import annotations
