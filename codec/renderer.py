@@ -73,7 +73,7 @@ class Renderer:
         relative_motion: move the sources' face by what the stream's person has moved since the first frame, which
             keeps its shape (cross-reenactment, see `codec.motion.retarget`).
         fuse: (layer's picture, drawn picture) -> what is shown, uint8 [256, 256, 3] each, such as
-            `models.fusion.runtime.FuseRuntime`; None: the layer is not shown.
+            `models.runtime.FuseRuntime`; None: the layer is not shown.
 
     Attributes:
         draw: may be replaced when the sources are: a call gets better ones as it goes on.

@@ -17,9 +17,8 @@ from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.fusion.runtime import LazyFuse
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, MotionRuntime
+from fvc.models.runtime import DrawRuntime, LazyFuse, MotionRuntime
 from fvc.models.weights import blends_parts, model_hash, preset_of, require_shipped
 
 

@@ -3,10 +3,16 @@
 `MotionRuntime` is the sender's (unsup keypoints, Jacobians, expression) and computes in float32. `DrawRuntime` is the
 receiver's; it draws in float32 unless the CPU is faster in a shorter type, in which pictures look no worse
 (training/LOG.md). Pictures are not normative. What depends only on the source set is computed once, in the constructor.
+
+`FuseRuntime` fuses a video layer with the drawn picture. Its network serves every preset: `models/weights/fusion` holds
+`weights.safetensors`, the graph made of it, and `digests.json` with the SHA-256 of each.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -15,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.base.errors import FvcError
 from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, core, openvino_package
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
@@ -22,6 +29,10 @@ from fvc.models.timing import cores, fastest
 from fvc.models.weights import folder_of, model_hash, verify
 
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
+FUSION = "fusion"
+FUSION_FILES = ("weights.safetensors", "fuse.xml", "fuse.bin")
+_DIGESTS = "digests.json"
+_MAX_FUSION_BYTES = 1 << 24  # of a file
 
 
 @cache
@@ -212,3 +223,63 @@ def _way(low: bool, at_a_time: int) -> str:
 def _has_low_precision() -> bool:
     """Whether the CPU has a shorter type than float32, which OpenVINO would use by default."""
     return bool({"BF16", "FP16"} & set(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
+
+
+def write_digests(folder: Path) -> None:
+    """Records the SHA-256 of the network's files."""
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FUSION_FILES}
+    (folder / _DIGESTS).write_text(json.dumps(digests, indent=1) + "\n")
+
+
+@cache
+def _verified_fusion() -> Path:
+    """The folder of the network. Raises FvcError where a file is missing or damaged."""
+    folder = folder_of(FUSION)
+    try:
+        stated = json.loads((folder / _DIGESTS).read_text())
+        for name in FUSION_FILES:
+            path = folder / name
+            is_small = path.stat().st_size <= _MAX_FUSION_BYTES
+            if not is_small or hashlib.sha256(path.read_bytes()).hexdigest() != stated[name]:
+                raise FvcError(f"{path}: not what {_DIGESTS} says; reinstall fvc")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FvcError(f"{folder}: the fusion network is missing or damaged; reinstall fvc") from error
+    return folder
+
+
+class FuseRuntime:
+    """A layer's picture and the drawn one -> what is shown. May be called from several threads.
+
+    Args:
+        streams: how many pictures the caller fuses at a time; each takes one thread.
+    """
+
+    def __init__(self, streams: int = 1) -> None:
+        compiled = compile_like_ours(read_model(_verified_fusion() / "fuse.xml"), streams, exact=True)
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def __call__(self, layer: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """Two pictures uint8 [256, 256, 3] -> the fused one. To restore a layer alone, give it twice."""
+        request = self._idle.get()
+        try:
+            inputs = [np.ascontiguousarray(layer)[None], np.ascontiguousarray(drawn)[None]]
+            return np.array(next(iter(request.infer(inputs).values()))[0])
+        finally:
+            self._idle.put(request)
+
+
+class LazyFuse:
+    """A `FuseRuntime` that is loaded when it is first called: most streams have no layer."""
+
+    def __init__(self, streams: int = 1) -> None:
+        self._streams, self._lock = streams, threading.Lock()
+        self._runtime: FuseRuntime | None = None
+
+    def __call__(self, layer: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """As `FuseRuntime`. Raises FvcError where the network's files are missing or damaged."""
+        with self._lock:
+            if self._runtime is None:
+                self._runtime = FuseRuntime(self._streams)
+        return self._runtime(layer, drawn)

@@ -71,8 +71,8 @@ def by_av1(originals: Sequence[np.ndarray], rates: Sequence[float], lpips: Lpips
         coded, decoder = encode_video(originals, crf, _FPS, _PRESET), VideoDecoder(256)
         rate = float(8 * sum(map(len, coded)) * _FPS / len(originals) / 1000)
         points.append((np.log(rate), distance(lpips, originals, [decoder.decode(data) for data in coded])))
-    logarithms, distances = zip(*points, strict=True)
-    found = np.interp(np.log(rates), logarithms, distances)
+    known, distances = np.array(points).T
+    found = np.interp(np.log(rates), known, distances)
     return [{"way": "av1", "kbps": rate, "lpips": float(value)} for rate, value in zip(rates, found, strict=True)]
 
 

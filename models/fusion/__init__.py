@@ -1,1 +1,1 @@
-"""The network that joins a video layer with the drawn picture, and how it runs."""
+"""The network that joins a video layer with the drawn picture."""

@@ -36,7 +36,7 @@ def _zeroed(conv: nn.Conv2d, bias: float = 0.0) -> nn.Conv2d:
 
 
 class Fusion(nn.Module):
-    """A coarse network at a quarter and an eighth of the resolution, a fine one at a half: 0.25 G multiply-adds.
+    """A coarse network at a quarter and an eighth of the resolution, a fine one at a half: 0.29 G multiply-adds.
 
     Untrained, it gives the mean of both pictures.
     """

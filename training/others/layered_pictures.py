@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -88,8 +87,8 @@ def moments_of(file: ClipFile, seconds: float, count: int, rng: np.random.Genera
         if inputs is not None and frame.index in chosen:
             drawn[frame.index] = renderer.draw(inputs)
     crops = [cut(frame.rgb, clip.crop) for frame in kept.kept]
-    rows: list[Any] = [crops, drawn, *layers_of(crops, rng)]  # by frame
-    return np.stack([np.stack([row[index] for row in rows]) for index in sorted(drawn)])
+    layers = list(layers_of(crops, rng))
+    return np.stack([np.stack([crops[n], drawn[n], *(layer[n] for layer in layers)]) for n in sorted(drawn)])
 
 
 def one_of_each_person(files: Sequence[ClipFile]) -> list[ClipFile]:
