@@ -132,7 +132,7 @@ def open_clip(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], N
 
         def track() -> Survey:
             with FaceTracker() as tracker:
-                return survey(video.frames(rate), tracker, each)
+                return survey(video.frames(rate), tracker, each, rate=rate)
 
         seen = cache.get(("survey", _TRACKING_CODE, _tracker(), key, str(rate)), _load_survey, track, _save_survey)
         if not len(seen.index):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.crop import cut, is_in_crop, to_crop
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.ratecontrol import ConstantQuality, Plan
@@ -94,7 +94,8 @@ class Encoder:
 
         Args:
             frame: with its number, or only its pixels, uint8 [H, W, 3]: then it is the one after the last.
-            found: its face, if the caller has tracked it; None: the encoder's tracker looks for one.
+            found: its face, if the caller has tracked it; None: the encoder's tracker looks for one. A face outside the
+                crop counts as none.
             audio_packets: how many packets of sound precede it; keyframes carry this number.
             force_keyframe: the receiver asked for one: this frame, or the next one with a face, becomes a keyframe.
         """
@@ -105,13 +106,15 @@ class Encoder:
             found = self._look(frame)
         if found.is_cut or force_keyframe:
             self._samples.restart()
-        if found.is_cut or found.sup is None:
-            self._smooth.reset()
-        if found.sup is None:
-            return self._samples.hold(frame.index, audio_packets)
         crop = self._header.crop
+        sup = None if found.sup is None else to_crop(found.sup, crop)
+        is_there = sup is not None and is_in_crop(sup)
+        if found.is_cut or not is_there:
+            self._smooth.reset()
+        if sup is None or not is_there:
+            return self._samples.hold(frame.index, audio_packets)
         picture = frame.rgb if self._network is None else cut(frame.rgb, crop)  # only the network looks at it
-        sample = self._smooth(make_sample(picture, to_crop(found.sup, crop), self._network))
+        sample = self._smooth(make_sample(picture, sup, self._network))
         return self._samples.encode(frame.index, sample, audio_packets)
 
     def _look(self, frame: Frame) -> Found:

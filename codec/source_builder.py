@@ -15,7 +15,7 @@ from fvc.codec.base.constants import MAX_HEADER_LENGTH, MAX_SOURCES
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.encoder import MotionNetwork, make_sample
-from fvc.codec.face.crop import cut, to_crop
+from fvc.codec.face.crop import cut, is_in_crop, to_crop
 from fvc.codec.face.face_choice import FaceChoice
 from fvc.codec.face.patching import with_patched
 from fvc.codec.face.source_choice import share_out
@@ -92,14 +92,17 @@ def track_video(
         progress("tracking", done, total)
 
     with FaceTracker(tracker=tracker) as follower, closing(ahead(video.frames(rate))) as frames:
-        seen = survey(frames, follower, tick, choice)
+        seen = survey(frames, follower, tick, choice, rate)
     if not len(seen.index):
         raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
     if seen.n_faces > 1:
         note(f"{video.name}: more than one face; following {choice.label}")
     if missing := seen.frames - len(seen.index):
         note(f"{video.name}: no face in {missing} of {seen.frames} frames; the receiver holds its last picture there")
-    return TrackedClip(seen, rate, seen.crop(video.width, video.height))
+    clip = TrackedClip(seen, rate, seen.crop(video.width, video.height))
+    if away := sum(not is_in_crop(to_crop(sup, clip.crop)) for sup in seen.sup):
+        note(f"{video.name}: the face is far from its usual place in {away} frames; the last picture is held there")
+    return clip
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,9 @@ class ChosenSources:
 
 
 def source_frames(groups: Sequence[Survey], count: int | None) -> list[list[int]]:
-    """The frames that become the source pictures of each group, the first groups only where there are many."""
+    """The frames that become the source pictures of each group; `count`: of each, as far as all fit in a set."""
     if len(groups) == 1:
         return [groups[0].sources(count)]
-    groups = groups[: MAX_SOURCES - 1]  # one set of the table is for the others
     wanted = [len(group.sources()) if count is None else min(count, len(group.index)) for group in groups]
     shares = share_out([len(group.index) for group in groups], wanted, MAX_SOURCES)
     return [group.sources(share) for group, share in zip(groups, shares, strict=True)]
@@ -153,16 +155,16 @@ def scenes_of(
     """Which pictures draw which frames; None: all draw all.
 
     Args:
-        of_group: the source frames of the first groups; pictures: in all, with the patched one, which is the last and
-            belongs to the first group.
+        of_group: the source frames of each group; pictures: in all, with the patched one, which is the last and belongs
+            to the first group.
     """
     if len(groups) == 1:
         return None
     ends = np.cumsum([len(frames) for frames in of_group]).tolist()
     sets = [(1 << end) - (1 << start) for start, end in zip([0, *ends], ends, strict=False)]
     sets[0] |= (1 << pictures) - (1 << ends[-1])
-    set_of = {int(group.groups[0]): n for n, group in enumerate(groups[: len(of_group)])}
-    pairs = [(int(n), set_of.get(int(group), len(sets))) for n, group in zip(seen.index, seen.groups, strict=True)]
+    set_of = {int(group.groups[0]): n for n, group in enumerate(groups)}
+    pairs = [(int(n), set_of[int(group)]) for n, group in zip(seen.index, seen.groups, strict=True)]
     return Scenes.of(pairs, sets, MAX_HEADER_LENGTH - _OTHER_ELEMENTS)
 
 

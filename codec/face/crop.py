@@ -89,6 +89,11 @@ def to_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
     return ((points - [crop.x, crop.y]) * (2 / crop.side) - 1).astype(np.float32)
 
 
+def is_in_crop(points: np.ndarray) -> bool:
+    """Whether half of a face's landmarks ([K, 2] in [-1, 1] of the crop) lie in it: else it cannot be drawn."""
+    return bool((np.abs(points) <= 1).all(-1).mean() >= 0.5)
+
+
 def from_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
     """[-1, 1] of the crop [..., 2] -> pixels of the frame: the inverse of `to_crop`."""
     return (points + 1) * (crop.side / 2) + [crop.x, crop.y]

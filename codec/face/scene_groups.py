@@ -68,11 +68,13 @@ def _begins(last: Sighting, sighting: Sighting, sudden: Set[int]) -> bool:
 
 
 def _are_alike(some: Iterable[Appearance], others: Sequence[Appearance]) -> bool:
-    """Whether any two appearances have one face, and any two one surrounding."""
+    """Whether most of some appearances have a face of the others, and one of them the surroundings."""
     looks = np.stack([other.look for other in others]).astype(np.float32)
     some = list(some)
-    is_face = any(distances(one.look.astype(np.float32), looks).min() <= OTHER for one in some)
-    return is_face and any(correlation(a.thumbnail, b.thumbnail) >= _SAME_PLACE for a in some for b in others)
+    nearest = [distances(one.look.astype(np.float32), looks).min() for one in some]
+    return float(np.median(nearest)) <= OTHER and any(
+        correlation(a.thumbnail, b.thumbnail) >= _SAME_PLACE for a in some for b in others
+    )
 
 
 def _spread(looks: Sequence[Appearance], most: int = _MOST_LOOKS) -> list[Appearance]:

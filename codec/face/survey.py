@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
+from fvc.codec.base.constants import MAX_SOURCES
 from fvc.codec.face.appearance import SceneWatch
 from fvc.codec.face.crop import choose_crop, in_usual_place
 from fvc.codec.face.detection import Face
@@ -21,7 +23,7 @@ from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Crop
 
 _STEADY = 5  # frames
-_WORTH_PICTURES = 8  # frames of a group that has source pictures of its own
+_LEAST_SECONDS = 0.5  # of a group of scenes that has source pictures
 _COLUMNS = ("index", "sup", "boxes", "yaw", "openness", "contrast", "groups")  # of a survey: one row for each face
 
 
@@ -57,12 +59,21 @@ class Survey:
     def by_group(self) -> list[Survey]:
         """Of each group its own frames, the group with the most frames first; at least one, empty without a face.
 
-        Frames in which the face is not in the crop are left out, and groups that are too short to be worth pictures.
+        Frames in which the face is not in the crop are left out, but for groups that have no others.
         """
         usual = in_usual_place(self.boxes) if len(self.boxes) else np.ones(0, bool)
         sizes = np.bincount(self.groups[usual], minlength=1)
-        order = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group] >= _WORTH_PICTURES]
-        return [self._of(usual & (self.groups == group)) for group in order or [int(sizes.argmax())]]
+        order = [int(group) for group in np.argsort(-sizes, kind="stable") if sizes[group]]
+        return [self._of(usual & (self.groups == group)) for group in order or [0]]
+
+    def worth_pictures(self, least: int) -> Survey:
+        """Without the groups that have fewer frames than `least`, or that there are too many of: nobody sees them.
+
+        The largest group stays in any case.
+        """
+        kept = [int(group.groups[0]) for group in self.by_group()[:MAX_SOURCES] if len(group.index) >= least]
+        kept = kept or [int(group.groups[0]) for group in self.by_group()[:1] if len(group.index)]
+        return self._of(np.isin(self.groups, kept))
 
     def _of(self, rows: np.ndarray) -> Survey:
         return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
@@ -101,11 +112,16 @@ def survey(
     tracker: FaceTracker,
     each: Callable[[], None] = lambda: None,
     choice: FaceChoice | None = None,
+    rate: Fraction = Fraction(15),
 ) -> Survey:
     """Tracks all frames; calls `each` after every one.
 
+    Scenes that are too short for source pictures of their own count as frames without a face: drawn from others'
+    pictures they would show nobody's face.
+
     Args:
         choice: which of several faces is followed; None: the one that the tracker follows.
+        rate: frames per second.
     """
     count, faces, cuts, sudden, watch = 0, list[int](), list[int](), set[int](), SceneWatch()
     followed, scenes = list[Sighting](), [list[list[Sighting]]()]
@@ -127,7 +143,8 @@ def survey(
     n_faces = steady[-1] if steady else 0
     if n_faces > 1 and choice is not None:
         followed = [sighting for scene in scenes for sighting in follow(scene, choice)]
-    return _table(count, n_faces, followed, cuts, groups(followed, sudden))
+    table = _table(count, n_faces, followed, cuts, groups(followed, sudden))
+    return table.worth_pictures(round(_LEAST_SECONDS * float(rate)))
 
 
 def _sightings(frame: Frame, faces: Sequence[Face], watch: SceneWatch, is_sudden: bool) -> list[Sighting]:

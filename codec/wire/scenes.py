@@ -30,21 +30,18 @@ class Scenes:
         """A table of at most so many bytes; frames after the last change that it has room for get all pictures.
 
         Args:
-            shown: (frame, index of its set) of frames in order, at least one; len(sets) stands for all pictures.
-            sets: at most seven.
+            shown: (frame, index of its set) of frames in order, at least one.
+            sets: at most eight.
         """
-        rest = len(sets)
         changes = [now for last, now in zip([(0, -1), *shown], shown, strict=False) if last[1] != now[1]]
-        table = cls((*sets, 0), tuple(changes))
         steps = [now - last for (last, _), (now, _) in zip([(0, 0), *changes], changes, strict=False)]
-        ends = np.cumsum(
-            [len(leb128(step * MAX_SOURCES + index)) for step, (_, index) in zip(steps, changes, strict=True)]
-        )
-        room = int(np.searchsorted(ends, most_bytes - len(table.sets) - 1, "right"))
-        if room < len(changes):
-            changes = [*changes[: room - 1], (changes[room - 1][0], rest)]
-        is_needed = any(index == rest for _, index in changes)
-        return cls((*sets, 0) if is_needed else tuple(sets), tuple(changes))
+        ends = np.cumsum([len(leb128(step * MAX_SOURCES)) for step in steps])
+        room = int(np.searchsorted(ends, most_bytes - len(sets) - 2, "right"))
+        if room >= len(changes):
+            return cls(tuple(sets), tuple(changes))
+        known = tuple(sets[: MAX_SOURCES - 1])
+        kept = [(frame, min(index, len(known))) for frame, index in changes[: room - 1]]
+        return cls((*known, 0), (*kept, (changes[room - 1][0], len(known))))
 
     def pictures(self, frame: int, count: int) -> tuple[int, ...]:
         """The numbers of the pictures, of `count`, that draw a frame; all where the table names none that is there."""

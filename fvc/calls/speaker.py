@@ -9,6 +9,7 @@ from fvc.calls.enrolment import Enrolment, enrol_newcomer, is_enough
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note
 from fvc.codec.encoder import Found
+from fvc.codec.face.crop import is_in_crop, to_crop
 from fvc.codec.face.detection import Face
 from fvc.codec.face.identity import FaceWatch, Person
 from fvc.codec.face.tracker import FaceTracker
@@ -43,6 +44,7 @@ class Speaker:
         self._frames: list[Frame] | None = None  # of a newcomer; None: nobody has come
         self._making: Future[Enrolment] | None = None
         self._begins = False  # the next frame is the first that shows a newcomer
+        self._is_outside = False  # the face was last seen outside the crop
         self.is_newcomer = self.is_enrolled = False
 
     def __enter__(self) -> Speaker:
@@ -66,6 +68,10 @@ class Speaker:
             self._collect(frame, face)
         if person != Person.KNOWN:
             return _NOTHING, None
+        if face is not None and not is_in_crop(to_crop(face.sup, self._now.setup.header.crop)):
+            self._tell_outside()
+            return _NOTHING, None
+        self._is_outside = self._is_outside and face is None
         found = Found(None if face is None else face.sup, is_cut or self._begins)
         self._begins = self._begins and face is None
         return found, face
@@ -91,6 +97,11 @@ class Speaker:
         """The receiver can draw the newcomer, who is shown from now on."""
         self._watch, self._frames, self.is_newcomer = FaceWatch(self._now.shown, self._rate), None, False
         self._begins, self.is_enrolled = True, False
+
+    def _tell_outside(self) -> None:
+        if not self._is_outside:
+            self._note("the face is outside the square that was chosen at the start; the last picture is held")
+        self._is_outside = True
 
     def _collect(self, frame: Frame, face: Face | None) -> None:
         """Keeps the newcomer's frames, from the first with a face on, until there are enough."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,7 @@ def openvino(out: Out, preset: PresetName = "", force: Force = False) -> None:
     from fvc.models.weights import folder_of
 
     weights = folder_of(preset or DEFAULT) / "weights.safetensors"
-    if out.resolve() == weights.parent.resolve():
+    if os.path.realpath(out) == os.path.realpath(weights.parent):
         raise FvcError(f"{out}: holds the shipped graphs; choose another folder")
     name = _preset(preset, out, "manifest.json", force)
     with extra("export"):

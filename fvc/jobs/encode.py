@@ -21,7 +21,7 @@ from fvc.codec.wire.source_set import SourceSet
 from fvc.jobs.budget import divide
 from fvc.jobs.file_job import FileJob, with_layer
 from fvc.jobs.paths import STREAM, file_path, keep_apart
-from fvc.jobs.source_files import SourcesWriter, write_sources
+from fvc.jobs.source_files import SourcesWriter, files_of, write_sources
 from fvc.models.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
@@ -62,7 +62,7 @@ def encode(
     settings, model = EncoderOptions(**options), InstalledModel.named(preset)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
-    keep_apart([stream, sources], [file_path(source)])
+    keep_apart([stream, *files_of(sources)], [file_path(source)])
     with (
         VideoReader(source, video_stream=settings.video_stream) as video,
         _both_or_none(stream, sources, overwrite) as (file, sources_writer),

@@ -35,11 +35,11 @@ def file_path(path: PathLike) -> Path:
 
 def keep_apart(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raises UsageError where a file would overwrite another: outputs differ from each other and from all inputs."""
-    taken = {path.resolve() for path in inputs}
+    taken = {os.path.realpath(path) for path in inputs}  # realpath: unlike `Path.resolve` it takes loops of links
     for path in outputs:
-        if path.resolve() in taken:
+        if os.path.realpath(path) in taken:
             raise UsageError(f"{label(path)}: would overwrite another file of this command; choose another name")
-        taken.add(path.resolve())
+        taken.add(os.path.realpath(path))
 
 
 @contextmanager

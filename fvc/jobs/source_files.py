@@ -77,6 +77,12 @@ class SourcesWriter:
         return size
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that a source set of this name may write: itself, or the pictures in a folder."""
+    names = [f"source{n}.png" for n in range(MAX_SOURCES)] + [CANVAS]
+    return [path / name for name in names] if _is_folder(path) else [path]
+
+
 def _set_in(folder: Path) -> list[Path]:
     """The pictures in a folder that an encoder may have written."""
     return sorted(p for p in folder.iterdir() if p.name == CANVAS or p.match("source[0-9].png"))

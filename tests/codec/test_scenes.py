@@ -73,10 +73,6 @@ def test_a_table_that_is_too_long_ends_with_all_pictures() -> None:
     assert [short.pictures(frame, 2) for frame in (at - 1, at, 999)] == [whole.pictures(at - 1, 2), (0, 1), (0, 1)]
 
 
-def test_frames_of_no_group_get_all_pictures() -> None:
-    assert Scenes.of([(0, 0), (5, 2), (7, 1)], [0b01, 0b10], 100) == Scenes((1, 2, 0), ((0, 0), (5, 2), (7, 1)))
-
-
 @pytest.mark.parametrize(
     ("frames", "wanted", "shares"),
     [
@@ -124,14 +120,15 @@ def test_a_clip_of_many_people_gives_no_more_than_eight_pictures() -> None:
     sup, boxes = rng.normal(100, 30, (count, 33, 2)), np.tile([50.0, 50, 150, 150], (count, 1))
     ones = np.ones(count)
     seen = Survey(count, 1, np.arange(count), sup, boxes, ones, ones, ones, (), np.repeat(np.arange(12), 20))
-    people = seen.by_group()
+    assert np.unique(seen.worth_pictures(21).groups).tolist() == [0]  # the largest stays
+    drawn = seen.worth_pictures(20)
+    assert np.unique(drawn.groups).tolist() == list(range(8))
+    people = drawn.by_group()
     of_group = source_frames(people, None)
-    assert sorted(len(frames) for frames in of_group) == [1, 1, 1, 1, 1, 1, 2]
-    table = scenes_of(seen, people, of_group, 8)
+    assert [len(frames) for frames in of_group] == [1] * 8
+    table = scenes_of(drawn, people, of_group, 8)
     assert table is not None
-    assert [table.pictures(20 * n, 8)[0] for n in range(7)] == np.cumsum([0, *map(len, of_group)])[:7].tolist()
-    assert table.pictures(139, 8) == (6, 7)
-    assert table.pictures(140, 8) == table.pictures(239, 8) == tuple(range(8))
+    assert [table.pictures(20 * n, 8) for n in range(8)] == [(n,) for n in range(8)]
 
 
 @pytest.fixture(scope="module")

@@ -158,7 +158,7 @@ def test_motion_flashes_and_fades_are_no_cuts() -> None:
 
 def test_survey_counts_faces_that_stay() -> None:
     class Tracker:
-        is_cut = False
+        is_cut = is_sudden = False
         others: tuple[Face, ...] = ()
 
         def __init__(self, counts: list[int]) -> None:
