@@ -7,7 +7,6 @@ receiver's; it draws in float32 unless the CPU is faster in a shorter type, in w
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -22,7 +21,6 @@ from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRES
 from fvc.models.timing import cores, fastest
 from fvc.models.weights import folder_of, model_hash, verify
 
-AT_A_TIME = threading.Lock()
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 
 
