@@ -164,7 +164,7 @@ class OwnFaces:
                 before, place = place, _place_of(landmarks)
                 if abs(place.middle - before.middle) + abs(place.right - before.right) < _STEADY * before.half_side:
                     break
-            if not any(place.is_near(other) for other in kept):
+            if landmarks is not None and not any(place.is_near(other) for other in kept):
                 kept.append(place)
                 yield place, landmarks
 
