@@ -131,7 +131,7 @@ class HeadSamples(_Frames):
         named = points[list(SUP_MIRROR)] if mirrored else points
         depth = named[:, 2:] / np.hypot(*place[2:])
         within = np.concatenate([view.points(named[:, :2]), depth], 1).astype(np.float32)
-        return lit(view.picture(image, FACE_SIDE, border), rng), within, np.array(present, np.float32)
+        return lit(view.picture(image, FACE_SIDE, border), rng), within, np.asarray(present, np.float32)
 
     def _elsewhere(self, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A square that does not show a face as it should: beside it, or of another size."""
