@@ -8,9 +8,10 @@ Nobody comes while a face is followed from frame to frame. So looks are collecte
 them, and compared only after a sudden change of the picture, or when the face was away.
 
 Measured on 110 training clips of as many people, up to 8 s at 15 fps: one is taken for another person as it is, none
-when the face has been away for half a second. On 40 others, two and a half seconds later, and on 240 pairs of them: after
-half a second nobody is above 0.8, and 42 of the pairs are below; after two seconds nobody is above 0.55, and 16 of the
-pairs are below. (The distance of aligned 3-D landmarks, averaged over half a second, finds 5 % at 1 % false alarms.)
+when the face has been away for half a second. On 40 others, two and a half seconds later, and on 240 pairs of them:
+after half a second nobody is above 0.8, and 42 of the pairs are below; after two seconds nobody is above 0.55, and 16
+of the pairs are below. (The distance of aligned 3-D landmarks, averaged over half a second, finds 5 % at 1 % false
+alarms.)
 """
 
 from __future__ import annotations

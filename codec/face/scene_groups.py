@@ -7,7 +7,7 @@ the whole frame. Parts that are alike in both form a group, such as the shots of
 Two groups for one person cost bytes; one group for two people tears their faces. So in doubt there are two.
 
 Measured on 60 pairs of training clips, two seconds each: two people that follow each other are one group in three
-pairs, and two moments of one clip two groups in two.
+pairs, and two moments of one clip two groups in four.
 """
 
 from __future__ import annotations

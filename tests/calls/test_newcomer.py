@@ -109,6 +109,31 @@ def test_nobody_is_enrolled_where_the_newcomer_leaves_at_once(sample: list[np.nd
     assert any(newcomer is not None for _, newcomer in results)
 
 
+def test_doubts_last_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half a second of a face that was half alike, the newcomer was taken for the first person, and learned."""
+    looks = np.eye(3, 48 * 48 + 2, dtype=np.float32)
+    half_alike = 0.3 * looks[0] + np.sqrt(1 - 0.3**2) * looks[1]  # at a distance of 0.7
+    shown_now = iter([looks[0], *[half_alike] * 30])
+    monkeypatch.setattr("fvc.codec.face.identity.FaceLooks.__call__", lambda *_: next(shown_now))
+    picture, face = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0).uniform(0, 8, (33, 2))
+    watch = FaceWatch([(picture, face)], RATE)
+    seen = [watch.see(n, picture, face, n == 0) for n in range(20)]
+    assert seen == [Person.UNSURE] * 4 + [Person.KNOWN] * 15 + [Person.OTHER]
+
+
+def test_a_face_outside_the_crop_is_told_once(sample: list[np.ndarray], enrolled: Enrolment) -> None:
+    """It was drawn as a burst of pixels."""
+    notes: list[str] = []
+    wide = [np.pad(rgb, ((0, 0), (0, 480), (0, 0)), mode="edge") for rgb in sample[:24]]
+    frames = [np.roll(rgb, 460, 1) if 8 <= n < 16 else rgb for n, rgb in enumerate(wide)]
+    with Speaker(enrolled, RATE, 1, notes.append) as speaker:
+        drawn = [found.sup is not None for found, _ in shown(speaker, frames)]
+    assert not any(drawn[8:16])
+    assert all(drawn[:8])
+    assert len([note for note in notes if "outside the square" in note]) <= 1
+    assert not [note for note in notes if "another person" in note]
+
+
 def test_a_single_frame_decides_nothing(sample: list[np.ndarray]) -> None:
     with FaceTracker(still=True) as tracker:
         faces = [tracker.track(rgb) for rgb in (sample[0], stretched(sample[0]))]

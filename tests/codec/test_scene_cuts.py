@@ -83,6 +83,16 @@ def test_nothing_fades_across_a_cut() -> None:
     assert np.abs(found[21].recent_positions - found[21].parts["sup"]).max() > 0.005  # the same scene: as ever
 
 
+def test_a_face_outside_the_crop_is_held_not_drawn() -> None:
+    """Landmarks far outside were drawn as a burst of pixels, for as long as the face was there."""
+    encoder, sent = Encoder(HEADER, None, plan=ConstantQuality(80)), []
+    for n in range(30):
+        away = HEADER.crop.side if 10 <= n < 16 else HEADER.crop.side / 3 if n >= 20 else 0
+        sent.append(encoder.encode(Frame(np.empty((0, 0, 3), np.uint8), n), Found(face(away))))
+    assert [n for n, packet in enumerate(sent) if not packet.payload] == list(range(10, 16))
+    assert sorted(drawn(sent)) == [*range(10), *range(16, 30)]  # a third of the crop aside it is still in it
+
+
 def test_keyframes_in_time_are_no_cuts() -> None:
     """Positions across a regular keyframe are those that were drawn."""
     found = drawn(packets(set()))

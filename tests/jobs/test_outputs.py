@@ -19,7 +19,7 @@ from conftest import Encoded, Run, write_clip, write_stream
 import fvc
 from fvc.calls.receive import receive
 from fvc.codec.base.errors import OutputError, UsageError
-from fvc.codec.media.output import PICTURE, VIDEO, OutputGroup, atomic_write, check_folder, check_output
+from fvc.codec.media.output import PICTURE, VIDEO, OutputGroup, atomic_write, check_folder, check_output, encode_png
 from fvc.codec.media.provenance import Provenance, read_provenance
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.jobs.paths import STREAM
@@ -130,6 +130,34 @@ def test_a_folder_of_source_pictures_is_not_mixed(faces: list[np.ndarray], tmp_p
         assert contents(tmp_path / "set") == {"source0.png": b"no picture"}
     with pytest.raises(UsageError, match=r"set\.png: sources go to a file that ends in \.fvs, or to a folder"):
         fvc.encode(clip, tmp_path / "x.fvc", sources_out=tmp_path / "set.png", fps=5)
+
+
+def test_source_pictures_never_replace_the_input(faces: list[np.ndarray], tmp_path: Path, run: Run) -> None:
+    """A still in the folder that `--sources-out` names became its own source picture."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "source0.png").write_bytes(encode_png(faces[0]))
+    before = contents(folder)
+    result = run("encode", folder / "source0.png", tmp_path / "q.fvc", "--sources-out", folder, "--force")
+    assert result.code == 2
+    assert "would overwrite another file of this command" in result.err
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("encode", "talk.mp4", "loop.fvc"), ("encode", "loop.fvc", "out.fvc"), ("decode", "talk.fvc", "-o", "loop.mp4")],
+)
+def test_loops_of_links_are_one_line(
+    arguments: tuple[str, ...], short: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("loop.fvc", "loop.mp4"):
+        (short.parent / name).symlink_to(short.parent / name)
+    monkeypatch.chdir(short.parent)
+    result = run(*arguments)
+    assert result.code in (3, 6)
+    assert result.err.count("\n") == 1
+    assert "loop" in result.err
 
 
 def test_calls_and_training_keep_what_is_there(short: Path, run: Run) -> None:
