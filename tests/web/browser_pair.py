@@ -135,7 +135,7 @@ def main(out: Path, seconds: float) -> None:
         for page in pages:
             page.goto(link)
             page.click("#join")
-        until(pages, 90, 3)
+        until(pages, 200, 3)
         shots: list[list[np.ndarray]] = [[], []]
         for _ in range(SHOTS):
             for page, taken in zip(pages, shots, strict=True):

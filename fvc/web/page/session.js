@@ -18,7 +18,7 @@ export class Session {
     this.sounds = new Map();
     this.newest = -1;
     this.sending = new Sending((label, message) => this.send(label, message), (time) => this.takeReport(time));
-    this.count = { bytes: 0, sent: 0, messages: 0, refused: 0, decoded: 0, held: 0, drawn: 0 };
+    this.count = { bytes: 0, sent: 0, messages: 0, refused: 0, decoded: 0, held: 0 };
     this.reported = this.sent = now();
     this.send("fvc-control", [0, 1]);
   }

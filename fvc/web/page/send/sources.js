@@ -6,7 +6,8 @@ import { FPS, INTERVAL, QUANTIZER, boxOf, chooseCrop, toCrop } from "./motion.js
 
 const COUNT = 4, STILL = 0.01, SHIFT_WEIGHT = 0.25; // pictures; as in codec/face/source_choice.py
 const FIRST_BYTES = 900, MOST_FIRST = 2650; // of the first picture: alone, and among the others
-const FINE = 26, COARSE = 63; // quantizers of AV1, 0 to 63
+const FINE = 0.4; // of the range of AV1's quantizers: 38 dB, as `fvc call` has it
+const RANGES = [255, 63]; // largest quantizers of WebCodecs: of Chromium's libaom, and as its registry says
 const CODING = {
   codec: "av01.0.00M.08", width: SIDE, height: SIDE, bitrateMode: "quantizer", latencyMode: "realtime", framerate: FPS,
 };
@@ -49,8 +50,7 @@ export function bareUnits(data) { // a temporal unit -> its OBUs, each with its 
   return Uint8Array.from(out);
 }
 
-// pictures: uint8 [256, 256, 3] each; quantizers: of each; isKey(n): whether the n-th stands for itself
-async function encode(pictures, quantizers, isKey = (n) => n === 0) {
+async function encode(pictures, quantizers) { // uint8 [256, 256, 3] each -> OBUs of each, predicted from those before
   const coded = [];
   let fault = null;
   const encoder = new VideoEncoder({
@@ -65,7 +65,7 @@ async function encode(pictures, quantizers, isKey = (n) => n === 0) {
   for (const [n, rgb] of pictures.entries()) {
     const form = { format: "I420", codedWidth: SIDE, codedHeight: SIDE, timestamp: Math.round((n * 1e6) / FPS), colorSpace: COLOURS };
     const frame = new VideoFrame(toYuv(rgb), form);
-    encoder.encode(frame, { keyFrame: isKey(n), av1: { quantizer: quantizers[n] } });
+    encoder.encode(frame, { keyFrame: n === 0, av1: { quantizer: quantizers[n] } });
     frame.close();
   }
   await encoder.flush().catch((error) => { fault ??= error; });
@@ -74,8 +74,12 @@ async function encode(pictures, quantizers, isKey = (n) => n === 0) {
   return coded.map(bareUnits);
 }
 
-async function quantizerWithin(picture, bytes) { // the finest at which a picture alone has at most so many bytes
-  let [fine, coarse] = [FINE, COARSE];
+async function largestQuantizer(picture) { // the one that this browser means by the coarsest
+  const sizes = await Promise.all(RANGES.map((largest) => encode([picture], [largest]).then(([one]) => one.length, () => Infinity)));
+  return sizes[0] < sizes[1] ? RANGES[0] : RANGES[1];
+}
+
+async function quantizerWithin(picture, bytes, fine, coarse) { // the finest at which a picture alone has so few bytes
   while (fine < coarse) {
     const middle = (fine + coarse) >> 1, [coded] = await encode([picture], [middle]);
     if (coded.length <= bytes) coarse = middle;
@@ -85,8 +89,9 @@ async function quantizerWithin(picture, bytes) { // the finest at which a pictur
 }
 
 export async function encodePictures(pictures, firstBytes) {
-  const first = await quantizerWithin(pictures[0], firstBytes);
-  return encode(pictures, pictures.map((_, n) => (n ? FINE : first)));
+  const largest = await largestQuantizer(pictures[0]), fine = Math.round(FINE * largest);
+  const first = await quantizerWithin(pictures[0], firstBytes, fine, largest);
+  return encode(pictures, pictures.map((_, n) => (n ? fine : first)));
 }
 
 function distances(faces) { // [n][m]: root mean square over the landmarks of centred faces; centres count less

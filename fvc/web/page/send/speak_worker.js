@@ -3,13 +3,13 @@
 import * as ort from "/page/built/ort.wasm.min.mjs";
 import { Codec, Shape } from "../stream.js";
 import { LandmarkTracker } from "./landmarks.js";
-import { Coefficients, FPS, FrameEncoder } from "./motion.js";
+import { Coefficients, FrameEncoder } from "./motion.js";
 import { canEncode, enrol, unhex } from "./sources.js";
 
 ort.env.wasm.wasmPaths = "/page/built/";
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
-const ENROL = 1.5; // seconds of a face, from which its source pictures are chosen
+const ENROL = 1500, LEAST = 8; // milliseconds of a face, and pictures of it, from which its source pictures are chosen
 const CLOCK = 15; // milliseconds
 let tracker, codec, coefficients, encoder, modelHash, audio, shots = [];
 
@@ -29,8 +29,8 @@ async function load(wanted) {
 async function collect(picture, points) { // the first seconds; then the set-ups
   if (shots.length && (shots[0].picture.width !== picture.width || shots[0].picture.height !== picture.height))
     shots.splice(0).forEach((shot) => shot.picture.close()); // the camera was turned
-  shots.push({ picture, points });
-  if (shots.length < ENROL * FPS) return {};
+  shots.push({ picture, points, time: performance.now() });
+  if (shots.length < LEAST || shots.at(-1).time < shots[0].time + ENROL) return {};
   const enrolled = await enrol(shots, modelHash, audio);
   shots.splice(0).forEach((shot) => shot.picture.close());
   encoder = new FrameEncoder(codec, coefficients, enrolled.header, enrolled.crop);
