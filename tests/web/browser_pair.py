@@ -117,13 +117,15 @@ def compared(pictures: list[np.ndarray]) -> dict[str, Any]:
     }
 
 
-def until(pages: list[Page], seconds: float, drawn: int) -> None:
-    """Waits until each page has drawn so many pictures."""
+def until_true(page: Page, what: str, seconds: float) -> None:
+    """Waits until an expression is true in a page. Raises TimeoutError."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and min(figures(page).get("drawn", 0) for page in pages) < drawn:
-        pages[0].wait_for_timeout(300)
+    while not page.evaluate(f"Boolean({what})"):
         if "-v" in sys.argv:
-            print([figures(page) for page in pages], file=sys.stderr)
+            print(figures(page), file=sys.stderr)
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: {figures(page)}")
+        page.wait_for_timeout(300)
 
 
 def main(out: Path, seconds: float) -> None:
@@ -135,7 +137,8 @@ def main(out: Path, seconds: float) -> None:
         for page in pages:
             page.goto(link)
             page.click("#join")
-        until(pages, 200, 3)
+        for page in pages:
+            until_true(page, "window.fvc.figures.drawn >= 3", 200)
         shots: list[list[np.ndarray]] = [[], []]
         for _ in range(SHOTS):
             for page, taken in zip(pages, shots, strict=True):
@@ -149,7 +152,7 @@ def main(out: Path, seconds: float) -> None:
         pressed = pages[0].eval_on_selector_all("#camera, #microphone", "all => all.map((b) => b.ariaPressed)")
         found = [figures(page) for page in pages]
         pages[0].click("#leave")
-        pages[1].wait_for_function("document.getElementById('status').textContent.includes('left')", timeout=15000)
+        until_true(pages[1], "document.getElementById('status').textContent.includes('left')", 30)
         browser.close()
     for n, taken in enumerate(shots):
         cv2.imwrite(str(out / f"shots{n}.png"), np.hstack(taken)[..., ::-1])

@@ -104,7 +104,7 @@ function show() {
   const rows = {
     "received": kbps(count.bytes),
     "pictures": `${(figures.drawn / seconds).toFixed(1)} a second, ${figures.ms.toFixed(0)} ms each`,
-    "frames": `${count.decoded} decoded, ${count.held} without a face`,
+    "frames": `${count.decoded} decoded, ${count.held} held`,
     "refused": `${count.refused} messages`,
     "sent": kbps(count.sent),
   };
