@@ -6,6 +6,7 @@ import { LinkEstimate, bestWay, ways } from "../../fvc/web/page/send/link.js";
 import { Coefficients, FrameEncoder, chooseCrop } from "../../fvc/web/page/send/motion.js";
 import { Sending } from "../../fvc/web/page/send/sending.js";
 import { bareUnits, chooseSources, pixelsHash, sourceSet, streamHeader, unhex } from "../../fvc/web/page/send/sources.js";
+import { Session } from "../../fvc/web/page/session.js";
 import { Codec, Shape, parseHeader } from "../../fvc/web/page/stream.js";
 
 const root = new URL("../../", import.meta.url);
@@ -62,6 +63,7 @@ const jobs = {
   session({ setup, packets, seconds }) { // a set-up and packets to an end that confirms all at once -> messages
     const messages = [];
     const sending = new Sending((label, data) => messages.push([label, hex(data)]), () => []);
+    const early = sending.takeAnswer(0, true); // nothing was offered yet
     sending.offer(unhex(setup), 6000);
     let ready = null;
     for (let now = 0; now < seconds; now += 0.02) {
@@ -79,7 +81,23 @@ const jobs = {
       }
     }
     sending.close(seconds);
-    return { messages, ready, rate: sending.estimate.rate };
+    return { messages, early, ready, rate: sending.estimate.rate };
+  },
+  async nonsense({ header, messages }) { // [label, message] from a hostile end -> how many were taken
+    const codec = await Codec.load(bytes("export/c/fvc.wasm"), bytes("codec/motion/priors.bin")), events = [], sent = [];
+    const note = (name) => (...what) => events.push(name);
+    const handlers = { modelHash: "", send: (...message) => sent.push(message), keyframeWanted: note("keyframe") };
+    for (const name of ["sources", "frame", "sound", "ready", "refused", "left"]) handlers[name] = note(name);
+    const session = new Session(codec, new Shape(bytes("codec/motion/shape.bin")), handlers);
+    codec.begin(unhex(header));
+    Object.assign(session, { header: parseHeader(unhex(header)), accepted: true });
+    for (const [label, message] of messages) {
+      session.take(label, unhex(message));
+      session.tick();
+    }
+    await new Promise((done) => setTimeout(done, 50)); // set-ups are looked at meanwhile
+    const { count, pieces, waiting, arrivals, sounds } = session;
+    return { count, ready: events.includes("ready"), kept: [pieces.length, waiting.size, arrivals.size, sounds.size] };
   },
 };
 

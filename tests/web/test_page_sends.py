@@ -16,7 +16,17 @@ import pytest
 from fvc.codec.call.datagram import Depacketizer, Packetizer
 from fvc.codec.call.setup import Setup
 from fvc.codec.channel.congestion import LinkEstimate, best_way, ways
-from fvc.codec.channel.messages import CONTROL, Media, SetupPiece, parse_control
+from fvc.codec.channel.messages import (
+    CONTROL,
+    MEDIA,
+    Accepted,
+    Feedback,
+    Media,
+    PieceGot,
+    Refused,
+    SetupPiece,
+    parse_control,
+)
 from fvc.codec.encoder import Encoder, Found, make_sample
 from fvc.codec.face.crop import choose_crop
 from fvc.codec.face.source_choice import distances
@@ -226,5 +236,28 @@ def test_a_session_sends_its_set_up_and_then_frames() -> None:
     kept = Depacketizer(header_of())
     arrived = {packet.number: packet for one in media for packet in kept.add(one.datagram)}
     assert list(arrived.values()) == packets
-    assert found["ready"] == "first"
+    assert (found["early"], found["ready"]) == (None, "first")
     assert found["rate"] > 7000  # everything came at once: more may be sent
+
+
+def test_messages_of_nonsense_harm_no_page() -> None:
+    draw, frames = random.Random(4), packets_of(faces(40), 20)
+    packetizer = Packetizer(1, 2)
+    datagrams = [data for packet in frames for data in packetizer.add(packet)]
+    honest = [(MEDIA, bytes(Media(Feedback(n, (n, None)), n, data))) for n, data in enumerate(datagrams)]
+    pieces = [SetupPiece(n % 256, n % 3, 3, draw.randbytes(400)) for n in range(300)]
+    control = [*pieces, *(PieceGot(n, n, n) for n in range(9)), *(Accepted(n) for n in range(9)), Refused(0, "x")]
+    honest += [(CONTROL, bytes(one)) for one in control]
+    messages = list[tuple[str, str]]()
+    for _ in range(3000):
+        label, data = draw.choice(honest)
+        if draw.random() < 0.8:
+            broken = bytearray(data)
+            broken[draw.randrange(len(broken))] ^= 1 << draw.randrange(8)
+            data = bytes(broken[: draw.randint(0, len(broken))]) if draw.random() < 0.5 else bytes(broken)
+        messages.append((label, data.hex()))
+    found = run("nonsense", header=bytes(header_of()).hex(), messages=messages)
+    assert found["count"]["messages"] == 3000
+    assert found["count"]["refused"] > 500
+    assert not found["ready"]
+    assert max(found["kept"]) <= 300

@@ -12,7 +12,9 @@ const UNSEEN = 2000; // milliseconds without a face, after which it is said
 const invited = Room.fromLocation(location);
 let session, room, speaker, speaking, timer;
 const figures = { drawn: 0, ms: 0, first: null };
-window.fvc = { figures, get session() { return session; }, get speaking() { return speaking; }, get speaker() { return speaker; } }; // for tests
+window.fvc = { // for tests
+  figures, get session() { return session; }, get speaking() { return speaking; }, get speaker() { return speaker; },
+};
 
 if (!invited) {
   for (const id of ["join", "watch"]) $(id).disabled = true;
@@ -58,7 +60,8 @@ async function speak(context, modelHash) { // null where this side can only watc
       isSeen: (isFound) => {
         if (isFound) unseen = performance.now();
         const isAway = performance.now() > unseen + UNSEEN;
-        tell(isAway ? "No face is seen: look into the camera." : speaking?.setups ? "" : "Taking pictures of your face ...");
+        const muted = speaking?.mutedBy ? `You cannot be heard: ${speaking.mutedBy}.` : "";
+        tell(isAway ? "No face is seen: look into the camera." : speaking?.setups ? muted : "Taking pictures of your face ...");
       },
     });
     $("self").hidden = $("camera").hidden = false;
@@ -82,7 +85,7 @@ function open(resources, drawing, modelHash) { // a new connection is a new sess
     keyframeWanted: () => { if (speaking) speaking.wantsKeyframe = true; },
     refused: (reason) => tell(`The other side does not accept your pictures: ${reason}.`),
     ready: (isFirst) => {
-      if (!isFirst) return;
+      if (!isFirst || !speaking?.setups) return;
       speaking.isPaused = false;
       speaking.start();
       session.sending.offer(speaking.setups.full, speaking.soundBits);
@@ -111,7 +114,7 @@ function show() {
   if (speaking && sending.isReady) {
     const { frames, missed, trackMs } = speaking.count, link = sending.estimate;
     rows["own frames"] = `${frames} coded, ${missed} left out, ${trackMs.toFixed(0)} ms to find the face`;
-    rows["link"] = `${(link.rate / 1000).toFixed(0)} kbit/s or more, ${(100 * link.loss).toFixed(0)} % lost`;
+    rows["link"] = `${(link.rate / 1000).toFixed(0)} kbit/s may be sent, ${(100 * link.loss).toFixed(0)} % lost`;
   }
   $("figures").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => {
     const term = document.createElement("dt"), text = document.createElement("dd");

@@ -85,7 +85,7 @@ export class Sending {
   }
 
   takeAnswer(number, isAccepted) { // "first" or "again" where frames may go; null: it was refused, or is another's
-    if (number !== this.pace.number || (isAccepted && this.pace.waiting.length)) return null;
+    if (this.pace.isDone || number !== this.pace.number || (isAccepted && this.pace.waiting.length)) return null;
     this.pace.isDone = true;
     if (!isAccepted) return null;
     const which = this.isReady ? "again" : "first";

@@ -63,19 +63,22 @@ async function encode(pictures, quantizers) { // uint8 [256, 256, 3] each -> OBU
   });
   encoder.configure(CODING);
   for (const [n, rgb] of pictures.entries()) {
-    const form = { format: "I420", codedWidth: SIDE, codedHeight: SIDE, timestamp: Math.round((n * 1e6) / FPS), colorSpace: COLOURS };
+    const timestamp = Math.round((n * 1e6) / FPS);
+    const form = { timestamp, format: "I420", codedWidth: SIDE, codedHeight: SIDE, colorSpace: COLOURS };
     const frame = new VideoFrame(toYuv(rgb), form);
     encoder.encode(frame, { keyFrame: n === 0, av1: { quantizer: quantizers[n] } });
     frame.close();
   }
   await encoder.flush().catch((error) => { fault ??= error; });
   if (encoder.state !== "closed") encoder.close();
-  if (fault || coded.length !== pictures.length) throw new Error(`AV1 cannot be encoded: ${fault?.message ?? "a picture is missing"}`);
+  if (fault || coded.length !== pictures.length)
+    throw new Error(`AV1 cannot be encoded: ${fault?.message ?? "a picture is missing"}`);
   return coded.map(bareUnits);
 }
 
 async function largestQuantizer(picture) { // the one that this browser means by the coarsest
-  const sizes = await Promise.all(RANGES.map((largest) => encode([picture], [largest]).then(([one]) => one.length, () => Infinity)));
+  const size = (largest) => encode([picture], [largest]).then(([coded]) => coded.length, () => Infinity);
+  const sizes = await Promise.all(RANGES.map(size));
   return sizes[0] < sizes[1] ? RANGES[0] : RANGES[1];
 }
 
@@ -117,17 +120,18 @@ export function chooseSources(faces) { // landmarks of frames -> indices: k-medo
 }
 
 export async function sourceSet(modelHash, coded, samples) { // AV1 data and landmarks in [-1, 1] of each -> { bytes, hash }
-  const sections = coded.map((data, n) =>
-    join([...Array.from(samples[n], (value) => u16(Math.round(Math.min(Math.max(((value + 2) * 65535) / 4, 0), 65535)))), data]));
+  const integer = (value) => u16(Math.round(Math.min(Math.max(((value + 2) * 65535) / 4, 0), 65535)));
+  const sections = coded.map((data, n) => join([...Array.from(samples[n], integer), data]));
   const listed = await Promise.all([...sections, new Uint8Array()].map(async (section) =>
-    [...u32(section.length), ...(await sha256(section)).subarray(0, 16)])); // the canvas, of which there is none, comes last
+    [...u32(section.length), ...(await sha256(section)).subarray(0, 16)])); // the last is the canvas: there is none
   const fixed = [0xab, 0x46, 0x56, 0x53, 2, ...modelHash, LANDMARKS_ONLY, coded.length, 0, 0, 0, 0];
   const start = [...fixed, ...listed.flat()], head = Uint8Array.from([...start, ...u32(crc32(start))]);
   return { bytes: join([head, ...sections]), hash: (await sha256(head)).subarray(0, 16) };
 }
 
 export async function pixelsHash(pictures) { // uint8 [N, 256, 256, 3]
-  const size = 3 * SIDE * SIDE, count = pictures.length / size, hex = (data) => [...data].map((b) => b.toString(16).padStart(2, "0")).join("");
+  const size = 3 * SIDE * SIDE, count = pictures.length / size;
+  const hex = (data) => [...data].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   const each = await Promise.all(Array.from({ length: count }, (_, n) => sha256(pictures.slice(n * size, (n + 1) * size))));
   return (await sha256(join(each.map(hex).sort().map(unhex)))).subarray(0, 16);
 }
@@ -161,9 +165,11 @@ function cut(picture, crop) { // ImageBitmap -> uint8 [256, 256, 3]; what lies o
 
 // shots: [{ picture, points }] of the first seconds -> set-ups: of one small picture, and of all; and the crop
 export async function enrol(shots, modelHash, audio) {
-  const { width, height } = shots[0].picture, crop = chooseCrop(shots.map(({ points }) => boxOf([...points])), width, height);
+  const { width, height } = shots[0].picture;
+  const crop = chooseCrop(shots.map(({ points }) => boxOf([...points])), width, height);
   const chosen = chooseSources(shots.map(({ points }) => [...points])).map((n) => shots[n]);
-  const pictures = chosen.map(({ picture }) => cut(picture, crop)), samples = chosen.map(({ points }) => toCrop(points, crop));
+  const pictures = chosen.map(({ picture }) => cut(picture, crop));
+  const samples = chosen.map(({ points }) => toCrop(points, crop));
   const setUp = async (coded) => {
     const { bytes, hash } = await sourceSet(modelHash, coded, samples);
     const header = streamHeader(modelHash, crop, hash, await pixelsHash(await decodePictures(coded)), audio);

@@ -37,15 +37,19 @@ async function collect(picture, points) { // the first seconds; then the set-ups
   return { setups: { first: enrolled.first, full: enrolled.full, pictures: enrolled.pictures } };
 }
 
-// wanted: { picture (ImageBitmap or null: the camera is off), number of the frame or null: nothing is sent yet, sounds, wantsKeyframe }
+function inEnrolled(points, { width, height }) { // a phone that was turned: the middle of the picture stays the middle
+  const { crop } = encoder;
+  return points.map((value, k) => value + (k % 2 ? crop.height - height : crop.width - width) / 2);
+}
+
+// picture: ImageBitmap, null: the camera is off; number of the frame, null: nothing is sent yet; sounds: packets before it
 async function see({ picture, number, sounds, wantsKeyframe }) {
   const began = performance.now(), points = picture ? await tracker.track(picture) : null;
   const found = { done: true, number, isFound: points !== null, trackMs: performance.now() - began };
   if (!encoder) {
     if (points) return { ...found, ...(await collect(picture, points)) };
   } else if (number !== null) {
-    const isElsewhere = picture && (picture.width !== encoder.crop.width || picture.height !== encoder.crop.height);
-    found.packet = encoder.encode(number, isElsewhere ? null : points, sounds, wantsKeyframe);
+    found.packet = encoder.encode(number, points && inEnrolled(points, picture), sounds, wantsKeyframe);
     found.encodeMs = performance.now() - began - found.trackMs;
   }
   picture?.close();

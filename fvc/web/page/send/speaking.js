@@ -11,7 +11,8 @@ export class Speaking {
   // handlers: setups({ first, full }), packet(packet), tick(), isSeen(isFound), failed(reason)
   static async open(video, context, modelHash, handlers) {
     const speaking = new Speaking();
-    Object.assign(speaking, { video, handlers, began: null, last: -1, looked: -1, sounds: 0, isBusy: false, isOff: false, isPaused: false });
+    Object.assign(speaking, { video, handlers, began: null, last: -1, looked: -1, sounds: 0 });
+    Object.assign(speaking, { isBusy: false, isOff: false, isPaused: false });
     speaking.count = { frames: 0, missed: 0, trackMs: 0, encodeMs: 0 };
     const { mediaDevices } = navigator;
     if (!mediaDevices) throw new Error("browsers give cameras only to pages from HTTPS or localhost");
@@ -20,7 +21,10 @@ export class Speaking {
     video.srcObject = speaking.stream;
     await video.play();
     if (speaking.stream.getAudioTracks().length) {
-      speaking.microphone = await Microphone.open(speaking.stream, context, (packet) => speaking.hear(packet)).catch(() => null);
+      speaking.microphone = await Microphone.open(speaking.stream, context, (packet) => speaking.hear(packet))
+        .catch((error) => { speaking.mutedBy = String(error.message ?? error); });
+    } else {
+      speaking.mutedBy = "no microphone may be used";
     }
     await speaking.load(modelHash);
     return speaking;

@@ -15,10 +15,12 @@ export class Microphone {
   static async open(stream, context, take) {
     if (typeof AudioEncoder === "undefined") throw new Error("this browser cannot encode sound");
     const microphone = new Microphone();
-    Object.assign(microphone, { take, began: null, filled: 0, offsets: [], place: null, frame: new Float32Array(SIZE), next: 0 });
+    Object.assign(microphone, { take, began: null, filled: 0, offsets: [], place: null, next: 0 });
+    microphone.frame = new Float32Array(SIZE);
     await microphone.startEncoder();
     await context.audioWorklet.addModule("/page/send/voice_worklet.js");
-    const node = new AudioWorkletNode(context, "fvc-voice", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
+    const form = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
+    const node = new AudioWorkletNode(context, "fvc-voice", form);
     node.port.onmessage = ({ data }) => microphone.hear(data);
     context.createMediaStreamSource(stream).connect(node);
     microphone.node = node; // else it is collected as garbage
@@ -27,7 +29,8 @@ export class Microphone {
 
   async startEncoder() { // a first one says how many samples to skip
     const known = new Promise((resolve, reject) => {
-      const probe = new AudioEncoder({ output: (_, metadata) => resolve(metadata?.decoderConfig?.description), error: reject });
+      const output = (_, metadata) => resolve(metadata?.decoderConfig?.description);
+      const probe = new AudioEncoder({ output, error: reject });
       probe.configure(CODING);
       this.encode(0, probe);
       probe.flush().then(() => probe.close(), reject);
