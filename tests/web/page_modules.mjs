@@ -83,6 +83,16 @@ const jobs = {
     sending.close(seconds);
     return { messages, early, ready, rate: sending.estimate.rate };
   },
+  async outage({ header, messages }) { // datagrams in messages -> the newest frame after each
+    const codec = await Codec.load(bytes("export/c/fvc.wasm"), bytes("codec/motion/priors.bin"));
+    const session = new Session(codec, new Shape(bytes("codec/motion/shape.bin")), { send: () => {}, frame: () => {} });
+    codec.begin(unhex(header));
+    Object.assign(session, { header: parseHeader(unhex(header)), accepted: true });
+    return messages.map((message) => {
+      session.take("fvc-media", unhex(message));
+      return session.newest;
+    });
+  },
   async nonsense({ header, messages }) { // [label, message] from a hostile end -> how many were taken
     const codec = await Codec.load(bytes("export/c/fvc.wasm"), bytes("codec/motion/priors.bin")), events = [], sent = [];
     const note = (name) => (...what) => events.push(name);

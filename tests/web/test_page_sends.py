@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fvc.codec.call.datagram import Depacketizer, Packetizer
+from fvc.codec.call.datagram import Datagram, Depacketizer, Packetizer
 from fvc.codec.call.setup import Setup
 from fvc.codec.channel.congestion import LinkEstimate, best_way, ways
 from fvc.codec.channel.messages import (
@@ -238,6 +238,13 @@ def test_a_session_sends_its_set_up_and_then_frames() -> None:
     assert list(arrived.values()) == packets
     assert (found["early"], found["ready"]) == (None, "first")
     assert found["rate"] > 7000  # everything came at once: more may be sent
+
+
+def test_a_page_goes_on_after_an_outage_but_believes_no_single_number() -> None:
+    numbers = [0, 1, 5000, 2, 900, 903, 904]
+    datagrams = [Datagram(n, (Packet(Kind.MOTION, n, b"x"),)) for n in numbers]
+    messages = [bytes(Media(None, n, bytes(data))).hex() for n, data in enumerate(datagrams)]
+    assert run("outage", header=bytes(header_of()).hex(), messages=messages) == [0, 1, 1, 2, 2, 903, 904]
 
 
 def test_messages_of_nonsense_harm_no_page() -> None:

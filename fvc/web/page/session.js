@@ -115,7 +115,16 @@ export class Session {
     const sequence = at.getUint16(place);
     this.noteArrival(sequence);
     if (!this.accepted) return;
-    for (const packet of this.codec.packets(data.slice(place + 2))) this.put(packet);
+    const packets = this.codec.packets(data.slice(place + 2));
+    if (this.isBelievable(packets)) for (const packet of packets) this.put(packet);
+  }
+
+  isBelievable(packets) { // one damaged number must not silence the rest: far ahead of all others, two must agree
+    const newest = Math.max(...packets.filter(({ kind }) => kind !== 2).map(({ number }) => number));
+    if (this.newest < 0 || !(newest > this.newest + WINDOW)) return true;
+    const isSecond = Math.abs(newest - (this.doubtful ?? -Infinity)) <= WINDOW;
+    this.doubtful = isSecond ? undefined : newest;
+    return isSecond;
   }
 
   noteArrival(sequence) {
@@ -133,7 +142,6 @@ export class Session {
       if (this.sounds.size < 256 && packet.number > (this.lastSound ?? -1)) this.sounds.set(packet.number, packet.payload);
       return;
     }
-    if (packet.number > this.newest + WINDOW && this.newest >= 0) return; // one damaged number must not silence the rest
     if (packet.number <= (this.shown ?? -1) || this.waiting.has(packet.number)) return;
     this.waiting.set(packet.number, packet);
     if (packet.number > this.newest) {
