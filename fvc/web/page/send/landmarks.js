@@ -1,11 +1,11 @@
 // Camera pictures -> 33 landmarks, by our own network (models/landmark_net.py) in ONNX Runtime.
 //
 // The network gives landmarks for any square, face or not. Two looks that differ in place and size tell which: of a
-// face their landmarks agree to 2 % of the distance of the eyes, of anything else they are 20 % apart and more
+// face their landmarks agree to 2 % of the distance of the eyes, of other things they are up to ten times farther apart
 // (docs/CALLS.md). So a face is searched for in squares of several sizes, and lost when two looks disagree.
 
 const SIDE = 256, ROOM = 1.65; // side of the network's square over the face's extent
-const FOUND = 0.05, LOST = 0.12; // distances of two looks' landmarks, in distances of the outer eye corners
+const FOUND = 0.025, LOST = 0.12; // distances of two looks' landmarks, in distances of the outer eye corners
 const CHECK = 8; // frames between two checks of a face that is followed
 const SIZES = [1, 0.7, 0.5, 0.35]; // of the squares that are searched, over the shorter side of the picture
 const STEP = 0.4, BUDGET = 60; // of a square's side from one to the next; milliseconds of search at a time
@@ -70,7 +70,7 @@ export class LandmarkTracker {
       if (next.done) this.places = squares(picture.width, picture.height);
       const place = next.value ?? this.places.next().value;
       const points = await this.look(picture, place), again = await this.look(picture, around(points));
-      if (eyeDistance(again) > 8 && apart(again, points) < 4 * FOUND && (await this.doubt(picture, again)) < FOUND) {
+      if (eyeDistance(again) > 8 && apart(again, points) < 0.2 && (await this.doubt(picture, again)) < FOUND) {
         this.places = null;
         return again;
       }
