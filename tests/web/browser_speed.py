@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -65,6 +66,12 @@ class IdleEnd:
             self.peer.send(channel, data)
 
 
+def is_ready(found: dict[str, Any], what: str) -> bool:
+    """Whether the page does what is measured."""
+    is_sending = found.get("own", {}).get("frames", 0) > 15
+    return (is_sending or what == "receive") and (found["drawn"] > 0 or what == "send")
+
+
 def main(what: str, folder: Path, seconds: float) -> None:
     with serving() as server, sync_playwright() as playwright:
         browser = launch(playwright, folder)
@@ -76,8 +83,7 @@ def main(what: str, folder: Path, seconds: float) -> None:
         if what != "receive":
             until_true(page, "window.fvc.speaking?.setups", 100)
         with end.peer:
-            ready = "figures.drawn > 0" if what == "receive" else "session?.sending.count.frames > 15"
-            while not page.evaluate(f"Boolean(window.fvc.{ready})"):
+            while not is_ready(figures(page), what):
                 end.serve()
             before, start = figures(page), time.monotonic()
             while time.monotonic() < start + seconds:
