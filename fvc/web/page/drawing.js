@@ -23,13 +23,14 @@ export class Drawing {
       this.next = wanted;
       return;
     }
-    this.isBusy = true;
+    Object.assign(this, { isBusy: true, wanted });
     this.worker.postMessage(wanted);
   }
 
   show(data) {
     const { figures, handlers } = this;
     if (data.accepted) {
+      this.setup = data.number;
       handlers.accepted(data.number);
       return;
     }
@@ -44,6 +45,7 @@ export class Drawing {
       figures.first ??= performance.now() - figures.opened;
       figures.drawn++;
       figures.frame = data.frame;
+      this.shown = { ...this.wanted, setup: this.setup }; // what is on the canvas
       figures.ms = figures.ms ? 0.9 * figures.ms + 0.1 * data.ms : data.ms;
       if (figures.drawn === 1) handlers.began();
     }

@@ -9,11 +9,13 @@ const $ = (id) => document.getElementById(id);
 const say = (text) => { $("status").textContent = text; };
 const tell = (text) => { if ($("own").textContent !== text) $("own").textContent = text; };
 const UNSEEN = 2000; // milliseconds without a face, after which it is said
+const LAST_WORDS = 500; // milliseconds that the connection stays open after the farewell
 const invited = Room.fromLocation(location);
-let session, room, speaker, speaking, timer;
+let session, room, speaker, speaking, drawing, timer;
 const figures = { drawn: 0, ms: 0, first: null };
 window.fvc = { // for tests
   figures, get session() { return session; }, get speaking() { return speaking; }, get speaker() { return speaker; },
+  get drawing() { return drawing; },
 };
 
 if (!invited) {
@@ -29,13 +31,13 @@ async function begin(isSending) {
   const [settings, resources] = await Promise.all([
     (await fetch("/page/built/manifest.json")).json(), Session.resources(),
   ]);
-  const drawing = await Drawing.load($("face").getContext("2d"), figures, {
+  drawing = await Drawing.load($("face").getContext("2d"), figures, {
     accepted: (number) => session?.accept(number), refused: (number, error) => session?.refuse(number, error),
     began: () => say(""),
   });
   if (isSending) speaking = await speak(context, settings.model_hash);
   room = new Room(invited.name, invited.secret, {
-    opened: () => open(resources, drawing, settings.model_hash),
+    opened: () => open(resources, settings.model_hash),
     message: (label, data) => session?.take(label, data),
     closed: () => lose("The connection is lost; waiting for the other end ..."),
     failed: (reason) => end(`The call cannot be joined: ${reason}.`),
@@ -73,7 +75,7 @@ async function speak(context, modelHash) { // null where this side can only watc
   }
 }
 
-function open(resources, drawing, modelHash) { // a new connection is a new session
+function open(resources, modelHash) { // a new connection is a new session
   figures.opened = figures.began = performance.now();
   figures.connections = (figures.connections ?? 0) + 1;
   say("Somebody is there; waiting for the first picture ...");
@@ -145,7 +147,7 @@ function toggle(id, name, change) { // a button that is on at first
 const start = (isSending) => begin(isSending).catch((error) => end(`That failed: ${error.message ?? error}`));
 $("join").onclick = () => start(true);
 $("watch").onclick = () => start(false);
-$("leave").onclick = () => { session?.leave(); setTimeout(() => end("You have left."), 100); };
+$("leave").onclick = () => { session?.leave(); setTimeout(() => end("You have left."), LAST_WORDS); };
 toggle("sound", "Sound", (isOn) => { speaker.gain.gain.value = isOn ? 1 : 0; });
 toggle("microphone", "Microphone", (isOn) => speaking?.mute(!isOn));
 toggle("camera", "Camera", (isOn) => { speaking?.hide(!isOn); tell(""); });
