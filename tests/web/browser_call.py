@@ -63,7 +63,7 @@ def decoded(header: Header, frame: int) -> list[np.ndarray]:
 
 
 def psnr(url: str, frame: int, number: int, sup: list[float], recent: list[float]) -> float:
-    """Of the canvas against what fvc draws of the same landmarks, pictures and earlier poses; some may have been lost."""
+    """Of the canvas against what fvc draws of the same landmarks, pictures and earlier poses."""
     setup = Logged.setups[number - 1]
     points, header = np.float32(sup).reshape(33, 2), setup.header
     assert min(np.abs(points - one).max() for one in decoded(header, frame)) < 1e-5
