@@ -26,7 +26,10 @@ export class Speaking {
     } else {
       speaking.mutedBy = "no microphone may be used";
     }
-    await speaking.load(modelHash);
+    await speaking.load(modelHash).catch((error) => {
+      speaking.stop(); // no camera stays on for nothing
+      throw error;
+    });
     return speaking;
   }
 
