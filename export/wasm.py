@@ -2,7 +2,7 @@
 
     python -m fvc.export.wasm        needs ziglang, whose clang brings a C library for WebAssembly (extra `wasm`)
 
-The module is 14 kB, imports nothing, and is the same byte for byte wherever the same ziglang builds it. It lies beside
+The module is 16 kB, imports nothing, and is the same byte for byte wherever the same ziglang builds it. It lies beside
 the sources with the digests of both, so that a test without the compiler sees when they have parted.
 """
 

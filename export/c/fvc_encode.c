@@ -10,6 +10,7 @@ typedef struct {
     size_t size;                         /* of out */
     uint64_t lower, range;
     const uint16_t (*integers)[FVC_MOST];
+    fvc_targets *targets; /* instead of integers */
     const fvc_decoder *model;
     int k, i; /* the next component: of the header's k-th part, the i-th in coding order */
 } range_encoder;
@@ -64,10 +65,66 @@ static void put_value(range_encoder *e, const fvc_part_priors *p, int64_t predic
     put_bits(e, (value - r.base) & (((int64_t)1 << r.shift) - 1), r.shift);
 }
 
+/* ---- Which integer to send: rate + lambda * distortion, as codec/motion/rdo.py has it; floating point here alone ---- */
+
+static double log2_of(int64_t n) { /* of 1 .. 65536; a C library may be missing */
+    int whole = 0;
+    while (n >> whole > 1) whole++;
+    double x = (double)n / (double)((int64_t)1 << whole), z = (x - 1) / (x + 1), sum = 0;
+    for (int k = 39; k > 0; k -= 2) sum = sum * z * z + 1.0 / k;
+    return whole + 2 * z * sum * 1.4426950408889634;
+}
+
+static double bits_of(const fvc_part_priors *p, int64_t prediction, int64_t spread, int64_t value) {
+    residual r = residual_of(prediction, spread);
+    int64_t frequency[34], q = shift_down(value - r.base, r.shift);
+    symbol_frequencies(p, r.c, r.a, frequency);
+    if (q >= -16 && q <= 16) return r.shift + 16 - log2_of(frequency[r.sign * q + 16]);
+    int width = 0;
+    while ((size_of(q) - 16) >> width) width++;
+    return r.shift + 16 - log2_of(frequency[33]) + 6 + width - 1;
+}
+
+static double squared(double x) { return x * x; }
+
+static int64_t nearest_to(double target) { /* halves to even, as Python rounds */
+    int64_t above = (int64_t)(target + 0.5);
+    return (double)above - target == 0.5 && above % 2 ? above - 1 : above;
+}
+
+static int64_t cheapest(const fvc_part_priors *p, int64_t prediction, int64_t spread, double target, double weight) {
+    static const int64_t steps[16] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512};
+    int64_t nearest = nearest_to(target), predicted = shift_down(prediction + 2048, 12), best = nearest;
+    int64_t sign = predicted > nearest ? 1 : -1, distance = size_of(predicted - nearest);
+    if (distance == 0) return nearest;
+    double lowest = bits_of(p, prediction, spread, nearest) + weight * squared((double)nearest - target);
+    for (int n = 0; n < 17; n++) {
+        int is_last = n == 16 || steps[n] >= distance;
+        int64_t candidate = nearest + sign * (is_last ? distance : steps[n]);
+        double distortion = weight * squared((double)candidate - target);
+        if (distortion >= lowest) break;
+        double whole = bits_of(p, prediction, spread, candidate) + distortion;
+        if (whole < lowest) best = candidate, lowest = whole;
+        if (is_last) break;
+    }
+    return best;
+}
+
+static int64_t choose(range_encoder *e, const fvc_part_priors *p, int64_t prediction, int64_t spread) {
+    static const double pixels[FVC_PARTS] = {128, 40, 12, 16, 128}; /* that the picture moves, for one unit of a part */
+    const fvc_header *h = &e->model->header;
+    int part = h->part[e->k];
+    double step = (h->high[part] - h->low[part]) / 256.0 / ((1 << h->bits[part]) - 1);
+    double target = e->targets->steps[part][p->order[e->i]], weight = squared(step * pixels[part]);
+    int64_t value = cheapest(p, prediction, spread, target, e->targets->lambda * weight);
+    e->targets->distortion += weight * squared((double)value - target);
+    return value;
+}
+
 static int give(range_decoder *d, const fvc_part_priors *p, int64_t prediction, int64_t spread, int64_t *found) {
     range_encoder *e = d->encoder;
     int part = e->model->header.part[e->k];
-    int64_t value = e->integers[part][p->order[e->i]];
+    int64_t value = e->targets ? choose(e, p, prediction, spread) : e->integers[part][p->order[e->i]];
     if (value >> e->model->header.bits[part]) return 13;
     put_value(e, p, prediction, spread, value);
     if (++e->i == p->n) e->i = 0, e->k++;
@@ -117,9 +174,7 @@ void fvc_encode_start(fvc_encoder *encoder, const fvc_priors *priors, const fvc_
     fvc_start(&encoder->model, priors, header);
 }
 
-int fvc_encode_frame(fvc_encoder *encoder, const uint16_t integers[FVC_PARTS][FVC_MOST], int key,
-                     uint8_t coded[FVC_MOST_CODED], size_t *size) {
-    range_encoder e = {{0}, 1, 0, UINT64_MAX, integers, &encoder->model, 0, 0};
+static int encode(fvc_encoder *encoder, range_encoder e, int key, uint8_t *coded, size_t *size) {
     range_decoder range = range_decoder_of(reader_of(NULL, 0));
     range.give = give, range.encoder = &e;
     *size = 0;
@@ -127,6 +182,16 @@ int fvc_encode_frame(fvc_encoder *encoder, const uint16_t integers[FVC_PARTS][FV
     *size = finish(&e) - 1;
     memcpy(coded, e.out + 1, *size);
     return 0;
+}
+
+int fvc_encode_frame(fvc_encoder *encoder, const uint16_t integers[FVC_PARTS][FVC_MOST], int key,
+                     uint8_t coded[FVC_MOST_CODED], size_t *size) {
+    return encode(encoder, (range_encoder){{0}, 1, 0, UINT64_MAX, integers, NULL, &encoder->model, 0, 0}, key, coded, size);
+}
+
+int fvc_encode_near(fvc_encoder *encoder, fvc_targets *targets, int key, uint8_t coded[FVC_MOST_CODED], size_t *size) {
+    targets->distortion = 0;
+    return encode(encoder, (range_encoder){{0}, 1, 0, UINT64_MAX, NULL, targets, &encoder->model, 0, 0}, key, coded, size);
 }
 
 static size_t put_leb128(uint8_t *out, uint64_t value) {

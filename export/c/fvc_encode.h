@@ -1,5 +1,6 @@
-/* Integers -> bytes: the encoder that belongs to fvc_decode.h, in C11, without floating point, without dynamic memory.
- * Which integers are sent is the caller's matter; the bytes are those that the Python encoder makes of them.
+/* Integers -> bytes: the encoder that belongs to fvc_decode.h, in C11, without dynamic memory. The bytes are those that
+ * the Python encoder makes of the same integers. Which these are is the caller's matter, or the choice of
+ * `fvc_encode_near`, the only place where there is floating point.
  */
 #ifndef FVC_ENCODE_H
 #define FVC_ENCODE_H
@@ -20,6 +21,16 @@ void fvc_encode_start(fvc_encoder *encoder, const fvc_priors *priors, const fvc_
  * Returns 0, or 13 where an integer exceeds its range; the next frame must be a keyframe then. */
 int fvc_encode_frame(fvc_encoder *encoder, const uint16_t integers[FVC_PARTS][FVC_MOST], int key,
                      uint8_t coded[FVC_MOST_CODED], size_t *size);
+
+typedef struct { /* what fvc_encode_near is to come near to */
+    double steps[FVC_PARTS][FVC_MOST]; /* by component: measured values in steps above integer 0, 0 .. 2^bits - 1 */
+    double lambda;                     /* bits for a square pixel of distortion */
+    double distortion;                 /* result: of the integers that were chosen, in square pixels of a 256x256 picture */
+} fvc_targets;
+
+/* As fvc_encode_frame, with the integers of the least rate + lambda * distortion between the nearest and the predicted
+ * (codec/motion/rdo.py). They are in encoder->model.integers afterwards. */
+int fvc_encode_near(fvc_encoder *encoder, fvc_targets *targets, int key, uint8_t coded[FVC_MOST_CODED], size_t *size);
 
 /* 10.1: writes a datagram of `count` packets with full numbers; `frame` is the newest coded frame. Returns its size, 0 if
  * it would be above 1200 bytes. */

@@ -9,7 +9,8 @@ enum { ROOM = 1 << 17 };
 static uint8_t in[ROOM], out[ROOM];
 static fvc_priors priors;
 static fvc_decoder decoder;
-static fvc_encoder encoder;
+static fvc_encoder encoder, trial, best;
+static fvc_targets targets;
 static fvc_packet found[FVC_MOST_ENTRIES];
 
 EXPORT uint8_t *fvc_in(void);
@@ -20,6 +21,8 @@ EXPORT int fvc_wasm_encoder(int size);
 EXPORT int fvc_wasm_datagram(int size);
 EXPORT int fvc_wasm_decode(int kind, int number, int size);
 EXPORT int fvc_wasm_encode(int key);
+EXPORT int fvc_wasm_encode_near(int key);
+EXPORT int fvc_wasm_encoded(void);
 
 uint8_t *fvc_in(void) { return in; }
 uint8_t *fvc_out(void) { return out; }
@@ -59,18 +62,22 @@ int fvc_wasm_datagram(int size) {
     return rule ? -rule : (int)count;
 }
 
+static int integers_of(const fvc_decoder *d) { /* of its last frame, into `out` */
+    int count = 0;
+    for (int k = 0; k < d->header.parts; k++) {
+        int part = d->header.part[k], n = fvc_components[part];
+        memcpy(out + 2 * count, d->integers[part], 2 * (size_t)n);
+        count += n;
+    }
+    return count;
+}
+
 /* A MOTION, KEY or REFRESH payload lies in `in`. Returns how many integers `out` has then, u(16) native, part by part as
  * the header has them; 0: the frame is held. */
 int fvc_wasm_decode(int kind, int number, int size) {
     fvc_packet packet = {kind, 0, (uint32_t)number, in, (size_t)size};
-    int held, count = 0, rule = fvc_take(&decoder, &packet, &held);
-    if (rule || held) return -rule;
-    for (int k = 0; k < decoder.header.parts; k++) {
-        int part = decoder.header.part[k], n = fvc_components[part];
-        memcpy(out + 2 * count, decoder.integers[part], 2 * (size_t)n);
-        count += n;
-    }
-    return count;
+    int held, rule = fvc_take(&decoder, &packet, &held);
+    return rule || held ? -rule : integers_of(&decoder);
 }
 
 /* A frame's integers lie in `in`, as `fvc_wasm_decode` gives them. Returns the size of its bytes in `out`. */
@@ -86,3 +93,32 @@ int fvc_wasm_encode(int key) {
     int rule = fvc_encode_frame(&encoder, (const uint16_t (*)[FVC_MOST])integers, key, out, &size);
     return rule ? -rule : (int)size;
 }
+
+/* Doubles lie in `in`: three lambdas, then a frame's values in steps, part by part as the header has them. The frame is
+ * coded with each lambda, and the cheapest of the three by the second one is kept. Returns the size of its bytes in `out`. */
+int fvc_wasm_encode_near(int key) {
+    static uint8_t coded[FVC_MOST_CODED];
+    double lambda[3], lowest = 0;
+    size_t size, best_size = 0;
+    memcpy(lambda, in, sizeof lambda);
+    const uint8_t *at = in + sizeof lambda;
+    for (int k = 0; k < encoder.model.header.parts; k++) {
+        int part = encoder.model.header.part[k];
+        memcpy(targets.steps[part], at, 8 * (size_t)fvc_components[part]);
+        at += 8 * fvc_components[part];
+    }
+    for (int n = 0; n < 3; n++) {
+        trial = encoder, targets.lambda = lambda[n];
+        int rule = fvc_encode_near(&trial, &targets, key, coded, &size);
+        if (rule) return -rule;
+        double cost = 8.0 * (double)size + lambda[1] * targets.distortion;
+        if (n > 0 && cost >= lowest) continue;
+        lowest = cost, best = trial, best_size = size;
+        memcpy(out, coded, size);
+    }
+    encoder = best;
+    return (int)best_size;
+}
+
+/* Returns how many integers `out` has then: those of the frame that was encoded last. */
+int fvc_wasm_encoded(void) { return integers_of(&encoder.model); }

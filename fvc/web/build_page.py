@@ -42,7 +42,7 @@ def build(preset: str = DEFAULT) -> Path:
         for name in _RUNTIME:
             shutil.copy(Path(folder) / "node_modules" / "onnxruntime-web" / "dist" / name, BUILT)
         export_onnx(preset, Path(folder) / "onnx")
-        for name in ("embed.onnx", "draw.onnx"):
+        for name in ("embed.onnx", "draw.onnx", "landmarks.onnx"):
             shutil.copy(Path(folder) / "onnx" / name, BUILT)
     tables = Path(landmark_basis.__file__).parent
     for path in (MODULE, tables / "priors.bin", tables / "shape.bin"):

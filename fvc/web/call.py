@@ -208,6 +208,8 @@ class Conversation:
                 case Arrived(channel, data) if self._session is not None:
                     self._session.receive(channel, data, now)
                 case Closed():
+                    if self._session is not None:
+                        self._take_events(self._session)  # its farewell may have come just before
                     self._lose("the connection is lost; waiting for the other end")
                 case Failed(reason):
                     raise LinkError(reason)

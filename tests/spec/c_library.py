@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "export" / "c" / "fvc_wasm.c"
 PRIORS = ROOT / "codec" / "motion" / "priors.bin"
 
+_SIZELESS = ("fvc_wasm_encode", "fvc_wasm_encode_near", "fvc_wasm_encoded")  # that are not told how much lies in `in`
+
 
 class Library:
     """Decoder and encoder of one stream each. `rule` errors come as negative numbers."""
@@ -41,6 +43,15 @@ class Library:
         size = self._run("fvc_wasm_encode", struct.pack(f"={len(integers)}H", *integers), int(key))
         return self._out(size) if size >= 0 else size
 
+    def encode_near(self, lambdas: list[float], steps: list[float], key: bool) -> tuple[bytes, list[int]] | int:
+        """The bytes of a frame and the integers that were chosen, or a rule."""
+        size = self._run("fvc_wasm_encode_near", struct.pack(f"={3 + len(steps)}d", *lambdas, *steps), int(key))
+        if size < 0:
+            return size
+        data = self._out(size)
+        count = self._run("fvc_wasm_encoded", b"")
+        return data, [*struct.unpack(f"={count}H", self._out(2 * count))]
+
     def datagram(self, data: bytes) -> list[tuple[int, int, bytes]] | int:
         """(kind, number, payload) of each packet, or a rule."""
         count = self._run("fvc_wasm_datagram", data)
@@ -63,8 +74,7 @@ class Native(Library):
 
     def _run(self, name: str, data: bytes, *arguments: int) -> int:
         ctypes.memmove(self._library.fvc_in(), data, len(data))
-        is_encode = name == "fvc_wasm_encode"
-        return int(getattr(self._library, name)(*arguments, *([] if is_encode else [len(data)])))
+        return int(getattr(self._library, name)(*arguments, *([] if name in _SIZELESS else [len(data)])))
 
     def _out(self, size: int) -> bytes:
         return ctypes.string_at(self._library.fvc_out(), size)
@@ -88,8 +98,7 @@ class Wasm(Library):
 
     def _run(self, name: str, data: bytes, *arguments: int) -> int:
         self._memory.write(self._store, data, self._in)
-        is_encode = name == "fvc_wasm_encode"
-        return int(self._exports[name](self._store, *arguments, *([] if is_encode else [len(data)])))
+        return int(self._exports[name](self._store, *arguments, *([] if name in _SIZELESS else [len(data)])))
 
     def _out(self, size: int) -> bytes:
         return bytes(self._memory.read(self._store, self._at_out, self._at_out + size))

@@ -10,17 +10,20 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from c_library import ROOT, Library, Native, Wasm
 from make_vectors import VECTORS
 
 from fvc.codec.call.datagram import Datagram
-from fvc.codec.motion import coding
+from fvc.codec.motion import coding, landmark_basis
 from fvc.codec.motion.entropy import RangeWriter, format_tables
+from fvc.codec.motion.motion_encoder import MotionEncoder
 from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.motion.priors import load
-from fvc.codec.motion.quantizer import COMPONENTS, QUANTIZERS, Quantizer, for_parts
-from fvc.codec.motion.sample import Profile
+from fvc.codec.motion.quantizer import COMPONENTS, QUANTIZERS, Quantizer, for_parts, to_coefficients
+from fvc.codec.motion.rdo import lambda_of
+from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.wire.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.export.wasm import MODULE, built_from
@@ -94,6 +97,32 @@ def test_random_frames_are_encoded_as_python_does(library: Library, profile: Pro
         writer = RangeWriter(format_tables())
         coding.encode(model, coding.given(model, integers), writer, key)
         assert library.encode(flat(integers), key) == writer.finish(), n
+
+
+def random_walk(draw: random.Random, values: np.ndarray) -> np.ndarray:
+    """A frame's values near those before, now and then far from them."""
+    reach = draw.choice([0.002, 0.01, 0.01, 0.3])
+    return values + np.array([draw.gauss(0, reach) for _ in range(len(values))])
+
+
+@pytest.mark.parametrize("profile", [Profile.SUP, Profile.SUP_UNSUP_JAC_EXPR], ids=lambda profile: profile.label)
+def test_integers_are_chosen_as_python_chooses_them(library: Library, profile: Profile) -> None:
+    header = header_of(profile, dict(QUANTIZERS["default"]))
+    draw = random.Random(profile.label)
+    encoder = MotionEncoder(header.quantizers)
+    assert library.encoder(bytes(header)) == 0
+    parts = {part: np.zeros(int(np.prod(PART_SHAPES[part]))) for part in profile.parts}
+    parts["sup"] = landmark_basis.landmarks(np.zeros(66)).ravel()
+    for n in range(FRAMES):
+        parts = {part: random_walk(draw, values) for part, values in parts.items()}
+        sample = DrivingSample({part: values.reshape(PART_SHAPES[part]) for part, values in parts.items()})
+        quality, key = draw.choice([20.0, 80.0, 100.0]), n % 25 == 0
+        coded = encoder.encode(sample, quality, key)
+        encoder.accept(coded)
+        steps = [of.steps(to_coefficients(sample, part)).tolist() for part, of in header.quantizers.items()]
+        lambdas = [lambda_of(quality + offset) for offset in (-6.0, 0.0, 6.0)]
+        found = library.encode_near(lambdas, [step for part in steps for step in part], key)
+        assert found == (coded.data, flat(coded.model.integers)), n
 
 
 def test_integers_beyond_their_range_and_headers_of_nonsense_are_refused(library: Library) -> None:

@@ -1,123 +1,123 @@
-// The page: joins the room of its address, and shows and plays the other end.
-import { Room } from "/page/room.js";
-import { Session } from "/page/session.js";
+// The page: joins the room of its address, shows and plays the other end, and sends camera and microphone to it.
+import { Drawing } from "./drawing.js";
+import { Room } from "./room.js";
+import { Speaking } from "./send/speaking.js";
+import { Session } from "./session.js";
+import { Speaker } from "./speaker.js";
 
 const $ = (id) => document.getElementById(id);
 const say = (text) => { $("status").textContent = text; };
+const tell = (text) => { if ($("own").textContent !== text) $("own").textContent = text; };
+const UNSEEN = 2000; // milliseconds without a face, after which it is said
+const LAST_WORDS = 500; // milliseconds that the connection stays open after the farewell
 const invited = Room.fromLocation(location);
-let session, room, audio, timer, isSounding = true;
+let session, room, speaker, speaking, drawing, timer;
 const figures = { drawn: 0, ms: 0, first: null };
-window.fvc = { figures, get session() { return session; } }; // for tests
+window.fvc = { // for tests
+  figures, get session() { return session; }, get speaking() { return speaking; }, get speaker() { return speaker; },
+  get drawing() { return drawing; },
+};
 
 if (!invited) {
-  $("join").disabled = true;
+  for (const id of ["join", "watch"]) $(id).disabled = true;
   say("This address is no invitation: open the whole link, with the part after #.");
 }
 
-class Speaker { // Opus by WebCodecs, on the line of time of the pictures
-  constructor() {
-    this.context = new AudioContext({ sampleRate: 48000 });
-    this.gain = this.context.createGain();
-    this.gain.connect(this.context.destination);
-    this.times = [];
-    this.packets = 0;
-    this.decoder = new AudioDecoder({ output: (sound) => this.play(sound), error: () => { this.decoder = null; } });
-    this.decoder.configure({ codec: "opus", sampleRate: 48000, numberOfChannels: 1 });
-  }
-
-  take(packet, at) {
-    if (!this.decoder || !packet.length) return;
-    this.times.push(at);
-    this.decoder.decode(new EncodedAudioChunk({ type: "key", timestamp: 0, data: packet }));
-  }
-
-  play(sound) {
-    const samples = new Float32Array(sound.numberOfFrames);
-    sound.copyTo(samples, { planeIndex: 0, format: "f32-planar" });
-    sound.close();
-    this.packets++;
-    this.loudness = Math.hypot(...samples.slice(0, 480)) / Math.sqrt(480);
-    figures.loudest = Math.max(figures.loudest ?? 0, this.loudness);
-    const buffer = this.context.createBuffer(1, samples.length, 48000), source = this.context.createBufferSource();
-    buffer.copyToChannel(samples, 0);
-    source.buffer = buffer;
-    source.connect(this.gain);
-    source.start(Math.max(this.context.currentTime + this.times.shift() - performance.now() / 1000, this.context.currentTime));
-  }
-}
-
-async function begin() {
-  $("join").disabled = true;
+async function begin(isSending) {
+  for (const id of ["join", "watch"]) $(id).disabled = true;
   say("Loading the networks ...");
+  const context = new AudioContext({ sampleRate: 48000 });
+  speaker = new Speaker(context);
   const [settings, resources] = await Promise.all([
     (await fetch("/page/built/manifest.json")).json(), Session.resources(),
   ]);
-  const worker = new Worker("/page/draw_worker.js", { type: "module" });
-  await new Promise((loaded, failed) => { // before anybody waits for us
-    worker.onmessage = ({ data }) => (data.loaded ? loaded() : failed(new Error(data.error)));
-    worker.onerror = () => failed(new Error("the networks cannot be loaded"));
-    worker.postMessage({ load: true });
+  drawing = await Drawing.load($("face").getContext("2d"), figures, {
+    accepted: (number) => session?.accept(number), refused: (number, error) => session?.refuse(number, error),
+    began: () => say(""),
   });
-  const picture = $("face").getContext("2d");
-  let isDrawing = false, next = null;
-  const draw = (wanted) => {
-    if (isDrawing) { next = wanted; return; } // late pictures are left out
-    isDrawing = true;
-    worker.postMessage(wanted);
-  };
-  worker.onmessage = ({ data }) => {
-    if (data.accepted) { session?.accept(data.number); return; }
-    if (data.error && data.number !== undefined) { session?.refuse(data.number, data.error); return; }
-    isDrawing = false;
-    if (data.error) figures.error = data.error;
-    if (data.rgba) {
-      picture.putImageData(new ImageData(data.rgba, 256, 256), 0, 0);
-      figures.first ??= performance.now() - figures.opened;
-      figures.drawn++;
-      figures.frame = data.frame;
-      figures.ms = figures.ms ? 0.9 * figures.ms + 0.1 * data.ms : data.ms;
-      if (figures.drawn === 1) say("");
-    }
-    if (next) { const wanted = next; next = null; draw(wanted); }
-  };
-  const handlers = {
-    modelHash: settings.model_hash, frame: draw,
-    sources: (number, sources) => worker.postMessage({ number, sources }),
-    sound: (packet, at) => audio?.take(packet, at),
-    send: (label, data) => room.send(label, data),
-    left: (reason) => end(`The other end has left${reason ? `: ${reason}` : ""}.`),
-  };
-  audio = new Speaker();
+  if (isSending) speaking = await speak(context, settings.model_hash);
   room = new Room(invited.name, invited.secret, {
-    opened: () => {
-      figures.opened = performance.now();
-      figures.connections = (figures.connections ?? 0) + 1;
-      say("Somebody is there; waiting for the first picture ...");
-      session = new Session(resources.codec, resources.shape, handlers);
-      figures.began = performance.now();
-    },
+    opened: () => open(resources, settings.model_hash),
     message: (label, data) => session?.take(label, data),
-    closed: () => { session = null; say("The connection is lost; waiting for the other end ..."); },
+    closed: () => lose("The connection is lost; waiting for the other end ..."),
     failed: (reason) => end(`The call cannot be joined: ${reason}.`),
   });
   $("before").hidden = true;
   $("call").hidden = false;
-  $("sound").focus();
+  $("leave").focus();
   say("Waiting for the other end ...");
   await room.join();
-  timer = setInterval(() => session?.tick(), 15);
+  if (!speaking) timer = setInterval(() => session?.tick(), 15); // else its worker keeps the time
   setInterval(show, 1000);
+}
+
+async function speak(context, modelHash) { // null where this side can only watch; says why
+  try {
+    let unseen = performance.now();
+    const found = await Speaking.open($("self"), context, modelHash, {
+      tick: () => session?.tick(),
+      packet: (packet) => session?.sending.send(packet, performance.now() / 1000),
+      setups: ({ first }) => session?.sending.offer(first, speaking.soundBits),
+      failed: (reason) => tell(`Your face cannot be sent: ${reason}.`),
+      isSeen: (isFound) => {
+        if (isFound) unseen = performance.now();
+        const isAway = performance.now() > unseen + UNSEEN;
+        const muted = speaking?.mutedBy ? `You cannot be heard: ${speaking.mutedBy}.` : "";
+        tell(isAway ? "No face is seen: look into the camera." : speaking?.setups ? muted : "Taking pictures of your face ...");
+      },
+    });
+    $("self").hidden = $("camera").hidden = false;
+    $("microphone").hidden = !found.microphone;
+    return found;
+  } catch (error) {
+    tell(`You can only watch and listen: ${String(error.message ?? error).replace(/\.$/, "")}.`);
+    return null;
+  }
+}
+
+function open(resources, modelHash) { // a new connection is a new session
+  figures.opened = figures.began = performance.now();
+  figures.connections = (figures.connections ?? 0) + 1;
+  say("Somebody is there; waiting for the first picture ...");
+  session = new Session(resources.codec, resources.shape, {
+    modelHash, frame: (wanted) => drawing.draw(wanted), sources: (number, sources) => drawing.take(number, sources),
+    sound: (packet, at) => speaker.take(packet, at),
+    send: (label, data) => room.send(label, data),
+    left: (reason) => end(`The other end has left${reason ? `: ${reason}` : ""}.`),
+    keyframeWanted: () => { if (speaking) speaking.wantsKeyframe = true; },
+    refused: (reason) => tell(`The other side does not accept your pictures: ${reason}.`),
+    ready: (isFirst) => {
+      if (!isFirst || !speaking?.setups) return;
+      speaking.isPaused = false;
+      speaking.start();
+      session.sending.offer(speaking.setups.full, speaking.soundBits);
+    },
+  });
+  if (speaking?.setups) session.sending.offer(speaking.setups.first, speaking.soundBits);
+}
+
+function lose(why) {
+  session = null;
+  if (speaking) speaking.isPaused = true;
+  say(why);
 }
 
 function show() {
   if (!session) return;
-  const seconds = (performance.now() - figures.began) / 1000, { count } = session;
+  const seconds = (performance.now() - figures.began) / 1000, { count, sending } = session;
+  const kbps = (bytes) => `${((bytes * 8) / 1000 / seconds).toFixed(1)} kbit/s on the wire`;
   const rows = {
-    "received": `${((count.bytes * 8) / 1000 / seconds).toFixed(1)} kbit/s on the wire`,
+    "received": kbps(count.bytes),
     "pictures": `${(figures.drawn / seconds).toFixed(1)} a second, ${figures.ms.toFixed(0)} ms each`,
-    "frames": `${count.decoded} decoded, ${count.held} without a face`,
+    "frames": `${count.decoded} decoded, ${count.held} held`,
     "refused": `${count.refused} messages`,
+    "sent": kbps(count.sent),
   };
+  if (speaking && sending.isReady) {
+    const { frames, missed, trackMs } = speaking.count, link = sending.estimate;
+    rows["own frames"] = `${frames} coded, ${missed} left out, ${trackMs.toFixed(0)} ms to find the face`;
+    rows["link"] = `${(link.rate / 1000).toFixed(0)} kbit/s may be sent, ${(100 * link.loss).toFixed(0)} % lost`;
+  }
   $("figures").replaceChildren(...Object.entries(rows).flatMap(([name, value]) => {
     const term = document.createElement("dt"), text = document.createElement("dd");
     [term.textContent, text.textContent] = [name, value];
@@ -129,14 +129,25 @@ function end(why) {
   clearInterval(timer);
   session = null;
   room?.leave();
+  speaking?.stop();
+  $("self").hidden = true;
   say(why);
 }
 
-$("join").onclick = () => begin().catch((error) => end(`That failed: ${error.message ?? error}`));
-$("leave").onclick = () => { session?.leave(); setTimeout(() => end("You have left."), 100); };
-$("sound").onclick = () => {
-  isSounding = !isSounding;
-  audio.gain.gain.value = isSounding ? 1 : 0;
-  $("sound").textContent = isSounding ? "Sound on" : "Sound off";
-  $("sound").setAttribute("aria-pressed", String(isSounding));
-};
+function toggle(id, name, change) { // a button that is on at first
+  let isOn = true;
+  $(id).onclick = () => {
+    isOn = !isOn;
+    change(isOn);
+    $(id).textContent = `${name} ${isOn ? "on" : "off"}`;
+    $(id).setAttribute("aria-pressed", String(isOn));
+  };
+}
+
+const start = (isSending) => begin(isSending).catch((error) => end(`That failed: ${error.message ?? error}`));
+$("join").onclick = () => start(true);
+$("watch").onclick = () => start(false);
+$("leave").onclick = () => { session?.leave(); setTimeout(() => end("You have left."), LAST_WORDS); };
+toggle("sound", "Sound", (isOn) => { speaker.gain.gain.value = isOn ? 1 : 0; });
+toggle("microphone", "Microphone", (isOn) => speaking?.mute(!isOn));
+toggle("camera", "Camera", (isOn) => { speaking?.hide(!isOn); tell(""); });

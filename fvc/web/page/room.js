@@ -3,6 +3,7 @@
 const text = (bytes) => btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const bytes = (encoded) => Uint8Array.from(atob(encoded.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 const AGAIN = [500, 1000, 2000, 5000]; // milliseconds until the server is tried again
+const MOST_WAITING = 8000; // bytes in a media channel
 
 export class Room {
   // handlers: opened(), message(label, Uint8Array), closed(), failed(reason)
@@ -124,7 +125,8 @@ export class Room {
 
   send(label, data) {
     const channel = this.channels[label];
-    if (channel?.readyState === "open") channel.send(data);
+    const isFull = label === "fvc-media" && channel?.bufferedAmount > MOST_WAITING; // behind it, frames would come too late
+    if (channel?.readyState === "open" && !isFull) channel.send(data);
   }
 
   noteClosed() {

@@ -7,6 +7,7 @@ const PARTS = {
 const SHAPED = 4; // added to the number of a stream's profile whose landmarks come as coefficients
 const COUNT = { sup: 66, unsup: 20, jac: 40, expr: 16, shape: 66 };
 const SOURCE_RANGE = { sup: [-2, 2], unsup: [-2, 2], jac: [-15, 15], expr: [0, 1] };
+const MOST_HEADER = 7 + 4096 + 4; // bytes
 const fail = (why) => { throw new Error(why); };
 
 export const view = (data) => new DataView(data.buffer, data.byteOffset, data.byteLength);
@@ -26,6 +27,7 @@ export function parseHeader(data) { // fvc.wasm has checked it
     header.parts.push({ name, count: COUNT[name], top, low: at.getInt16(place + 1) / 256, high: at.getInt16(place + 3) / 256 });
     place += 5;
   }
+  // What may follow the sound's element, extensions, is skipped: `size` counts it.
   header.audio = at.getUint8(7) ? { frameMs: at.getUint8(place), preSkip: at.getUint16(place + 1) } : null;
   return header;
 }
@@ -106,8 +108,25 @@ export class Codec { // fvc.wasm: see export/c/fvc_wasm.c
     return this.exports[name](...more, data.length);
   }
 
-  begin(header) {
-    return this.run("fvc_wasm_decoder", header) === 0;
+  begin(data) { // a stream's header, and maybe more behind it
+    return this.run("fvc_wasm_decoder", data.subarray(0, MOST_HEADER)) === 0;
+  }
+
+  beginEncoding(header) {
+    return this.run("fvc_wasm_encoder", header) === 0;
+  }
+
+  encodeNear(quality, steps, isKey) { // a frame's values in steps -> its bytes; see `encoded`
+    const lambdas = [-6, 0, 6].map((offset) => 2 ** ((quality + offset - 50) / 10)); // codec/motion/motion_encoder.py
+    const given = new Uint8Array(Float64Array.of(...lambdas, ...steps).buffer);
+    new Uint8Array(this.exports.memory.buffer).set(given, this.exports.fvc_in());
+    const size = this.exports.fvc_wasm_encode_near(isKey ? 1 : 0);
+    if (size < 0) throw new Error(`a frame cannot be encoded (${size})`);
+    return new Uint8Array(this.exports.memory.buffer, this.exports.fvc_out(), size).slice();
+  }
+
+  encoded() { // the integers that were chosen for that frame
+    return new Uint16Array(this.exports.memory.buffer, this.exports.fvc_out(), this.exports.fvc_wasm_encoded()).slice();
   }
 
   packets(datagram) { // [{ kind, number, payload }]; none where it is damaged
