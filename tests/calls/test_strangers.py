@@ -12,7 +12,7 @@ from conftest import Encoded
 
 from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.joining import MAX_OF_A_HOST, MAX_SENDERS, Challenges, Senders
-from fvc.codec.call.receive_session import BUSY, CallEnded, Declined, Joined, Moved
+from fvc.codec.call.receive_session import BUSY, CallEnded, CameToNothing, Declined, Joined, Moved
 from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, parse_control
 from fvc.codec.call.send_session import Ready, SendEnded, SendSession
 from fvc.codec.call.session import Address
@@ -173,6 +173,62 @@ class TestStrangersWithAnAddress:
         call.say(empty(20, first=60))
         assert call.receiving.peer == CALLER
         assert len([event for event in call.events if isinstance(event, Joined)]) == 1
+
+
+class TestCallsWithoutAFrame:
+    """A set-up with nothing behind it ended the receiver: it says so, and takes the next call."""
+
+    def next_call(self, call: Rehearsal, packets: list[Packet]) -> None:
+        assert call.receiving.header is None
+        call.caller = call.add_caller(seed=7)
+        call.connect()
+        call.say(packets)
+        assert only([event for event in call.events if event != call.events[0]], Joined).is_new
+        assert call.shots[0].index == 0
+        assert call.receiving.tally().decoded == len(call.shots)
+        assert call.receiving.count.rtp.lost == 0
+
+    def test_who_leaves_at_once(self, setup: Setup, packets: list[Packet]) -> None:
+        call = Rehearsal(setup)
+        call.caller.address = STRANGER
+        call.connect()
+        call.sending.close()
+        call.run(0.2)
+        assert call.events[1:] == [CameToNothing(STRANGER)]
+        assert call.receiving.is_idle
+        assert call.receiving.peer is None
+        call.caller.is_there = False
+        self.next_call(call, frames_of(packets)[:10])
+
+    @pytest.mark.parametrize("repeats", [False, True])
+    def test_who_says_nothing(self, setup: Setup, packets: list[Packet], repeats: bool) -> None:
+        """Not even pieces of its set-up, again and again, make it last longer."""
+        call = Rehearsal(setup, timeout=3)
+        call.caller.address = STRANGER
+        call.connect()
+        ssrc = Challenges(b"receiver").ssrc(STRANGER, call.sending.ssrc)
+        piece = bytes(App(PIECE, call.sending.ssrc, bytes(Piece(ssrc, 1, 0, 2, bytes(1024)))))
+        for _ in range(4):
+            if repeats:
+                call.hear(piece, STRANGER)
+            call.run(0.8)
+        assert call.events[1:] == [CameToNothing(STRANGER)]
+        assert only(call.caller.events, SendEnded) == SendEnded("no frame came", was_there=True)
+        self.next_call(call, frames_of(packets)[:10])
+
+    def test_nothing_is_left_of_its_figures(self, setup: Setup) -> None:
+        call = Rehearsal(setup)
+        call.connect()
+        call.sending.close()
+        call.run(0.2)
+        count = call.receiving.count
+        assert (count.media.packets, count.rtp.lost, count.playback.skipped) == (0, 0, 0)
+        assert call.receiving.media_seconds == 0
+
+    def test_a_call_with_frames_ends(self, setup: Setup, packets: list[Packet]) -> None:
+        call = Rehearsal(setup)
+        call.talk(frames_of(packets)[:3])
+        assert call.names() == ["Joined", "CallEnded"]
 
 
 class TestReflection:
