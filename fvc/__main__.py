@@ -27,6 +27,9 @@ def main() -> None:
         for number in _ENDS:
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it on purpose
                 signal.signal(number, _end)
+        from fvc.cli.streams import guard
+
+        guard()
         from fvc.cli.main import main as run
 
         run()
