@@ -11,7 +11,7 @@ from call_support import CALLER, CLEAN, RECEIVER, Rehearsal, frames_of, only, pa
 from conftest import Encoded
 
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.call.joining import MAX_OF_A_HOST, MAX_SENDERS, Challenges, Senders
+from fvc.codec.call.joining import MAX_OF_A_NETWORK, MAX_SENDERS, Challenges, Senders
 from fvc.codec.call.receive_session import BUSY, CallEnded, CameToNothing, Declined, Joined, Moved
 from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, parse_control
 from fvc.codec.call.send_session import Ready, SendEnded, SendSession
@@ -141,16 +141,49 @@ class TestStrangersWithAnAddress:
         senders = Senders()
         for n in range(100):
             senders.admit(("192.0.2.1", n), MEDIA, 1, now=0.01 * n)
-        assert len(senders) == MAX_OF_A_HOST
+        assert len(senders) == MAX_OF_A_NETWORK
         assert senders.at(("192.0.2.1", 99), MEDIA) is not None
         assert senders.at(("192.0.2.1", 99), MEDIA + 1) is None
         for n in range(100):
-            senders.admit((f"192.0.2.{n}", 1), MEDIA, 1, now=1 + 0.01 * n)
+            senders.admit((f"10.0.{n}.1", 1), MEDIA, 1, now=1 + 0.01 * n)
         assert len(senders) == MAX_SENDERS
         assert senders.admit(VICTIM, MEDIA, 1, now=9) is not None  # one that stood still has made room
         assert len(senders) == MAX_SENDERS
         senders.drop_lapsed(60)
         assert len(senders) == 0
+
+    @pytest.mark.parametrize(
+        "network", ["198.51.100.{host}", "2001:db8:0:1::{host}", "10.{host}.0.1", "2001:db8:0:{host}::1"]
+    )
+    @pytest.mark.parametrize("pause", [0.5, 1.5])
+    def test_all_places_are_taken_by_slow_senders(self, setup: Setup, network: str, pause: float) -> None:
+        """Four sockets on each of four addresses, with a piece now and then, kept everybody out for two minutes.
+
+        Neither many addresses of one network, nor networks enough for all places, keep a caller out.
+        """
+        call, challenges = Rehearsal(setup), Challenges(b"receiver")
+        call.caller.is_there = False
+        addresses = [(network.format(host=1 + n // 4), 1000 + n) for n in range(MAX_SENDERS)]
+        for round_ in range(round(12 / pause)):
+            for address in addresses:
+                data = Piece(challenges.ssrc(address, MEDIA), 1, round_, 900, bytes(1024))
+                call.hear(bytes(App(PIECE, MEDIA, bytes(data))), address)
+            call.run(pause)
+            call.caller.is_there = call.now >= 13
+        assert Ready() in call.caller.events
+        assert only(call.events, Joined).address == CALLER
+
+    def test_the_slowest_makes_room(self) -> None:
+        senders = Senders()
+        addresses = [(f"10.0.{n}.1", 1) for n in range(MAX_SENDERS)]
+        for n, address in enumerate(addresses):
+            sender = senders.admit(address, MEDIA, 1, now=0)
+            assert sender is not None
+            for index in range(2 if n == 7 else 5):
+                sender.take(Piece(1, 1, index, 9, bytes(1024)), now=0.1 * index)
+        assert senders.admit(VICTIM, MEDIA, 1, now=2.4) is None
+        assert senders.admit(VICTIM, MEDIA, 1, now=2.5) is not None
+        assert [address for address in addresses if senders.at(address, MEDIA) is None] == [addresses[7]]
 
     def test_a_busy_receiver_says_so(self, setup: Setup) -> None:
         call = Rehearsal(setup)
