@@ -33,6 +33,9 @@ def main() -> None:
         handlers[signal.SIGINT] = signal.default_int_handler
     for number in handlers:
         signal.signal(number, _note)
+    from fvc.cli.streams import guard
+
+    guard()
     from fvc.cli.main import main as run
 
     try:

@@ -2,12 +2,15 @@
 
 Anybody can reach the port, and can forge addresses. So a receiver keeps no state for an address until it has repeated
 the challenge that was sent to it. Challenges are computed, not stored, and are smaller than the packets that they
-answer. State for the other senders is bounded: in their number, in all and per host, and in time.
+answer. State for the other senders is bounded: in their number, in all and per network, and in time. A network is what
+one host may have addresses of at no cost: a /24 of IPv4, a /64 of IPv6. Where there are too many, the slowest makes
+room.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +20,10 @@ from fvc.codec.call.session import Address
 from fvc.codec.call.setup import Ack, Piece, Setup, SetupReceiver
 from fvc.codec.wire.bitstream import Header
 
-MAX_SENDERS, MAX_OF_A_HOST = 16, 4
+MAX_SENDERS, MAX_OF_A_NETWORK = 16, 4
+_PREFIX = {4: 24, 6: 64}  # bits of an address that name its network, by version of IP
+_GRACE = 2.5  # seconds in which no sender of another network takes a sender's place; most set-ups take less
+_LEAST_AGE = 1.0  # seconds; younger senders count as this old when their pace is told
 _MAX_STANDSTILL = 5.0  # seconds without a new piece, after which an incomplete set-up is dropped
 _MAX_ABSENCE = 10.0  # seconds without any piece, after which a complete set-up is dropped
 _MAX_AGE = 120.0  # seconds, after which an incomplete set-up is dropped in any case
@@ -67,7 +73,11 @@ class Sender:
         self.address, self.media, self.ssrc = address, media, ssrc
         self.offer: Offer | None = None
         self.began = self.progressed = self.heard = now
-        self._pieces = SetupReceiver(media)
+        self._pieces, self._new = SetupReceiver(media), 0
+
+    def pace(self, now: float) -> float:
+        """New pieces a second so far."""
+        return self._new / max(now - self.began, _LEAST_AGE)
 
     def take(self, piece: Piece, now: float, header: Header | None = None) -> Ack | None:
         """Takes a piece; returns the answer.
@@ -79,7 +89,7 @@ class Sender:
         """
         self.heard = now
         if self.offer is None and self._pieces.add(piece):
-            self.progressed = now
+            self.progressed, self._new = now, self._new + 1
             if (whole := self._pieces.whole()) is not None:
                 self.offer = self._offered(whole, header, now)
         return self._pieces.ack(piece.number)
@@ -116,6 +126,15 @@ def same_call(header: Header, other: Header) -> bool:
     return replace(header, sources_hash=other.sources_hash, pixels_hash=other.pixels_hash) == other
 
 
+def _network(address: Address) -> object:
+    """What is the same for all addresses that one host may have."""
+    try:
+        found = ipaddress.ip_address(address[0])
+    except ValueError:  # of another kind
+        return address[0]
+    return found.version, int(found) >> found.max_prefixlen - _PREFIX[found.version]
+
+
 class Senders:
     """The senders that are still sending their set-up, by address; at most `MAX_SENDERS`."""
 
@@ -136,30 +155,30 @@ class Senders:
     def admit(self, address: Address, media: int, ssrc: int, now: float) -> Sender | None:
         """The sender with this address and SSRC, a new one if need be; None where there is no room.
 
-        A new SSRC replaces an old one at the same address. If a host has too many senders, the one of them that has
-        had no new piece for the longest time is dropped; likewise if there are too many in all, but only after half of
-        `_MAX_STANDSTILL`. A sender with a complete set-up is never dropped for another.
+        A new SSRC replaces an old one at the same address. If a network has too many senders, the one of them whose
+        pieces come most slowly is dropped; likewise if there are too many in all, but none in its first `_GRACE`
+        seconds. So a place is kept only by sending as fast as whoever wants it. A sender with a complete set-up is
+        never dropped for another.
         """
         if (found := self.at(address, media)) is not None:
             return found
         self.drop(address)
-        if len([sender for sender in self if sender.address[0] == address[0]]) >= MAX_OF_A_HOST:
-            idle = self._idlest(address[0])
-            if idle is None:
-                return None
-            self.drop(idle.address)
-        if len(self) >= MAX_SENDERS:
-            idle = self._idlest()
-            if idle is None or now < idle.progressed + _MAX_STANDSTILL / 2:
-                return None
-            self.drop(idle.address)
+        near = [sender for sender in self if _network(sender.address) == _network(address)]
+        if len(near) >= MAX_OF_A_NETWORK and not self._make_room(near, now):
+            return None
+        old = [sender for sender in self if now >= sender.began + _GRACE]
+        if len(self) >= MAX_SENDERS and not self._make_room(old, now):
+            return None
         self._senders[address] = Sender(address, media, ssrc, now)
         return self._senders[address]
 
-    def _idlest(self, host: object = None) -> Sender | None:
-        """The sender (of a host) with an incomplete set-up that has had no new piece for the longest time."""
-        incomplete = [s for s in self if s.offer is None and (host is None or s.address[0] == host)]
-        return min(incomplete, key=lambda sender: sender.progressed, default=None)
+    def _make_room(self, senders: list[Sender], now: float) -> bool:
+        """Drops the slowest of these senders that has no complete set-up; returns whether there was one."""
+        incomplete = [sender for sender in senders if sender.offer is None]
+        if not incomplete:
+            return False
+        self.drop(min(incomplete, key=lambda sender: sender.pace(now)).address)
+        return True
 
     def drop(self, address: Address) -> None:
         """Forgets a sender, if there is one at this address."""

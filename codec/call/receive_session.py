@@ -79,7 +79,14 @@ class CallEnded:
     is_timeout: bool
 
 
-Event = Joined | SourcesReplaced | Declined | Moved | CallEnded
+@dataclass(frozen=True)
+class CameToNothing:
+    """A call ended before its first frame; the session waits for another one."""
+
+    address: Address
+
+
+Event = Joined | SourcesReplaced | Declined | Moved | CallEnded | CameToNothing
 
 
 @dataclass
@@ -99,7 +106,7 @@ class _Call:
 
     def __init__(self, sender: Sender, playing: Playing, now: float) -> None:
         self.sender, self.playing = sender, playing
-        self.heard = self.reported = now
+        self.began = self.heard = self.reported = now
         self.has_ended = False
 
     def has_left(self, now: float) -> bool:
@@ -124,6 +131,7 @@ class ReceiveSession:
         self._senders = Senders()
         self._call: _Call | None = None
         self._played: list[Playing] = []  # one for each time that the sender restarted
+        self._has_shown = False  # a frame of the call
         self._to_send = deque[tuple[bytes, Address]]()
         self._events = deque[Event]()
         self._media_began: float | None = None
@@ -300,7 +308,7 @@ class ReceiveSession:
         moments = [sender.lapses() for sender in self._senders]
         moments += [sender.offer.since + _BUSY_AFTER for sender in self._senders if sender.offer and self._call]
         if self._call is not None and not self._call.has_ended:
-            moments += [self._call.reported + REPORT_INTERVAL, self._call.heard + self._timeout]
+            moments += [self._call.reported + REPORT_INTERVAL, self._heard(self._call) + self._timeout]
         return min(moments, default=None)
 
     def handle_timer(self, now: float) -> None:
@@ -312,7 +320,10 @@ class ReceiveSession:
         for sender in self._senders:
             if sender.offer is not None and now >= sender.offer.since + _BUSY_AFTER and not self._may_join(sender, now):
                 self._dismiss(sender, BUSY)
-        is_timeout = now >= call.heard + self._timeout
+        is_timeout = now >= self._heard(call) + self._timeout
+        if (call.has_left(now) or is_timeout) and not self._has_shown:
+            self._forget(call)
+            return
         if call.has_left(now) or is_timeout:
             call.has_ended = True
             self._events.append(CallEnded(is_timeout and not call.playing.is_complete))
@@ -321,12 +332,25 @@ class ReceiveSession:
             call.reported = now
             self._send(bytes(self._report(call.sender)), call.sender.address)
 
+    def _heard(self, call: _Call) -> float:
+        """When the call's sender was last heard; pieces of set-ups do not count while no media has come."""
+        return call.began if self._media_began is None else call.heard
+
+    def _forget(self, call: _Call) -> None:
+        """Ends a call that has shown nothing, as if it had not been: whoever calls next begins a new one."""
+        self._send(bytes(Bye(call.sender.ssrc, "no frame came")), call.sender.address)
+        self._call, self.header, self._media_began = None, None, None
+        self._played.clear()
+        self.count.media, self.count.rtp, self.count.playback = Traffic(), RtpStatistics(), Playback()
+        self._events.append(CameToNothing(call.sender.address))
+
     def play(self, now: float) -> list[Shot]:
         """The frames that fell due since the last call; where frames are missing, a keyframe is requested."""
         call = self._call
         if call is None:
             return []
         shots = call.playing.play(now)
+        self._has_shown |= bool(shots)
         if call.playing.takes_keyframe_request(now):
             self._send(bytes(Pli(call.sender.ssrc, call.sender.media)), call.sender.address)
         return shots

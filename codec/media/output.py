@@ -25,6 +25,7 @@ from fvc.codec.base.errors import OutputError, UsageError
 from fvc.codec.media.video import label, name_fault, reason
 
 _HEAD = 64  # bytes at the start of a file that are enough to tell its kind
+_MOST_FREE_NAMES = 1000  # that are tried for a result that cannot be made again: NAME-2.mp4, NAME-3.mp4 ...
 _STEM_BYTES = 200  # how much of NAME the unfinished file's own name repeats; most file systems allow 255 in all
 
 
@@ -163,9 +164,25 @@ class _Output:
                 try:
                     _rename_to_new(self._part, self._target)
                 except FileExistsError:
-                    fault = "has appeared while this command was running, from another one perhaps"
-                    raise OutputError(f"{self.name}: {fault}; it is kept, and this result is dropped") from None
+                    fault = "has appeared while this command was running, from another one perhaps, and is kept"
+                    raise OutputError(f"{self.name}: {fault}") from None
             self._published = found.st_dev, found.st_ino
+
+    def take_free_name(self) -> str:
+        """Gives the file a name beside the one that it should have had; returns where it is, for a message."""
+        stem, ending = os.path.splitext(os.fsdecode(self._target))
+        for number in range(2, _MOST_FREE_NAMES):
+            free = f"{stem}-{number}{ending}"
+            try:
+                _rename_to_new(self._part, free)
+            except FileExistsError:
+                continue
+            except OSError:
+                break
+            return label(free)
+        if os.path.lexists(self._part):
+            return label(self._part)
+        return f"{label(os.path.basename(self._part))}, wherever its folder is now"
 
     def drop(self) -> None:
         """Removes the file, whether it has its name already or not."""
@@ -254,6 +271,26 @@ class OutputGroup:
         except BaseException:
             self.drop()
             raise
+
+    def publish_or_keep(self) -> None:
+        """As `publish`, for results that cannot be made again: what cannot get its name is kept all the same.
+
+        It gets a free name beside it, `NAME-2.mp4`, or stays the unfinished file if that cannot be either.
+
+        Raises OutputError, which says why and where it is. Nothing is removed.
+        """
+        faults = list[str]()
+        for output in self._outputs:
+            try:
+                output.close()
+            except OutputError as error:
+                faults.append(str(error))
+            try:
+                output.publish()
+            except OutputError as error:
+                faults.append(f"{error}; the result is kept as {output.take_free_name()}")
+        if faults:
+            raise OutputError("; ".join(faults))
 
     def drop(self) -> None:
         """Removes all files."""

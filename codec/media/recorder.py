@@ -3,6 +3,9 @@
     the process is killed    the unfinished file, `.NAME.XXXXXXXX.part`, plays except for its last two seconds
     the call ends, any way   the file is finished and gets its name
     the disk is full         what was written until then gets its name, and OutputError says so
+    the name cannot be had   the file gets a free one beside it, NAME-2.mp4, and OutputError says so: another file has
+                             appeared there, the one to be replaced must not be any more ... If that fails, too, it
+                             stays the unfinished file
 
 An MP4 is written in fragments of a second and made an ordinary one when it is finished (ffmpeg's hybrid_fragmented).
 """
@@ -96,6 +99,15 @@ class _RecordingWriter(VideoWriter):
     def _output(self, path: str | os.PathLike[str], overwrite: bool) -> Any:
         return self._file
 
+    def close(self) -> None:
+        """Completes the file and puts it in its place, or beside it: nothing is removed once the file is complete."""
+        if not self._is_open:
+            return
+        with self._dropped_on_error():
+            self._finish()
+        self._is_open = False
+        self._group.publish_or_keep()
+
     def abort(self) -> None:
         """Called when writing has failed: keeps what was written, if it has frames."""
         if not self._is_open or not self.has_frames:
@@ -107,10 +119,13 @@ class _RecordingWriter(VideoWriter):
             self._container.close()
         with suppress(OSError):
             self._file.cut()
-        self._group.publish()
-        if fault is not None:
-            said = fault.strerror or str(fault)
-            raise OutputError(f"{self.name}: cannot be written any more ({said}); what came before is kept in it")
+        why = "" if fault is None else f"{self.name}: cannot be written any more ({fault.strerror or fault})"
+        try:
+            self._group.publish_or_keep()
+        except OutputError as error:
+            raise OutputError(f"{why}; {error}" if why else str(error)) from None
+        if why:
+            raise OutputError(f"{why}; what came before is kept in it")
 
 
 def _end_of_fragments(file: Any, size: int) -> int:

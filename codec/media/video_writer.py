@@ -148,12 +148,7 @@ class VideoWriter:
         if not self._is_open:
             return
         with self._dropped_on_error():
-            if not self._frames:
-                raise OutputError(f"{self.name}: there is no frame to write")
-            self._container.mux(self._video.encode(None))
-            if self._audio and self._samples:
-                self._container.mux(self._audio.encode(None))
-            self._container.close()
+            self._finish()
             self._group.publish()
         self._is_open = False
 
@@ -165,6 +160,15 @@ class VideoWriter:
         with suppress(Exception):  # this writes the end of a file that is about to be removed
             self._container.close()
         self._group.drop()
+
+    def _finish(self) -> None:
+        """Writes the end of the file. Raises OutputError where there is no frame, and errors of the system."""
+        if not self._frames:
+            raise OutputError(f"{self.name}: there is no frame to write")
+        self._container.mux(self._video.encode(None))
+        if self._audio and self._samples:
+            self._container.mux(self._audio.encode(None))
+        self._container.close()
 
     def _output(self, path: str | os.PathLike[str], overwrite: bool) -> Any:
         """The file that is written to."""

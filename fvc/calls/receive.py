@@ -19,7 +19,15 @@ from fvc.codec.base.errors import FvcError, LinkError, SourcesError, UsageError
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.call.joining import Offer
 from fvc.codec.call.playing import Shot
-from fvc.codec.call.receive_session import CallEnded, Declined, Joined, Moved, ReceiveSession, SourcesReplaced
+from fvc.codec.call.receive_session import (
+    CallEnded,
+    CameToNothing,
+    Declined,
+    Joined,
+    Moved,
+    ReceiveSession,
+    SourcesReplaced,
+)
 from fvc.codec.renderer import Renderer
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path
@@ -82,7 +90,6 @@ def receive(
             call.run(hangup, wait, sinks, progress)
         if not call.frames:
             hangup.raise_if_wanted()
-            raise LinkError("the call ended before its first frame")
     return {**call.report(), "out": None if target is None else str(target)}
 
 
@@ -155,10 +162,12 @@ class ReceivedCall:
             now = self._clock()
             self._transport.listen_to(None if session.is_silent(now) else session.peer)
             self._make_renderers(workers, now)
-            self._hear_events(sinks)
+            self._hear_events()
             if session.is_idle and now > give_up:
                 raise LinkError("no call came")
             for shot in session.play(now):
+                if not self.frames and session.header is not None:
+                    sinks.begin(session.header, self._weights)
                 self.frames += 1
                 self._lateness.add(now - shot.due)
                 yield shot
@@ -178,17 +187,17 @@ class ReceivedCall:
             return
         (offer, made), self._making = self._making, None
         try:
-            renderer, self._weights = made.result()
-            self._session.accept(offer, renderer, now)
+            renderer, weights = made.result()
+            if self._session.accept(offer, renderer, now):
+                self._weights = weights
         except SourcesError as error:
             self._session.refuse(offer, str(error))
 
-    def _hear_events(self, sinks: Sinks) -> None:
+    def _hear_events(self) -> None:
         while (event := self._session.next_event()) is not None:
             match event:
-                case Joined(header, address, is_new=True):
+                case Joined(_, address, is_new=True):
                     self._note(f"a call from {label(address)}")
-                    sinks.begin(header, self._weights)
                 case Joined(_, address):
                     self._note(f"the caller has restarted, from {label(address)}")
                 case SourcesReplaced():
@@ -197,6 +206,8 @@ class ReceivedCall:
                     self._note(f"the set-up from {label(address)} was refused: {reason}")
                 case Moved(address):
                     self._note(f"the caller is at {label(address)} now")
+                case CameToNothing(address):
+                    self._note(f"the call from {label(address)} ended before its first frame; waiting for another")
                 case CallEnded(is_timeout):
                     self._is_over = True
                     if is_timeout:

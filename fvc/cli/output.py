@@ -17,7 +17,7 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr, verbatim; does nothing if stderr is closed, as under some services."""
+    """Prints a line on stderr, verbatim; it is lost if that cannot be written (`fvc.cli.streams`)."""
     if sys.stderr is not None:
         errors.print(text, markup=False)
 

@@ -53,7 +53,9 @@ def test_control_packets_are_those_of_the_rfcs() -> None:
 
 def test_numbers() -> None:
     assert f"fps is at least {constants.MIN_CALL_FPS} (E25)" in TEXT
-    assert f"(fvc: {joining.MAX_SENDERS}, {joining.MAX_OF_A_HOST} of one host)" in TEXT
+    four, six = joining._PREFIX[4], joining._PREFIX[6]
+    most = f"{joining.MAX_SENDERS}, {joining.MAX_OF_A_NETWORK} of one /{four} of IPv4 or /{six} of IPv6"
+    assert f"(fvc: {most}, of which" in TEXT
     assert session.REPORT_INTERVAL == 1
     assert "once a second during the call" in TEXT
     assert f"at least {session.MIN_TIMEOUT:g})" in TEXT

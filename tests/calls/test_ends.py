@@ -102,6 +102,16 @@ def test_a_receiver_that_is_ended(clip: Path, tmp_path: Path, number: int) -> No
         assert result.get("at", killed) < killed + 3
 
 
+def test_a_receiver_whose_remarks_nobody_reads(clip: Path, tmp_path: Path) -> None:
+    """The reader of its stderr goes away: the call was hung up at the next remark, and nothing recorded."""
+    with receiver(tmp_path) as (process, port):
+        assert process.stderr is not None
+        process.stderr.close()
+        send(f"127.0.0.1:{port}", clip, fps="5", seconds=1, enrol_seconds=0.5, timeout=60)
+        assert process.wait(30) == 0
+    assert played(tmp_path / "call.mp4") >= 1
+
+
 def noise(count: int) -> list[np.ndarray]:
     draw = np.random.default_rng(0)
     return [draw.integers(0, 255, (480, 480, 3)).astype(np.uint8) for _ in range(count)]

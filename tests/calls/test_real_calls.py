@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -22,19 +23,22 @@ from test_transport import has_ipv6
 
 from fvc.calls.display import VirtualCamera
 from fvc.calls.inputs import FileInput, paced
+from fvc.calls.link import Link
 from fvc.calls.receive import receive
 from fvc.calls.send import send
 from fvc.calls.sinks import SpeakerSink
 from fvc.calls.soundcard import Loudspeaker, Microphone
+from fvc.calls.transport import UdpTransport
 from fvc.codec.base.errors import FvcError, LinkError, OutputError, SourcesError, UsageError
+from fvc.codec.call.datagram import Packetizer
 from fvc.codec.call.playing import Shot
+from fvc.codec.call.send_session import SendSession
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Kind, Packet
-from fvc.evaluation.calls import long_call
+from fvc.evaluation.calls import channel, long_call
 from fvc.evaluation.calls.call import read_talk
-from fvc.evaluation.calls.channel import Link
 from fvc.models.installed import InstalledModel
 
 
@@ -134,9 +138,9 @@ def test_a_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
         VirtualCamera(Fraction(15))
 
 
-@pytest.mark.parametrize("link", [CLEAN, Link(jitter_ms=30)])
+@pytest.mark.parametrize("link", [CLEAN, channel.Link(jitter_ms=30)])
 def test_sound_and_picture_stay_together(
-    encoded: Encoded, link: Link, sound: FakeSound, monkeypatch: pytest.MonkeyPatch
+    encoded: Encoded, link: channel.Link, sound: FakeSound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Microphone and camera -> a call -> loudspeaker and window, in simulated time."""
     setup, packets = setup_of(encoded), packets_of(encoded)
@@ -274,6 +278,25 @@ def test_a_refusal_does_not_end_the_receiver(clip: Path, tmp_path: Path, monkeyp
     thread.join(60)
     assert result["report"]["frames"] >= 1
     assert "was refused: the call: made for weights" in notes[0]
+
+
+def test_a_call_without_a_frame_does_not_end_the_receiver(encoded: Encoded, clip: Path, tmp_path: Path) -> None:
+    """A set-up and BYE ended it with "the call ended before its first frame"."""
+    notes = list[str]()
+    thread, port, result = start_receiver(out=tmp_path / "call.mp4", wait=60, timeout=20, note=notes.append)
+    with UdpTransport() as transport:
+        session = SendSession(setup_of(encoded), Packetizer(0), 1e6, [("127.0.0.1", port)], 60, time.monotonic())
+        link = Link(session, transport)
+        while not session.is_ready:
+            link.serve(time.monotonic() + 0.05)
+        link.close()
+    send(f"127.0.0.1:{port}", clip, fps="5", seconds=0.6, enrol_seconds=0.5, timeout=60)
+    thread.join(60)
+    assert result["report"]["frames"] >= 1
+    assert result["report"]["fps"] == 5  # the recording is of the call that had frames
+    assert len([note for note in notes if "ended before its first frame; waiting for another" in note]) == 1
+    with av.open(str(tmp_path / "call.mp4")) as file:
+        assert file.streams.video[0].average_rate == 5
 
 
 def test_a_place_that_cannot_be_written_is_noticed_at_once(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from call_support import CALLER, CLEAN, RECEIVER, Rehearsal, frames_of, only, pa
 from conftest import Encoded
 
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.call.joining import MAX_OF_A_HOST, MAX_SENDERS, Challenges, Senders
-from fvc.codec.call.receive_session import BUSY, CallEnded, Declined, Joined, Moved
+from fvc.codec.call.joining import MAX_OF_A_NETWORK, MAX_SENDERS, Challenges, Senders
+from fvc.codec.call.receive_session import BUSY, CallEnded, CameToNothing, Declined, Joined, Moved
 from fvc.codec.call.rtp import App, Bye, Pli, Report, Rtp, parse_control
 from fvc.codec.call.send_session import Ready, SendEnded, SendSession
 from fvc.codec.call.session import Address
@@ -141,16 +141,49 @@ class TestStrangersWithAnAddress:
         senders = Senders()
         for n in range(100):
             senders.admit(("192.0.2.1", n), MEDIA, 1, now=0.01 * n)
-        assert len(senders) == MAX_OF_A_HOST
+        assert len(senders) == MAX_OF_A_NETWORK
         assert senders.at(("192.0.2.1", 99), MEDIA) is not None
         assert senders.at(("192.0.2.1", 99), MEDIA + 1) is None
         for n in range(100):
-            senders.admit((f"192.0.2.{n}", 1), MEDIA, 1, now=1 + 0.01 * n)
+            senders.admit((f"10.0.{n}.1", 1), MEDIA, 1, now=1 + 0.01 * n)
         assert len(senders) == MAX_SENDERS
         assert senders.admit(VICTIM, MEDIA, 1, now=9) is not None  # one that stood still has made room
         assert len(senders) == MAX_SENDERS
         senders.drop_lapsed(60)
         assert len(senders) == 0
+
+    @pytest.mark.parametrize(
+        "network", ["198.51.100.{host}", "2001:db8:0:1::{host}", "10.{host}.0.1", "2001:db8:0:{host}::1"]
+    )
+    @pytest.mark.parametrize("pause", [0.5, 1.5])
+    def test_all_places_are_taken_by_slow_senders(self, setup: Setup, network: str, pause: float) -> None:
+        """Four sockets on each of four addresses, with a piece now and then, kept everybody out for two minutes.
+
+        Neither many addresses of one network, nor networks enough for all places, keep a caller out.
+        """
+        call, challenges = Rehearsal(setup), Challenges(b"receiver")
+        call.caller.is_there = False
+        addresses = [(network.format(host=1 + n // 4), 1000 + n) for n in range(MAX_SENDERS)]
+        for round_ in range(round(12 / pause)):
+            for address in addresses:
+                data = Piece(challenges.ssrc(address, MEDIA), 1, round_, 900, bytes(1024))
+                call.hear(bytes(App(PIECE, MEDIA, bytes(data))), address)
+            call.run(pause)
+            call.caller.is_there = call.now >= 13
+        assert Ready() in call.caller.events
+        assert only(call.events, Joined).address == CALLER
+
+    def test_the_slowest_makes_room(self) -> None:
+        senders = Senders()
+        addresses = [(f"10.0.{n}.1", 1) for n in range(MAX_SENDERS)]
+        for n, address in enumerate(addresses):
+            sender = senders.admit(address, MEDIA, 1, now=0)
+            assert sender is not None
+            for index in range(2 if n == 7 else 5):
+                sender.take(Piece(1, 1, index, 9, bytes(1024)), now=0.1 * index)
+        assert senders.admit(VICTIM, MEDIA, 1, now=2.4) is None
+        assert senders.admit(VICTIM, MEDIA, 1, now=2.5) is not None
+        assert [address for address in addresses if senders.at(address, MEDIA) is None] == [addresses[7]]
 
     def test_a_busy_receiver_says_so(self, setup: Setup) -> None:
         call = Rehearsal(setup)
@@ -173,6 +206,62 @@ class TestStrangersWithAnAddress:
         call.say(empty(20, first=60))
         assert call.receiving.peer == CALLER
         assert len([event for event in call.events if isinstance(event, Joined)]) == 1
+
+
+class TestCallsWithoutAFrame:
+    """A set-up with nothing behind it ended the receiver: it says so, and takes the next call."""
+
+    def next_call(self, call: Rehearsal, packets: list[Packet]) -> None:
+        assert call.receiving.header is None
+        call.caller = call.add_caller(seed=7)
+        call.connect()
+        call.say(packets)
+        assert only([event for event in call.events if event != call.events[0]], Joined).is_new
+        assert call.shots[0].index == 0
+        assert call.receiving.tally().decoded == len(call.shots)
+        assert call.receiving.count.rtp.lost == 0
+
+    def test_who_leaves_at_once(self, setup: Setup, packets: list[Packet]) -> None:
+        call = Rehearsal(setup)
+        call.caller.address = STRANGER
+        call.connect()
+        call.sending.close()
+        call.run(0.2)
+        assert call.events[1:] == [CameToNothing(STRANGER)]
+        assert call.receiving.is_idle
+        assert call.receiving.peer is None
+        call.caller.is_there = False
+        self.next_call(call, frames_of(packets)[:10])
+
+    @pytest.mark.parametrize("repeats", [False, True])
+    def test_who_says_nothing(self, setup: Setup, packets: list[Packet], repeats: bool) -> None:
+        """Not even pieces of its set-up, again and again, make it last longer."""
+        call = Rehearsal(setup, timeout=3)
+        call.caller.address = STRANGER
+        call.connect()
+        ssrc = Challenges(b"receiver").ssrc(STRANGER, call.sending.ssrc)
+        piece = bytes(App(PIECE, call.sending.ssrc, bytes(Piece(ssrc, 1, 0, 2, bytes(1024)))))
+        for _ in range(4):
+            if repeats:
+                call.hear(piece, STRANGER)
+            call.run(0.8)
+        assert call.events[1:] == [CameToNothing(STRANGER)]
+        assert only(call.caller.events, SendEnded) == SendEnded("no frame came", was_there=True)
+        self.next_call(call, frames_of(packets)[:10])
+
+    def test_nothing_is_left_of_its_figures(self, setup: Setup) -> None:
+        call = Rehearsal(setup)
+        call.connect()
+        call.sending.close()
+        call.run(0.2)
+        count = call.receiving.count
+        assert (count.media.packets, count.rtp.lost, count.playback.skipped) == (0, 0, 0)
+        assert call.receiving.media_seconds == 0
+
+    def test_a_call_with_frames_ends(self, setup: Setup, packets: list[Packet]) -> None:
+        call = Rehearsal(setup)
+        call.talk(frames_of(packets)[:3])
+        assert call.names() == ["Joined", "CallEnded"]
 
 
 class TestReflection:

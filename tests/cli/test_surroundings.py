@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import pytest
 from conftest import Encoded
 from make_vectors import VECTORS
@@ -16,13 +17,51 @@ from make_vectors import VECTORS
 FVC = [sys.executable, "-m", "fvc"]
 
 
-def test_standard_output_that_is_full() -> None:
+@pytest.mark.parametrize(
+    "arguments", [["info", str(VECTORS / "annex_b.fvc"), "--json"], ["--help"], ["encode", "-h"], ["--version"]]
+)
+def test_standard_output_that_is_full(arguments: list[str]) -> None:
     """A traceback came."""
     with open("/dev/full", "w") as full:
-        command = [*FVC, "info", str(VECTORS / "annex_b.fvc"), "--json"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run([*FVC, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 6
     assert done.stderr == "fvc: standard output: cannot be written (No space left on device)\n"
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-", "2>&1 >&-"])
+@pytest.mark.parametrize(("argument", "code"), [("nonsense", 2), ("info missing.fvc", 3), ("info --nonsense", 2)])
+def test_exit_codes_without_standard_error(where: str, argument: str, code: int) -> None:
+    """They were 1; and what belongs on stderr was printed on stdout where that was closed."""
+    command = ["sh", "-c", f'exec "$@" {argument} {where}', "sh", *FVC]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code
+    assert (done.stdout == "") == ("1" not in where)
+
+
+def test_a_job_whose_remarks_cannot_be_written(tmp_path: Path, encoded: Encoded) -> None:
+    """It ended with exit code 1 and no output at its first remark."""
+    out, silent = tmp_path / "out.fvc", tmp_path / "silent.mp4"
+    with av.open(str(encoded.video)) as source, av.open(str(silent), "w") as target:
+        copied = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copied
+                target.mux(packet)
+    with open("/dev/full", "w") as full:
+        command = [*FVC, "encode", str(silent), str(out), "--fps", "2"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, text=True, check=False)
+    assert done.returncode == 0
+    assert out.exists()
+
+
+def test_closed_streams_lend_their_numbers_to_no_file(tmp_path: Path) -> None:
+    """A library that writes to descriptor 2 would otherwise write into the first file that is opened."""
+    code = (
+        "import os; from fvc.cli.streams import guard; guard(); print(open(os.devnull).fileno(), file=open('n', 'w'))"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert int((tmp_path / "n").read_text()) > 2
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-"])

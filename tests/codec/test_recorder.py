@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -32,9 +32,17 @@ def begin(recorder: Recorder) -> VideoWriter:
     return recorder.begin(SIDE, SIDE, FPS, 48_000, {"comment": "hello"})
 
 
-def record(path: Path, count: int, fault: Exception | None = None) -> None:
-    with Recorder(path) as recorder:
+def record(
+    path: Path,
+    count: int,
+    fault: Exception | None = None,
+    overwrite: bool = False,
+    happens: Callable[[], object] = lambda: None,
+) -> None:
+    """Records frames; then something happens, before the end."""
+    with Recorder(path, overwrite) as recorder:
         feed(begin(recorder), count)
+        happens()
         if fault is not None:
             raise fault
 
@@ -92,6 +100,80 @@ def test_a_full_disk_keeps_what_there_is(ending: str, tmp_path: Path) -> None:
         record(path, 300)
     assert played(path)[0] >= 10
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def unwritable(path: Path) -> None:
+    path.chmod(0o444)
+
+
+def notes_instead(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.write_bytes(b"notes")
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    ("happens", "overwrite"),
+    [(notes_instead, False), (notes_instead, True), (unwritable, True), (folder_instead, True)],
+)
+def test_a_name_that_cannot_be_had(
+    ending: str, happens: Callable[[Path], None], overwrite: bool, tmp_path: Path
+) -> None:
+    """The recording was removed, with a ValueError: it is kept beside what has appeared, which stays as it is."""
+    path = tmp_path / f"call.{ending}"
+    if overwrite:
+        record(path, 5)
+    taken = tmp_path / f"call-2.{ending}"
+    taken.write_bytes(b"another call")
+    fault = rf"call\.{ending}: .*; the result is kept as .*call-3\.{ending}$"
+    with pytest.raises(OutputError, match=fault):
+        record(path, 12, overwrite=overwrite, happens=lambda: happens(path))
+    assert played(tmp_path / f"call-3.{ending}")[0] == 12
+    assert taken.read_bytes() == b"another call"
+    assert len(list(tmp_path.iterdir())) == 3
+    if happens is notes_instead:
+        assert path.read_bytes() == b"notes"
+    elif happens is unwritable:
+        assert played(path)[0] == 5
+
+
+def test_two_recordings_of_one_name(tmp_path: Path) -> None:
+    """Two receivers that were given one output: both calls are kept."""
+    path = tmp_path / "call.mp4"
+    with pytest.raises(OutputError, match=r"has appeared .* kept as .*call-2\.mp4$"):
+        record(path, 12, happens=lambda: record(path, 8))
+    assert (played(path)[0], played(tmp_path / "call-2.mp4")[0]) == (8, 12)
+
+
+def test_a_folder_that_is_moved(tmp_path: Path) -> None:
+    """No name can be had where the folder was: the unfinished file is complete, and stays."""
+    folder = tmp_path / "a"
+    folder.mkdir()
+    with pytest.raises(OutputError, match=r"kept as \.call\.mp4\.\w+\.part, wherever its folder is now$"):
+        record(folder / "call.mp4", 12, happens=lambda: folder.rename(tmp_path / "b"))
+    (part,) = (tmp_path / "b").iterdir()
+    assert played(part)[0] == 12
+
+
+def test_a_full_disk_and_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "call.mp4"
+    fault = r"cannot be written any more \(.*\); .*has appeared.*; the result is kept as .*call-2\.mp4$"
+
+    def fill(recorder: Recorder) -> None:
+        with recorder:
+            path.write_bytes(b"mine")
+            feed(begin(recorder), 300)
+
+    recorder = Recorder(path)
+    with full_disk(9000), pytest.raises(OutputError, match=fault):
+        fill(recorder)
+    assert played(tmp_path / "call-2.mp4")[0] >= 10
+    assert path.read_bytes() == b"mine"
 
 
 def test_nothing_is_left_without_a_frame(tmp_path: Path) -> None:
