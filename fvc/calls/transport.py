@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,10 +24,20 @@ from fvc.codec.media.video import reason
 _MAX_AT_ONCE = 256  # packets that are taken before the caller can act again
 _RECEIVE_BUFFER = 1 << 20  # bytes that may wait while a picture is drawn; the system may give less
 _MAX_ATTEMPTS = 5  # to find a port that is free for both families
+_MAX_NOTED = 1024  # senders of which it is known which local address they called
 _MAX_ADDRESSES = 4  # of a host that are tried
 # Errors of systems without IPv6, or without an address of a family.
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 _ANY = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+
+# By family: the option that asks for it, and level, type and layout of what tells the local address of a packet.
+# Linux only: other systems answer from the address that routing chooses.
+_LINUX_PKTINFO = 8  # IP_PKTINFO, which `socket` has from Python 3.12 on
+_LOCAL = {
+    socket.AF_INET: (socket.IPPROTO_IP, _LINUX_PKTINFO, _LINUX_PKTINFO, "=I4s4s"),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 49, 50, "=16sI"),  # IPV6_RECVPKTINFO, IPV6_PKTINFO
+}
+_TELLS_LOCAL = sys.platform == "linux"
 
 
 class Transport(Protocol):
@@ -58,6 +70,7 @@ class UdpTransport:
     def __init__(self, port: int = 0, host: str = "") -> None:
         self._binds = _ANY if not host else tuple((f, a[0]) for f, a in _find(host, port, passive=True))
         self._peer: Address | None = None
+        self._called: dict[Address, bytes] = {}  # by sender: the local address that it sends to, packed
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self.port = port
         self._open(1 if port else _MAX_ATTEMPTS)
@@ -71,9 +84,24 @@ class UdpTransport:
     def send(self, data: bytes, to: Address) -> None:
         """Sends a packet; one that the system does not accept is lost, as any packet may be."""
         opened = self._sockets.get(_family(to))
-        if opened is not None:
-            with suppress(OSError):
-                opened.send(data) if to == self._peer else opened.sendto(data, to)
+        if opened is None or self._sent_from_called(opened, data, to):
+            return
+        with suppress(OSError):
+            opened.send(data) if to == self._peer else opened.sendto(data, to)
+
+    def _sent_from_called(self, opened: socket.socket, data: bytes, to: Address) -> bool:
+        """Sends a packet from the address that the other side has called, if that is known and still there."""
+        if to == self._peer or to not in self._called:  # `connect` has fixed the local address
+            return False
+        level, _, kind, layout = _LOCAL[opened.family]
+        local = self._called[to]
+        info = (0, local, bytes(4)) if opened.family == socket.AF_INET else (local, 0)
+        try:
+            opened.sendmsg([data], [(level, kind, struct.pack(layout, *info))], 0, to)
+        except OSError:  # too long, or this machine has another address by now
+            del self._called[to]
+            return False
+        return True
 
     def receive(self, until: float) -> Iterator[tuple[bytes, Address]]:
         """Waits until something comes, at most until `until` (time.monotonic); yields what is there by then."""
@@ -82,14 +110,38 @@ class UdpTransport:
         for opened in ready:
             for _ in range(_MAX_AT_ONCE):
                 try:
-                    yield opened.recvfrom(MAX_PACKET + 1)
+                    yield self._received(opened)
                 except BlockingIOError:
                     break
                 except OSError:  # an ICMP message: a packet that was sent has not arrived
                     continue
 
+    def _received(self, opened: socket.socket) -> tuple[bytes, Address]:
+        if not _TELLS_LOCAL:
+            return opened.recvfrom(MAX_PACKET + 1)
+        data, told, _, address = opened.recvmsg(MAX_PACKET + 1, socket.CMSG_SPACE(20))
+        level, _, kind, layout = _LOCAL[opened.family]
+        for told_level, told_kind, info in told:
+            if (told_level, told_kind, len(info)) == (level, kind, struct.calcsize(layout)):
+                self._called.pop(address, None)
+                self._called[address] = struct.unpack(layout, info)[opened.family == socket.AF_INET]
+        while len(self._called) > _MAX_NOTED:
+            del self._called[next(iter(self._called))]
+        return data, address
+
+    def _is_called_elsewhere(self, peer: Address) -> bool:
+        """Whether the other side calls another local address than the one that `connect` would choose."""
+        if peer not in self._called:
+            return False
+        with suppress(OSError), socket.socket(_family(peer), socket.SOCK_DGRAM) as trial:
+            trial.connect(peer)  # sends nothing
+            return socket.inet_pton(trial.family, trial.getsockname()[0].partition("%")[0]) != self._called[peer]
+        return False
+
     def listen_to(self, peer: Address | None) -> None:
         """Receives from this address only: the system drops all other packets. None: from all.
+
+        Others are received, too, where the peer calls an address of this machine from which routing would not answer.
 
         Raises LinkError if another program takes the port meanwhile.
         """
@@ -99,7 +151,7 @@ class UdpTransport:
             self._close()
             self._peer = None
             self._open()
-        if peer is not None and _family(peer) in self._sockets:
+        if peer is not None and _family(peer) in self._sockets and not self._is_called_elsewhere(peer):
             with suppress(OSError):
                 self._sockets[_family(peer)].connect(peer)
                 self._peer = peer
@@ -144,6 +196,10 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         with suppress(OSError):
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if _TELLS_LOCAL and host in dict(_ANY).values():
+            level, wanted, _, _ = _LOCAL[family]
+            with suppress(OSError):
+                opened.setsockopt(level, wanted, 1)
         opened.bind((host, port))
     except OSError:
         opened.close()

@@ -66,7 +66,7 @@ class _Reporting(io.FileIO):
 
     _has_failed = False
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:
         """See `io.RawIOBase`."""
         if self._has_failed:  # what is left in buffers when the process ends
             return memoryview(data).nbytes

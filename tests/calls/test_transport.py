@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -138,6 +139,28 @@ def test_listening_to_one_peer() -> None:
         assert receiver.port == to[1]
         stranger.send(b"me too", to)
         assert received(receiver) == [(b"me too", ("127.0.0.1", stranger.port))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have one loopback address, and tell less")
+def test_answers_come_from_the_address_that_was_called() -> None:
+    """They came from the one that routing chose: the sender, which had called another, dropped them."""
+    with UdpTransport() as receiver, UdpTransport() as sender, UdpTransport() as stranger:
+        to = ("127.0.0.2", receiver.port)
+        sender.send(b"hello", to)
+        ((_, address),) = received(receiver)
+        receiver.send(b"answer", address)
+        assert received(sender) == [(b"answer", to)]
+        receiver.listen_to(address)  # in a call, too
+        sender.send(b"frame", to)
+        assert received(receiver) == [(b"frame", address)]
+        receiver.send(b"report", address)
+        assert received(sender) == [(b"report", to)]
+        receiver.listen_to(None)
+        stranger.send(b"usual", ("127.0.0.1", receiver.port))
+        ((_, other),) = received(receiver)
+        receiver.listen_to(other)
+        receiver.send(b"usual answer", other)
+        assert received(stranger) == [(b"usual answer", ("127.0.0.1", receiver.port))]
 
 
 def test_what_cannot_be_sent_is_lost() -> None:
