@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,26 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=f"Examples:  {DECODE}")(decode)
     app.command(epilog="Example:  fvc info talk.fvc --json")(info)
     app.command(epilog="Example:  fvc repair .talk.fvc.3f9ac201.part whole.fvc")(repair)
+
+
+def _encoded(report: Mapping[str, Any], name: str, kbps: float | None) -> list[str]:
+    """The lines of a report of `fvc.encode` about the stream `name`; `kbps`: the rate that was asked for."""
+    from fvc.codec.media.video import label
+
+    length = f"{report['duration_s']} s at {report['fps']} fps"
+    layer = f"  layer    {report['layer_kbps']:7.3f} kbit/s  (AV1, {report['layer_side']} pixels)"
+    total = f"  all      {report['total_kbps']:7.3f} kbit/s  (of {kbps})"
+    return [
+        f"{name}: {report['frames']} frames, {length}, {report['profile']}",
+        f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
+        f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
+        f"  audio    {report['audio_kbps']:7.3f} kbit/s",
+        *([layer] if report["layer_side"] else []),
+        f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
+        f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
+        f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
+        *([total] if kbps is not None else []),
+    ]
 
 
 def encode(
@@ -117,21 +138,7 @@ def encode(
             note=note_line,
             progress=bar,
         )
-    length = f"{report['duration_s']} s at {report['fps']} fps"
-    layer = f"  layer    {report['layer_kbps']:7.3f} kbit/s  (AV1, {report['layer_side']} pixels)"
-    total = f"  all      {report['total_kbps']:7.3f} kbit/s  (of {kbps})"
-    lines = [
-        f"{label(out)}: {report['frames']} frames, {length}, {report['profile']}",
-        f"  motion   {report['motion_kbps']:7.3f} kbit/s  ({report['motion_bits_per_frame']} bits per frame)",
-        f"  packets  {report['packet_kbps']:7.3f} kbit/s  (motion with packet headers and checksums)",
-        f"  audio    {report['audio_kbps']:7.3f} kbit/s",
-        *([layer] if report["layer_side"] else []),
-        f"  file     {report['file_kbps']:7.3f} kbit/s  ({report['file_bytes']} bytes)",
-        f"{label(report['sources'])}: {report['sources_bytes']} bytes, sent once"
-        f" (pictures {'+'.join(map(str, report['source_pictures_bytes']))}, canvas {report['canvas_bytes']})",
-        *([total] if kbps is not None else []),
-    ]
-    show(report, as_json, lines)
+    show(report, as_json, _encoded(report, label(out), kbps))
 
 
 def decode(

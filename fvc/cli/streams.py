@@ -52,7 +52,7 @@ def _replaced(stream: TextIO, kind: type[io.FileIO]) -> TextIO:
 class _Lossy(io.FileIO):
     """Loses what cannot be written."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> int:  # type: ignore[override]
         """See `io.RawIOBase`. Raises nothing."""
         try:
             written = super().write(data)

@@ -94,16 +94,7 @@ def decode(
             origin = _origin(loaded, header, open_file_hash(opened.file))
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
-            scenes = header.scenes if loaded.is_own(header) else None
-            renderer = model.renderer(
-                loaded.source_set,
-                header.profile,
-                header.fps,
-                AT_A_TIME,
-                relative_motion=relative_motion,
-                scenes=scenes,
-                shows_layers=loaded.is_own(header),  # a layer shows the stream's person
-            )
+            renderer = _renderer(model, loaded, header, relative_motion)
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
             with closing(parallel(painter, ahead(play.items(), 32), AT_A_TIME)) as items:
@@ -121,6 +112,14 @@ def decode(
         "audio": header.audio is not None,
         "out": str(target),
     }
+
+
+def _renderer(model: InstalledModel, loaded: LoadedSources, header: Header, relative_motion: bool) -> Renderer:
+    """Foreign sources know nothing of the stream's scenes, and its video layer shows the stream's own person."""
+    sources, is_own = loaded.source_set, loaded.is_own(header)
+    scenes = header.scenes if is_own else None
+    about = header.profile, header.fps, AT_A_TIME
+    return model.renderer(sources, *about, relative_motion=relative_motion, scenes=scenes, shows_layers=is_own)
 
 
 def _default_out(stream: Path) -> Path:

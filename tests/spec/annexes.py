@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from pathlib import Path
 
 import spec_decoder
@@ -125,6 +126,11 @@ def annex_b(data: bytes) -> str:
             *steps,
         ]
     )
+
+
+def compact(value: object) -> str:
+    """JSON as it stands in the vectors."""
+    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def write_spec(path: Path, stream: bytes) -> None:

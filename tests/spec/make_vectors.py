@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import spec_decoder
-from annexes import write_spec
+from annexes import compact, write_spec
 from invalid_vectors import invalid
 
 from fvc.codec.call.datagram import Datagram, Packetizer
@@ -188,8 +187,7 @@ class Stream:
             "quantizers": quantizers,
             "audio": audio,
         }
-        if header.scenes:
-            fields["scenes"] = {"sets": header.scenes.sets, "changes": header.scenes.changes}
+        fields |= {"scenes": vars(header.scenes)} if header.scenes else {}
         coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
         layer = {"layer": self._layer} if self._layer else {}
         found = {"frames": self._frames, "audio": self._audio, **layer, "end": self._end, "coder": coder}
@@ -206,10 +204,6 @@ def code(
     packet = encoder.encode(number, sample, sounds)
     arrays = to_integers(sample, header.quantizers)
     return packet, {part: array.tolist() for part, array in arrays.items()}
-
-
-def compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def profile_stream(profile: Profile, quantizers: Mapping[str, Quantizer] = PAPER) -> Stream:

@@ -470,8 +470,7 @@ def decode_datagrams(header_bytes: bytes, datagrams: list[bytes]) -> dict[str, A
     """All that came, in order of numbers: `frames` and `audio` as of a stream, `dropped` the rules of bad datagrams."""
     header, _ = parse_header(header_bytes)
     motion: dict[int, tuple[int, bytes]] = {}
-    audio: dict[int, bytes] = {}
-    dropped = []
+    audio, dropped = dict[int, bytes](), list[str]()
     for data in datagrams:
         try:
             packets = parse_datagram(data, header)
@@ -484,8 +483,8 @@ def decode_datagrams(header_bytes: bytes, datagrams: list[bytes]) -> dict[str, A
             else:
                 motion.setdefault(number, (kind, payload))
     frames = Frames(header)
-    for number in sorted(motion):
-        frames.take(motion[number][0], number, motion[number][1])
+    for number, (kind, payload) in sorted(motion.items()):
+        frames.take(kind, number, payload)
     return {"frames": frames.found, "audio": sorted(audio.items()), "dropped": dropped}
 
 
@@ -495,8 +494,7 @@ def check_missing(data: bytes) -> None:  # 9.1 Loss, for players
     header, end = found["header"], found["end"] or {"frames": 0, "audio_packets": 0}
     series = [([number for number, _ in found["frames"]], end["frames"], header["fps"][1], header["fps"][0])]
     if header["audio"]:
-        numbers = [number for number, _ in found["audio"]]
-        series.append((numbers, end["audio_packets"], header["audio"]["frame_ms"], 1000))
+        series.append(([n for n, _ in found["audio"]], end["audio_packets"], header["audio"]["frame_ms"], 1000))
     for numbers, total, step, per_second in series:
         missing = max([total, *(number + 1 for number in numbers)]) - len(numbers)
         forbid(missing * step > 600 * per_second or missing > 900 + len(data), "E14", "missing")
