@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fvc.codec.base.errors import UsageError
 from fvc.codec.face.crop import cut, is_in_crop, to_crop
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
@@ -25,6 +26,15 @@ def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork | N
     Without a network the sample has the part sup only.
     """
     return DrivingSample({"sup": sup, **(network(picture) if network is not None else {})})
+
+
+def check_picture(picture: np.ndarray, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The (height, width) of a picture that a program gave. Raises UsageError: not uint8 [H, W, 3] of this size."""
+    wanted = "H, W" if size is None else f"{size[0]}, {size[1]}"
+    is_right = picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size > 0
+    if not is_right or picture.shape[:2] != (size or picture.shape[:2]):
+        raise UsageError(f"a picture of {picture.dtype} {list(picture.shape)}; give uint8 [{wanted}, 3]")
+    return int(picture.shape[0]), int(picture.shape[1])
 
 
 @dataclass(frozen=True)
@@ -98,8 +108,11 @@ class Encoder:
                 crop counts as none.
             audio_packets: how many packets of sound precede it; keyframes carry this number.
             force_keyframe: the receiver asked for one: this frame, or the next one with a face, becomes a keyframe.
+
+        Raises UsageError: bare pixels of another type, or not of the size that the header states.
         """
         if isinstance(frame, np.ndarray):
+            check_picture(frame, (self._header.crop.height, self._header.crop.width))
             frame = Frame(frame, self._next_index)
         self._next_index = frame.index + 1
         if found is None:

@@ -18,7 +18,7 @@ for number in itertools.count():                               # every 1 / fps s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from fvc.codec.base.errors import OptionError
 from fvc.codec.base.reporting import Note, silent
 from fvc.codec.call.setup import Setup
 from fvc.codec.decoder import Decoder
-from fvc.codec.encoder import Encoder
+from fvc.codec.encoder import Encoder, check_picture
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.options import EncoderOptions
@@ -53,20 +53,28 @@ def open_encoder(
         the encoder, whose `encode` takes pictures in order; the set-up, whose bytes `open_decoder` takes.
 
     Raises:
-        InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset.
+        InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset, pictures of
+            another type or of several sizes.
     """
     settings = EncoderOptions(**{"audio_bitrate": None, **options})
     if settings.kbps is not None:
         fault = "counts everything in a file, which a stream without end cannot; `motion_kbps` limits its motion"
         raise OptionError("kbps", settings.kbps, fault)
     builder = InstalledModel.named(preset).source_builder(settings.kind)
-    frames = (Frame(picture, index) for index, picture in enumerate(first_pictures))
+    frames = _frames(first_pictures)
     all_of_them = float("inf")
     interval, choice = settings.interval, settings.face_choice
     enrolled = enrol("first pictures", frames, settings.rate, all_of_them, builder, interval, None, note, choice)
     tracker = FaceTracker(place=enrolled.place)
     encoder = Encoder(enrolled.setup.header, builder.network, tracker, settings.refresh, settings.plan())
     return encoder, enrolled.setup
+
+
+def _frames(pictures: Iterable[np.ndarray]) -> Iterator[Frame]:
+    size = None
+    for index, picture in enumerate(pictures):
+        size = check_picture(np.asarray(picture), size)
+        yield Frame(picture, index)
 
 
 def open_decoder(setup: Setup | bytes, *, note: Note = silent) -> Decoder:

@@ -28,7 +28,7 @@ _EXTENT = 36  # pixels of the look that the landmarks extend over
 _SKIN = slice(12, 44), slice(10, 38)  # rows and columns whose colour is compared
 _COLOUR_UNIT = 0.25  # in logarithms of red and blue over green: counts like patterns that have nothing in common
 _BLACK = 4.0  # levels that are added to each colour: dark ones are noisy
-OTHER = 0.55  # distance from which a face is somebody else's, in the median of many looks
+_OTHER = 0.55  # distance from which a face is somebody else's, in the median of many looks
 _OTHER_AT_ONCE = 0.8  # the same, of few looks
 _SURE = 0.4  # distance up to which one look suffices
 _AWAY = 0.3  # seconds without a face after which somebody else may have come
@@ -127,7 +127,7 @@ class FaceWatch:
         few, many = (max(round(seconds * self._rate), 1) for seconds in (_DOUBT, _LONG_DOUBT))
         if len(doubts) < few:
             return Person.UNSURE
-        limit = {few: _OTHER_AT_ONCE, many: OTHER}.get(len(doubts), np.inf)  # in between, more looks are waited for
+        limit = {few: _OTHER_AT_ONCE, many: _OTHER}.get(len(doubts), np.inf)  # in between, more looks are waited for
         if float(np.median(doubts)) > limit:
             return Person.OTHER
         if len(doubts) >= many:

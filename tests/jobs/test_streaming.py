@@ -9,7 +9,7 @@ import pytest
 from conftest import frames_of
 
 import fvc
-from fvc.codec.base.errors import InputError, OptionError, StreamError
+from fvc.codec.base.errors import InputError, OptionError, StreamError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,21 @@ def test_what_cannot_be_opened(pictures: list[np.ndarray]) -> None:
         fvc.open_encoder(pictures, fps=0)
     with pytest.raises(StreamError):
         fvc.open_decoder(b"nothing")
+
+
+@pytest.mark.parametrize("how", ["float", "grey", "alpha", "smaller"])
+def test_other_pictures_are_refused_and_harm_no_later_one(how: str, pictures: list[np.ndarray]) -> None:
+    """A float picture ended in an error of OpenCV, and so did the good one after it."""
+    good = pictures[1]
+    bad = {
+        "float": good.astype(np.float32) / 255,
+        "grey": good[..., 0],
+        "alpha": np.dstack([good, good[..., 0]]),
+        "smaller": good[:-2],
+    }[how]
+    encoder, _ = fvc.open_encoder(pictures[:3], fps=5)
+    with pytest.raises(UsageError, match=r"give uint8 \[\d+, \d+, 3\]"):
+        encoder.encode(bad)
+    assert encoder.encode(good).payload
+    with pytest.raises(UsageError, match="give uint8"):
+        fvc.open_encoder([good, bad], fps=5)
