@@ -53,8 +53,8 @@ def open_encoder(
         the encoder, whose `encode` takes pictures in order; the set-up, whose bytes `open_decoder` takes.
 
     Raises:
-        InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset, pictures of
-            another type or of several sizes.
+        InputError: no face in the pictures. OptionError: see `EncoderOptions`. UsageError: an unknown preset,
+            pictures of another type or of several sizes.
     """
     settings = EncoderOptions(**{"audio_bitrate": None, **options})
     if settings.kbps is not None:

@@ -130,7 +130,8 @@ def test_invalid_vectors_cover_all_rules_and_are_listed() -> None:
     assert {path.name for path in INVALID.iterdir()} == set(invalid())
     spec = (Path(__file__).parents[2] / "bitstream_spec.md").read_text()
     rules = {line.split(" ")[1] for line in spec.splitlines() if line.startswith("| E") and line[3:5].isdigit()}
-    assert {name[:3] for name in invalid()} == {rule for rule in rules if len(rule) == 3}
+    no_stop = {"E26"}  # a layer's picture that is of no use stops no decoder; layer.fvc has some
+    assert {name[:3] for name in invalid()} == {rule for rule in rules if len(rule) == 3} - no_stop
     assert annex_c() in spec
 
 
