@@ -19,7 +19,7 @@ MIN_SECONDS = 0.5  # of a clip
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One way to run fvc's encoder. `kbps`: the rate that it is asked for; None: its default quality."""
+    """One way to run fvc's encoder. `kbps`: the rate of motion that it is asked for; None: its default quality."""
 
     profile: str
     kbps: float | None = None
@@ -37,7 +37,8 @@ class MeasureOptions:
     Attributes:
         codecs: the anchors, of `anchors.ANCHORS`; the first is in the pictures.
         fps: frames per second of all systems: a number or text as "15", "29.97", "30000/1001".
-        kbps: further operating points of fvc, beside its default one: rates that its encoder is asked for, kbit/s.
+        motion_kbps: further operating points of fvc, beside its default one: rates of motion that its encoder is
+            asked for, kbit/s.
         profiles: of fvc; the first is compared with the anchors.
         metric_weights: a folder of networks (see `instruments`); None: only metrics that need none.
         every: networks, LPIPS and SSIM look at every n-th frame.
@@ -53,7 +54,7 @@ class MeasureOptions:
 
     codecs: Sequence[str] = LOW_DELAY
     fps: str | float | Fraction = 15
-    kbps: Sequence[float] = ()
+    motion_kbps: Sequence[float] = ()
     profiles: Sequence[str] = ("sup",)
     metric_weights: Path | None = None
     every: int = 10
@@ -103,7 +104,7 @@ class MeasureOptions:
             profiles = dict.fromkeys(Profile.named(name).label for name in self.profiles)
         except OptionError as error:
             raise OptionError("profiles", error.value, error.fault) from None
-        rates = (None, *sorted(set(self.kbps)))
+        rates = (None, *sorted(set(self.motion_kbps)))
         return tuple(OperatingPoint(profile, kbps) for profile in profiles for kbps in rates)
 
     def encoder(self, point: OperatingPoint) -> EncoderOptions:
@@ -111,7 +112,7 @@ class MeasureOptions:
         return EncoderOptions(
             fps=self.fps,
             profile=point.profile,
-            kbps=point.kbps,
+            motion_kbps=point.kbps,
             audio_bitrate=None,
             canvas=False,
             source_frames=self.source_frames,

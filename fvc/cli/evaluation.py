@@ -197,7 +197,7 @@ def measure(
         typer.Option(help="What to compare with, of svtav1,vvenc,x265,x265-ra,x264,vp9; the first is in the video."),
     ] = "svtav1,vvenc,x265",
     fps: Annotated[str, typer.Option(help="Frames per second of all systems.")] = "15",
-    kbps: Annotated[
+    motion_kbps: Annotated[
         str, typer.Option(help="Further operating points of fvc: rates as of fvc encode, with commas, e.g. 0.6,2.")
     ] = "",
     profiles: Annotated[
@@ -237,7 +237,7 @@ def measure(
         options = MeasureOptions(
             codecs=_names(codecs),
             fps=fps,
-            kbps=_numbers("kbps", kbps),
+            motion_kbps=_numbers("motion_kbps", motion_kbps),
             profiles=_names(profiles),
             metric_weights=metric_weights,
             every=every,

@@ -31,7 +31,7 @@ from fvc.evaluation.metrics.catalog import CATALOG
 from fvc.evaluation.pictures import read_pictures
 
 FPS, CODECS = "5", ("x265", "vvenc")
-OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, kbps=(0.6,), every=3, effort="slow")
+OPTIONS = MeasureOptions(codecs=CODECS, fps=FPS, motion_kbps=(0.6,), every=3, effort="slow")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,13 @@ class TestNumbers:
     ) -> None:
         stream = tmp_path / "talk.fvc"
         report = fvc.encode(
-            measured.inputs / "talk.mp4", stream, fps=FPS, profile="sup", kbps=0.6, audio_bitrate=None, canvas=False
+            measured.inputs / "talk.mp4",
+            stream,
+            fps=FPS,
+            profile="sup",
+            motion_kbps=0.6,
+            audio_bitrate=None,
+            canvas=False,
         )
         default, point = talk["points"][:2]
         assert (default["label"], point["label"]) == ("fvc sup", "fvc sup at 0.6 kbps")
@@ -202,7 +208,7 @@ class TestRun:
             out,
             "--codecs",
             "x265",
-            "--kbps",
+            "--motion-kbps",
             "0.6",
             "--fps",
             FPS,
@@ -277,9 +283,9 @@ class TestCommandLine:
         [
             (("--codecs", "x265,av2"), "--codecs"),
             (("--codecs", "vp9,vp9"), "--codecs"),
-            (("--kbps", "4,eight"), "--kbps"),
-            (("--kbps", "nan"), "--kbps"),
-            (("--kbps", "0.1"), "--kbps"),
+            (("--motion-kbps", "4,eight"), "--motion-kbps"),
+            (("--motion-kbps", "nan"), "--motion-kbps"),
+            (("--motion-kbps", "0.1"), "--motion-kbps"),
             (("--profiles", "sup,none"), "--profiles none"),
             (("--profiles", ""), "--profiles"),
             (("--fps", "0"), "--fps"),
