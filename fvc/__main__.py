@@ -27,6 +27,7 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def main() -> None:
     """Runs the command line. Exit code 130 after Ctrl-C, 128 + N after signal N."""
+    _came.clear()  # of an earlier run in this process
     handlers: dict[int, Callable[[int, FrameType | None], object]]
     handlers = {number: _end for number in _ENDS if signal.getsignal(number) != signal.SIG_IGN}  # nohup ignores HUP
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
