@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -29,6 +28,7 @@ import fvc.codec.face.survey
 import fvc.codec.face.tracker
 from fvc.codec.base.cache import Cache, code_digest
 from fvc.codec.base.errors import InputError, OptionError
+from fvc.codec.base.hashing import file_hash
 from fvc.codec.face.crop import cut
 from fvc.codec.face.finders import OWN, tracker_named
 from fvc.codec.face.survey import Survey, survey
@@ -128,7 +128,7 @@ def open_clip(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], N
         rate: frames per second; each: called after each frame that is tracked.
     """
     with VideoReader(file.path) as video:
-        key = _digest(file.path)
+        key = file_hash(file.path)
 
         def track() -> Survey:
             with FaceTracker() as tracker:
@@ -145,7 +145,7 @@ def _tracker() -> str:
     """The tracker, and which networks it has, for the key of what it found."""
     name = tracker_named()
     networks = fvc.codec.face.own_faces.NETWORKS
-    return name + "".join(_digest(path) for path in sorted(networks.glob("*.bin")) if name == OWN)
+    return name + "".join(file_hash(path) for path in sorted(networks.glob("*.bin")) if name == OWN)
 
 
 def yaw_range(yaw: np.ndarray) -> float:
@@ -166,11 +166,6 @@ _TRACKING_CODE = code_digest(
     fvc.codec.face.survey,
     fvc.codec.face.tracker,
 )
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _save_survey(seen: Survey, path: Path) -> None:

@@ -8,7 +8,6 @@ Writes into `models/weights/fusion`, or FOLDER: `weights.safetensors` (float16),
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fvc.codec.base.constants import SIDE
-from fvc.export.openvino_graphs import unit
+from fvc.export.openvino_graphs import to_openvino, unit
 from fvc.models.fusion.network import Fusion
 from fvc.models.model import load_weights
 from fvc.models.runtime import FUSION, write_digests
@@ -52,14 +51,7 @@ def convert(weights: Path, folder: Path | None = None) -> Path:
     half = {name: tensor.half().contiguous() for name, tensor in load_file(weights).items()}
     save_file(half, folder / "weights.safetensors")
     example = tuple(torch.randint(0, 256, (1, SIDE, SIDE, 3), dtype=torch.uint8) for _ in range(2))
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: shapes become constants
-        graph = FuseGraph(load_fusion(folder / "weights.safetensors"))
-        traced = torch.jit.trace(graph, example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
-    for port in model.inputs:
-        port.get_node().set_partial_shape(openvino.PartialShape([1, SIDE, SIDE, 3]))
-    model.validate_nodes_and_infer_types()
+    model = to_openvino(FuseGraph(load_fusion(folder / "weights.safetensors")), example, [False, False])
     openvino.save_model(model, folder / "fuse.xml", compress_to_fp16=True)
     write_digests(folder)
     return folder

@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 
 from fvc.codec.base.errors import FvcError
-from fvc.codec.media.provenance import file_hash
+from fvc.codec.base.hashing import file_hash
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.openvino_graphs import DRIVING, POINTS

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc.codec.base.constants import SIDE
+from fvc.codec.base.hashing import file_hash
 from fvc.codec.base.version import __version__
 from fvc.codec.face.source_choice import INITIAL_PICTURES
-from fvc.codec.media.provenance import file_hash
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.export.openvino_graphs import (

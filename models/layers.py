@@ -56,6 +56,19 @@ class InvertedResidual(nn.Module):
         return x + y if self.skip else y
 
 
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip connection; no norms, which would remove a picture's contrast."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same."""
+        y: Tensor = self.second(F.relu(self.first(x)))
+        return x + y
+
+
 def stem(channels: int) -> nn.Sequential:
     """[B, 3, H, W] -> [B, channels, H / 2, W / 2]."""
     return nn.Sequential(nn.Conv2d(3, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU6())

@@ -9,18 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a skip connection; no norms, which would remove a picture's contrast."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same."""
-        y: Tensor = self.second(F.relu(self.first(x)))
-        return x + y
+from fvc.models.layers import ResidualBlock
 
 
 class Restorer(nn.Module):
@@ -30,11 +19,13 @@ class Restorer(nn.Module):
         super().__init__()
         fine, middle, deep = widths
         self.stem = nn.Conv2d(12, fine, 3, padding=1)
-        self.fine_in, self.fine_out = _Block(fine), _Block(fine)
-        self.to_middle, self.middle_in = nn.Conv2d(fine, middle, 3, 2, 1), nn.Sequential(_Block(middle), _Block(middle))
+        self.fine_in, self.fine_out = ResidualBlock(fine), ResidualBlock(fine)
+        self.to_middle = nn.Conv2d(fine, middle, 3, 2, 1)
+        self.middle_in = nn.Sequential(ResidualBlock(middle), ResidualBlock(middle))
         self.to_deep = nn.Conv2d(middle, deep, 3, 2, 1)
-        self.deep = nn.Sequential(_Block(deep), _Block(deep), _Block(deep))
-        self.from_deep, self.middle_out = nn.Conv2d(deep, middle, 1), nn.Sequential(_Block(middle), _Block(middle))
+        self.deep = nn.Sequential(ResidualBlock(deep), ResidualBlock(deep), ResidualBlock(deep))
+        self.from_deep = nn.Conv2d(deep, middle, 1)
+        self.middle_out = nn.Sequential(ResidualBlock(middle), ResidualBlock(middle))
         self.from_middle, self.out = nn.Conv2d(middle, fine, 1), nn.Conv2d(fine, 12, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ receiver's; it draws in float32 unless the CPU is faster in a shorter type, in w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, core, openvino_packag
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.timing import cores, fastest
-from fvc.models.weights import folder_of, model_hash, verify
+from fvc.models.weights import digests_of, folder_of, is_intact, model_hash, verify
 
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 FUSION = "fusion"
@@ -227,8 +226,7 @@ def _has_low_precision() -> bool:
 
 def write_digests(folder: Path) -> None:
     """Records the SHA-256 of the network's files."""
-    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FUSION_FILES}
-    (folder / _DIGESTS).write_text(json.dumps(digests, indent=1) + "\n")
+    (folder / _DIGESTS).write_text(json.dumps(digests_of(folder, FUSION_FILES), indent=1) + "\n")
 
 
 @cache
@@ -239,8 +237,8 @@ def _verified_fusion() -> Path:
         stated = json.loads((folder / _DIGESTS).read_text())
         for name in FUSION_FILES:
             path = folder / name
-            is_small = path.stat().st_size <= _MAX_FUSION_BYTES
-            if not is_small or hashlib.sha256(path.read_bytes()).hexdigest() != stated[name]:
+            path.stat()  # raises where it is missing
+            if not is_intact(path, stated[name], _MAX_FUSION_BYTES):
                 raise FvcError(f"{path}: not what {_DIGESTS} says; reinstall fvc")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise FvcError(f"{folder}: the fusion network is missing or damaged; reinstall fvc") from error

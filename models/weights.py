@@ -9,14 +9,15 @@ has the hashes of the graphs that were converted from them, and names the preset
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from fvc.codec.base.errors import FvcError, UsageError
+from fvc.codec.base.hashing import file_hash
 from fvc.models.presets import is_preset, preset_named
 
 GRAPHS = ("motion", "embed", "draw")
@@ -51,9 +52,14 @@ def require_shipped(preset: str) -> None:
         raise UsageError(f"preset {preset!r}: not installed; choose from {', '.join(shipped()) or 'none'}")
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Name -> SHA-256 in hexadecimal, of files in a folder. Raises OSError."""
+    return {name: file_hash(folder / name) for name in names}
+
+
+def is_intact(path: Path, digest: str, most_bytes: int = _MAX_BYTES) -> bool:
+    """Whether a file is there, of no absurd size, and has this SHA-256. Raises OSError."""
+    return path.is_file() and path.stat().st_size <= most_bytes and file_hash(path) == digest
 
 
 def weight_files() -> list[str]:
@@ -63,7 +69,7 @@ def weight_files() -> list[str]:
 
 def write_manifest(folder: Path, preset: str) -> None:
     """Records the digests of all files of a preset."""
-    digests = {name: _digest(folder / name) for name in weight_files()}
+    digests = digests_of(folder, weight_files())
     (folder / "manifest.json").write_text(json.dumps({"preset": preset, "sha256": digests}, indent=1) + "\n")
 
 
@@ -87,8 +93,7 @@ def verify(folder: Path) -> None:
     """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
     _, digests = _manifest(folder)
     for name in weight_files():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES or _digest(path) != digests[name]:
+        if not is_intact(folder / name, digests[name]):
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
 

@@ -7,11 +7,9 @@ hash of its first header instead, and names its first sources.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import asdict, dataclass
-from io import BufferedReader
 
 import av
 
@@ -62,21 +60,6 @@ class Provenance:
             return None
         is_foreign = found["foreign"] is not None
         return cls(found["version"], found["stream"], found["sources"], is_foreign, found["weights"], found["header"])
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal. Raises OSError."""
-    with open(path, "rb") as file:
-        return open_file_hash(file)
-
-
-def open_file_hash(file: BufferedReader) -> str:
-    """SHA-256 of all of a seekable open file, in hexadecimal; its position stays. Raises OSError."""
-    position = file.tell()
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(position)
-    return digest
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, object] | None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from fvc.codec.base.cache import Cache, code_digest
 from fvc.codec.base.errors import FvcError, OutputError
+from fvc.codec.base.hashing import file_hash
 from fvc.codec.base.reporting import Note, silent
 from fvc.codec.dataset import Clip, ClipFile, open_clip, yaw_range
-from fvc.codec.media.provenance import file_hash
 from fvc.codec.options import EncoderOptions
 from fvc.evaluation.metrics import instruments as instruments_module
 from fvc.evaluation.metrics import reference as reference_module

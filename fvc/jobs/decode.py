@@ -15,6 +15,7 @@ import numpy as np
 
 from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import OptionError, StreamError, UsageError
+from fvc.codec.base.hashing import open_file_hash
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.base.version import __version__
 from fvc.codec.decoder import Decoder
@@ -22,7 +23,7 @@ from fvc.codec.face.crop import paste
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.output import VIDEO, check_output
 from fvc.codec.media.pipeline import ahead, parallel
-from fvc.codec.media.provenance import Provenance, open_file_hash
+from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import label
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs

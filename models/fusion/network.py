@@ -11,22 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fvc.models.layers import identity_grid, resize_flow, warp
+from fvc.models.layers import ResidualBlock, identity_grid, resize_flow, warp
 
 REACH = 0.125  # how far details may be moved, in half sides of the picture: 16 pixels
-
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a skip connection; no norms, which would remove a picture's contrast."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> the same."""
-        y: Tensor = self.second(F.relu(self.first(x)))
-        return x + y
 
 
 def _zeroed(conv: nn.Conv2d, bias: float = 0.0) -> nn.Conv2d:
@@ -45,9 +32,9 @@ class Fusion(nn.Module):
         super().__init__()
         fine, middle, deep = widths
         self.middle_stem = nn.Conv2d(24, middle, 3, padding=1)
-        self.middle_in, self.middle_out = _Block(middle), _Block(middle)
+        self.middle_in, self.middle_out = ResidualBlock(middle), ResidualBlock(middle)
         self.to_deep, self.from_deep = nn.Conv2d(middle, deep, 3, 2, 1), nn.Conv2d(deep, middle, 1)
-        self.deep = nn.Sequential(_Block(deep), _Block(deep))
+        self.deep = nn.Sequential(ResidualBlock(deep), ResidualBlock(deep))
         self.flow = _zeroed(nn.Conv2d(middle, 2, 3, padding=1))
         self.fine_stem, self.from_middle = nn.Conv2d(24, fine, 3, padding=1), nn.Conv2d(middle, fine, 1)
         self.fine, self.out = nn.Conv2d(fine, fine, 3, padding=1), _zeroed(nn.Conv2d(fine, 16, 3, padding=1))

@@ -13,24 +13,20 @@ OUT/log.jsonl per evaluation on PICTURES/val.
 from __future__ import annotations
 
 import argparse
-import copy
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fvc.models.fusion.network import Fusion
-from fvc.training.generator.checkpoint import append_log, save_checkpoint
-from fvc.training.generator.losses import load_perceptual, perceptual_loss
+from fvc.training.generator.losses import load_perceptual
+from fvc.training.others.averaged_run import PictureRun
 
 SQUARE = 128  # pixels
 AVERAGE_DECAY = 0.998  # of the running averages; less in the first steps
-LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 _LAYER_ALONE = 0.06  # share of squares without a drawn picture
 _LOST = 0.35  # share with the drawn picture of another moment, as where the generator is lost
 _VAL_MOMENTS = 1  # of each clip
@@ -60,26 +56,17 @@ def batch_of(clips: list[np.ndarray], size: int, step: int) -> tuple[Tensor, Ten
     return original, layer, drawn
 
 
-class Training:
-    """The network, its running average, its optimizer, and how far training has come."""
+class Training(PictureRun[Fusion]):
+    """One run, see `AveragedRun`."""
 
     def __init__(self, folder: Path, minutes: float, rate: float, perceptual: Any) -> None:
-        self.folder, self.minutes, self.rate, self.perceptual = folder, minutes, rate, perceptual
         torch.manual_seed(0)
-        self.network = Fusion()
-        self.average = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), rate, (0.9, 0.99))
-        self.step, self.seconds = 0, 0.0
-        if (folder / "last.pt").exists():
-            state = torch.load(folder / "last.pt", weights_only=True)
-            for name in ("network", "average", "optimizer"):
-                getattr(self, name).load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
+        super().__init__(Fusion(), folder, minutes, rate, perceptual, AVERAGE_DECAY)
 
     def train(self, pictures: Path, batch: int, every: int) -> None:
         """Trains until `minutes` are over, all calls together; evaluates every `every` steps."""
         clips, losses = load_clips(pictures / "train"), dict[str, float]()
-        while self.seconds < 60 * self.minutes:
+        while self.is_running:
             start = time.monotonic()
             losses = self._update(*batch_of(clips, batch, self.step))
             self.step += 1
@@ -90,30 +77,11 @@ class Training:
         self._note(losses, pictures)
 
     def _update(self, original: Tensor, layer: Tensor, drawn: Tensor) -> dict[str, float]:
-        rate = self.rate * 0.5 * (1 + math.cos(math.pi * min(self.seconds / (60 * self.minutes), 1)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * min((self.step + 1) / 100, 1) + 1e-6
-        fused = self.network(layer, drawn)
-        relative, lpips = perceptual_loss(self.perceptual, fused, original, torch.ones_like(original[:, :1]), (1,))
-        losses = {"lpips": lpips, "relative": relative, "l1": (fused - original).abs().mean()}
-        self.optimizer.zero_grad()
-        sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(new, 1 - keep)
-        return {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
+        return self.learn(self.losses(self.network(layer, drawn), original, (1,)))
 
     def _note(self, losses: dict[str, float], pictures: Path) -> None:
-        found = evaluate(self.average, self.perceptual, load_clips(pictures / "val"))
-        line = {"minutes": round(self.seconds / 60, 1), "step": self.step, **losses, "val": found}
-        append_log(self.folder, line)
-        print(line, flush=True)
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
-        save_file({n: t.contiguous() for n, t in self.average.state_dict().items()}, self.folder / "fusion.safetensors")
+        self.record({**losses, "val": evaluate(self.average, self.perceptual, load_clips(pictures / "val"))})
+        self.save_average("fusion.safetensors")
 
 
 @torch.no_grad()

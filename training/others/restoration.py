@@ -16,7 +16,6 @@ puts the restorer into weights of `composed` (for `fvc.export.openvino_graphs`).
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import time
 from collections.abc import Iterator
@@ -37,14 +36,13 @@ from fvc.codec.wire.av1_pictures import MOST_OFFSET, decode_series, encode_serie
 from fvc.codec.wire.source_set import code_pictures
 from fvc.models.model import RESTORER
 from fvc.models.restorer import Restorer
-from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
-from fvc.training.generator.losses import load_perceptual, perceptual_loss
+from fvc.training.generator.losses import load_perceptual
+from fvc.training.others.averaged_run import PictureRun
 
 SQUARE = 128  # pixels
 FPS = Fraction(2)  # frames per second from which sources are chosen
 AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
-LOSS_WEIGHTS = {"lpips": 8.0, "relative": 0.02, "l1": 4.0}
 
 
 def coded_sets(clip: Clip, others: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -86,26 +84,18 @@ def batch_of(pairs: np.ndarray, size: int, step: int) -> tuple[Tensor, Tensor]:
     return both[0].contiguous(memory_format=torch.channels_last), both[1].contiguous(memory_format=torch.channels_last)
 
 
-class Training:
-    """The network, its running average, its optimizer, and how far training has come."""
+class Training(PictureRun[Restorer]):
+    """One run, see `AveragedRun`."""
 
     def __init__(self, folder: Path, minutes: float, rate: float, perceptual: Any) -> None:
-        self.folder, self.minutes, self.rate, self.perceptual = folder, minutes, rate, perceptual
         torch.manual_seed(0)
-        self.network = Restorer().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), rate, (0.9, 0.99))
-        self.step, self.seconds = 0, 0.0
+        network: Restorer = Restorer().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(network, folder, minutes, rate, perceptual, AVERAGE_DECAY)
         self.half = computes_in_half("cpu")
-        if (folder / "last.pt").exists():
-            state = torch.load(folder / "last.pt", weights_only=True)
-            for name in ("network", "average", "optimizer"):
-                getattr(self, name).load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
 
     def train(self, pairs: np.ndarray, val: np.ndarray, batch: int, every: int) -> None:
         """Trains until `minutes` are over, all calls together; evaluates every `every` steps."""
-        while self.seconds < 60 * self.minutes:
+        while self.is_running:
             start = time.monotonic()
             losses = self._update(*batch_of(pairs, batch, self.step))
             self.step += 1
@@ -115,33 +105,13 @@ class Training:
         self._note(losses, val)
 
     def _update(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
-        rate = self.rate * 0.5 * (1 + math.cos(math.pi * min(self.seconds / (60 * self.minutes), 1)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * min((self.step + 1) / 100, 1) + 1e-6
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            restored = self.network(decoded)
-            relative, lpips = perceptual_loss(self.perceptual, restored, original, torch.ones_like(original[:, :1]))
-        losses = {"lpips": lpips, "relative": relative, "l1": (restored - original).abs().mean()}
-        self.optimizer.zero_grad()
-        sum((LOSS_WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(new, 1 - keep)
-        return {name: round(float(loss.detach()), 4) for name, loss in losses.items()}
+            losses = self.losses(self.network(decoded), original, (1, 2))
+        return self.learn(losses)
 
     def _note(self, losses: dict[str, float], val: np.ndarray) -> None:
-        found = evaluate(self.average, self.perceptual, val)
-        line = {"minutes": round(self.seconds / 60, 1), "step": self.step, **losses, "val": found}
-        append_log(self.folder, line)
-        print(line, flush=True)
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
-        save_file(
-            {n: t.contiguous() for n, t in self.average.state_dict().items()}, self.folder / "restorer.safetensors"
-        )
+        self.record({**losses, "val": evaluate(self.average, self.perceptual, val)})
+        self.save_average("restorer.safetensors")
 
 
 @torch.no_grad()

@@ -12,10 +12,7 @@ Resumes from OUT/last.pt; writes OUT/landmarks.safetensors (fp16) and a line of 
 from __future__ import annotations
 
 import argparse
-import copy
 import math
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +26,8 @@ from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import OUTER_EYE_CORNERS, SUP, SUP_MIRROR, landmark_error
 from fvc.models.landmark_net import FACE_SIDE, LOOK_SIDE, LandmarkNet
 from fvc.training.data.pack import Pack
-from fvc.training.generator.checkpoint import append_log, save_checkpoint
 from fvc.training.generator.engine import computes_in_half
+from fvc.training.others.averaged_run import AveragedRun
 
 SQUARE_SCALE = 1.3  # half side of the square, in distances of the mean face's farthest landmark from its middle
 AVERAGE_DECAY = 0.999  # of the running averages; less in the first steps
@@ -170,38 +167,19 @@ def evaluate(network: LandmarkNet, pack: Pack) -> float:
     return float(np.mean(per_clip))
 
 
-class Student:
-    """The network, its running average, its optimizer, and how far training has come."""
+class Student(AveragedRun[LandmarkNet]):
+    """One run, see `AveragedRun`."""
 
     def __init__(self, folder: Path, minutes: float, rate: float) -> None:
-        self.folder, self.minutes, self.rate = folder, minutes, rate
         torch.manual_seed(0)
-        self.network = LandmarkNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=0.02)
-        self.step, self.seconds = 0, 0.0
+        network: LandmarkNet = LandmarkNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
+        super().__init__(network, optimizer, folder, minutes, rate, AVERAGE_DECAY)
         self.half = computes_in_half("cpu")
-        if (folder / "last.pt").exists():
-            state = torch.load(folder / "last.pt", weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
 
     def train(self, samples: Samples, val: Pack, every: int) -> None:
         """Trains until `minutes` are over, all calls together; evaluates every `every` steps."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(samples, self.step)
-            while self.seconds < 60 * self.minutes:
-                start = time.monotonic()
-                batch = ahead.result()
-                ahead = pool.submit(samples, self.step + 1)
-                losses = self._update(batch)
-                self.step += 1
-                if self.step % every == 0:
-                    self._note(losses, samples, val)
-                self.seconds += time.monotonic() - start
-        self._note(losses, samples, val)
+        self.run_ahead(samples, self._update, lambda losses: self._note(losses, samples, val), every)
 
     def _losses(self, network: LandmarkNet, batch: Batch) -> list[Tensor]:
         looks, places, faces, points = batch
@@ -211,40 +189,15 @@ class Student:
         return [distance(found, points), off.mean()]
 
     def _update(self, batch: Batch) -> list[float]:
-        done = self.seconds / (60 * self.minutes)
-        rate = self.rate * min((self.step + 1) / 200, 0.5 * (1 + math.cos(math.pi * min(done, 1))) + 0.002)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.rate * min((self.step + 1) / 200, 0.5 * (1 + math.cos(math.pi * self.share)) + 0.002)
         self.network.train()
         losses = self._losses(self.network, batch)
-        self.optimizer.zero_grad()
-        sum(losses, torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(new, 1 - keep)
+        self.descend(sum(losses, torch.zeros(())), rate)
         return [float(loss.detach()) for loss in losses]
 
-    @torch.no_grad()
-    def _recalibrate(self, samples: Samples, batches: int = 20) -> None:
-        """Measures the averaged network's batch-norm statistics again."""
-        norms = [m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-        self.average.train()
-        for n in range(batches):
-            self._losses(self.average, samples(1_000_000_000 + n))
-
     def _note(self, losses: list[float], samples: Samples, val: Pack) -> None:
-        self._recalibrate(samples)
-        line = {"minutes": round(self.seconds / 60, 1), "step": self.step, "loss": [round(loss, 3) for loss in losses]}
-        line |= {"val_nme": evaluate(self.average, val)}
-        append_log(self.folder, line)
-        print(line, flush=True)
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
+        self.recalibrate(lambda n: self._losses(self.average, samples(1_000_000_000 + n)), 20)
+        self.record({"loss": [round(loss, 3) for loss in losses], "val_nme": evaluate(self.average, val)})
         half = {n: t.half().contiguous() for n, t in self.average.state_dict().items() if "num_batches" not in n}
         save_file(half, self.folder / "landmarks.safetensors")
 

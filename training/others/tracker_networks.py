@@ -10,11 +10,8 @@ evaluated and kept. Resumes from OUT/last.pt; writes OUT/weights.safetensors and
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import math
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -26,7 +23,8 @@ from torch import Tensor, nn
 
 from fvc.codec.face.landmarks import landmark_error
 from fvc.models.landmark_net import CELLS, FaceDetector, TrackerHead
-from fvc.training.generator.checkpoint import append_log, save_checkpoint, save_weights
+from fvc.training.generator.checkpoint import save_weights
+from fvc.training.others.averaged_run import AveragedRun
 from fvc.training.others.student import AVERAGE_DECAY, distance
 from fvc.training.others.tracked_frames import TrackedFrames
 from fvc.training.others.tracker_samples import SQUARE_SCALE, DetectorSamples, HeadSamples, Tensors
@@ -83,85 +81,43 @@ def detector_report(network: nn.Module, samples: DetectorSamples) -> dict[str, f
     return {"recall": hits / faces, "false": false / (12 * samples.batch), "off": off / faces}
 
 
-class Trainer:
-    """A network, its running average, its optimizer, and how far training has come.
+class Trainer(AveragedRun[nn.Module]):
+    """One run, see `AveragedRun`.
 
     Args:
         minutes: of the clock, all calls together.
     """
 
     def __init__(self, kind: str, folder: Path, minutes: float, rate: float, start: Path | None) -> None:
-        self.kind, self.folder, self.minutes, self.rate = kind, folder, minutes, rate
+        self.kind = kind
         torch.manual_seed(0)
-        self.network: nn.Module = TrackerHead() if kind == "landmarks" else FaceDetector()
+        network: nn.Module = TrackerHead() if kind == "landmarks" else FaceDetector()
         if start is not None:
             known = {n.removeprefix("head."): t.float() for n, t in load_file(start).items() if n.startswith("head.")}
-            self.network.load_state_dict(known, strict=False)
-        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.network)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), rate, weight_decay=0.02)
-        self.step, self.seconds = 0, 0.0
-        if (folder / "last.pt").exists():
-            state = torch.load(folder / "last.pt", weights_only=True)
-            for name in ("network", "average", "optimizer"):
-                getattr(self, name).load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
+            network.load_state_dict(known, strict=False)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
+        super().__init__(network, optimizer, folder, minutes, rate, AVERAGE_DECAY, most_gradient=50.0)
 
     def train(self, samples: Samples, val: Samples, every: int) -> None:
         """Trains until `minutes` are over; evaluates every `every` steps."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(samples, self.step)
-            while self.seconds < 60 * self.minutes:
-                start = time.monotonic()
-                batch = ahead.result()
-                ahead = pool.submit(samples, self.step + 1)
-                losses = self._update(batch)
-                self.step += 1
-                if self.step % every == 0:
-                    self._note(losses, samples, val)
-                self.seconds += time.monotonic() - start
-        self._note(losses, samples, val)
+        self.run_ahead(samples, self._update, lambda losses: self._note(losses, samples, val), every)
 
     def _losses(self, network: nn.Module, batch: Tensors) -> list[Tensor]:
         return head_loss(network, batch) if self.kind == "landmarks" else detector_loss(network, batch)
 
     def _update(self, batch: Tensors) -> list[float]:
-        done = min(self.seconds / (60 * self.minutes), 1)
-        rate = self.rate * min((self.step + 1) / 100, 0.5 * (1 + math.cos(math.pi * done)) + 0.002)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.rate * min((self.step + 1) / 100, 0.5 * (1 + math.cos(math.pi * self.share)) + 0.002)
         self.network.train()
         losses = self._losses(self.network, batch)
-        self.optimizer.zero_grad()
-        sum(losses, torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 50.0)
-        self.optimizer.step()
-        keep = min(AVERAGE_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(new, 1 - keep)
+        self.descend(sum(losses, torch.zeros(())), rate)
         return [float(loss.detach()) for loss in losses]
 
-    @torch.no_grad()
-    def _recalibrate(self, samples: Samples, batches: int = 15) -> None:
-        """Measures the averaged network's batch-norm statistics again."""
-        for norm in (m for m in self.average.modules() if isinstance(m, torch.nn.BatchNorm2d)):
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over the batches
-        self.average.train()
-        for n in range(batches):
-            self._losses(self.average, samples(1_000_000_000 + n))
-        self.average.eval()
-
     def _note(self, losses: list[float], samples: Samples, val: Samples) -> None:
-        self._recalibrate(samples)
-        line = {"minutes": round(self.seconds / 60, 1), "step": self.step, "loss": [round(loss, 3) for loss in losses]}
+        self.recalibrate(lambda n: self._losses(self.average, samples(1_000_000_000 + n)), 15)
         report = head_report if isinstance(val, HeadSamples) else detector_report
-        line |= {name: round(value, 4) for name, value in report(self.average, val).items()}  # type: ignore[arg-type]
-        append_log(self.folder, line)
-        print(line, flush=True)
-        state = {name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")}
-        save_checkpoint(state | {"step": self.step, "seconds": self.seconds}, self.folder)
+        found = {name: round(value, 4) for name, value in report(self.average, val).items()}  # type: ignore[arg-type]
+        self.record({"loss": [round(loss, 3) for loss in losses], **found})
         save_weights(self.average, self.folder)
 
 
