@@ -70,6 +70,7 @@ class UdpTransport:
     def __init__(self, port: int = 0, host: str = "") -> None:
         self._binds = _ANY if not host else tuple((f, a[0]) for f, a in _find(host, port, passive=True))
         self._peer: Address | None = None
+        self._elsewhere: tuple[Address, bytes] | None = None  # see `_is_called_elsewhere`
         self._called: dict[Address, bytes] = {}  # by sender: the local address that it sends to, packed
         self._sockets: dict[socket.AddressFamily, socket.socket] = {}
         self.port = port
@@ -131,11 +132,14 @@ class UdpTransport:
 
     def _is_called_elsewhere(self, peer: Address) -> bool:
         """Whether the other side calls another local address than the one that `connect` would choose."""
-        if peer not in self._called:
-            return False
+        called = self._called.get(peer)
+        if called is None or self._elsewhere == (peer, called):  # asked at each tick: tried once
+            return called is not None
         with suppress(OSError), socket.socket(_family(peer), socket.SOCK_DGRAM) as trial:
             trial.connect(peer)  # sends nothing
-            return socket.inet_pton(trial.family, trial.getsockname()[0].partition("%")[0]) != self._called[peer]
+            if socket.inet_pton(trial.family, trial.getsockname()[0].partition("%")[0]) != called:
+                self._elsewhere = peer, called
+                return True
         return False
 
     def listen_to(self, peer: Address | None) -> None:
