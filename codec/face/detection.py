@@ -37,8 +37,8 @@ class Face:
 
     @property
     def sup(self) -> np.ndarray:
-        """float32 [33, 2]: the sup landmarks in pixels of the frame."""
-        return self._points[:, :2]
+        """float32 [33, 2], contiguous as OpenCV wants it: the sup landmarks in pixels of the frame."""
+        return np.ascontiguousarray(self._points[:, :2])
 
     @property
     def _points(self) -> np.ndarray:

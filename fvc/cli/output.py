@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from fvc.cli import signals
 from fvc.codec.base.errors import FvcError, OptionError, OutputError, in_flags
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -38,7 +39,8 @@ class Bar:
         return self
 
     def __call__(self, stage: str, done: float, total: float | None) -> None:
-        """See `fvc.codec.base.reporting.Progress`."""
+        """See `fvc.codec.base.reporting.Progress`. A job whose signal was lost ends here."""
+        signals.check()
         if self._progress is None:
             return
         if stage not in self._stages:

@@ -91,3 +91,19 @@ def test_signals_while_it_starts(number: int, code: int, seconds: float, encoded
 
 def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
+
+
+def test_a_signal_whose_exception_was_lost_ends_the_job_at_its_next_frame(capfd: pytest.CaptureFixture[str]) -> None:
+    """Where C code of a package that is being imported lost the exception, the job went on to its end."""
+    code = (
+        "import os, signal; from fvc import __main__ as entry; from fvc.cli import main, output\n"
+        "def job():\n"
+        "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt: pass\n"
+        "    output.Bar()('encode', 1, 2)\n"
+        "main.main = job\n"
+        "entry.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], preexec_fn=_interruptible, check=False)
+    assert done.returncode == 128 + signal.SIGINT
+    assert capfd.readouterr().err == ""

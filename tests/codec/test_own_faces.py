@@ -13,7 +13,7 @@ import pytest
 
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face import finders
-from fvc.codec.face.detection import Window
+from fvc.codec.face.detection import Face, Window
 from fvc.codec.face.finders import MEDIAPIPE, OWN, has_mediapipe, make_finder, make_search, tracker_named
 from fvc.codec.face.landmarks import landmark_error
 from fvc.codec.face.own_faces import OwnFaces, Place, _square
@@ -46,6 +46,14 @@ def test_without_mediapipe_our_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
     assert tracker_named() == OWN
     with pytest.raises(OptionError, match="not installed"):
         EncoderOptions(tracker="mediapipe")
+
+
+@pytest.mark.parametrize("count", [33, 478])
+def test_opencv_takes_the_landmarks_of_both_trackers(count: int) -> None:
+    """It raised an assertion for a view of [33, 3]."""
+    sup = Face(np.random.default_rng(0).uniform(0, 100, (count, 3)).astype(np.float32)).sup
+    matrix, _ = cv2.estimateAffinePartial2D(sup, 2 * sup, method=cv2.LMEDS)
+    assert matrix == pytest.approx(np.array([[2, 0, 0], [0, 2, 0]]), abs=1e-3)
 
 
 def test_unknown_trackers_are_refused() -> None:

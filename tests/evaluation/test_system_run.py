@@ -38,7 +38,8 @@ def decoded(stream: Path) -> Iterator[np.ndarray]:
     with open(stream, "rb") as file:
         reader = StreamReader(file)
         header = reader.header
-        decoder = Decoder(header, InstalledModel.of(header).renderer(source_set, header.profile, header.fps))
+        about = header.profile, header.fps
+        decoder = Decoder(header, InstalledModel.of(header).renderer(source_set, *about, scenes=header.scenes))
         for packet in reader.packets():
             if isinstance(packet, Packet):
                 yield decoder.decode(packet).rgb
