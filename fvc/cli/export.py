@@ -10,7 +10,6 @@ import typer
 
 from fvc.cli.output import Force, extra
 from fvc.codec.base.errors import FvcError, OutputError
-from fvc.codec.face.source_choice import INITIAL_PICTURES
 
 app = typer.Typer(
     help="Write the shipped networks for other runtimes (needs fvc[export]).",
@@ -78,9 +77,7 @@ def coreml(
     out: Out,
     preset: PresetName = "",
     target: Annotated[str, typer.Option(help="iOS15, iOS16, iOS17 or iOS18.")] = "iOS15",
-    sources: Annotated[
-        int, typer.Option(help="How many source pictures the receiver takes.", min=1, max=8)
-    ] = INITIAL_PICTURES,
+    sources: Annotated[int, typer.Option(help="How many source pictures the receiver takes.", min=1, max=8)] = 4,
     force: Force = False,
 ) -> None:
     """Core ML programs (.mlpackage) in float16; each is checked here without a Mac, see export/README.md."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -13,6 +14,9 @@ import av
 import pytest
 from conftest import Encoded
 from make_vectors import VECTORS
+
+from fvc.cli import export
+from fvc.codec.face.source_choice import INITIAL_PICTURES
 
 FVC = [sys.executable, "-m", "fvc"]
 
@@ -107,3 +111,13 @@ def test_a_signal_whose_exception_was_lost_ends_the_job_at_its_next_frame(capfd:
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=_interruptible, check=False)
     assert done.returncode == 128 + signal.SIGINT
     assert capfd.readouterr().err == ""
+
+
+def test_the_command_line_starts_without_the_codec() -> None:
+    """One constant of `fvc.cli.export` brought NumPy and OpenCV: `fvc --help` took twice as long."""
+    code = "import sys, fvc.cli.main; print(sorted({'numpy', 'cv2', 'av', 'openvino', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout == "[]\n"
+
+
+def test_coreml_takes_as_many_pictures_as_a_call_begins_with() -> None:
+    assert inspect.signature(export.coreml).parameters["sources"].default == INITIAL_PICTURES
