@@ -25,8 +25,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(signals.exit_code() or 128 + SIGINT)  # calls listen to signals themselves (`fvc.calls.hangup`)
     except (Exception, SystemExit) as error:
+        has_failed = not isinstance(error, SystemExit) or bool(error.code)
         code = signals.exit_code()
-        if code is not None and getattr(error, "code", 1):
+        if has_failed and code is not None:
             sys.exit(code)
         raise
 

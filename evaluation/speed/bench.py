@@ -19,6 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
+
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.base.version import __version__
 from fvc.codec.media.video import label
@@ -36,7 +38,7 @@ _FRAMES, _QUICK_FRAMES = 150, 40  # that stages are timed with
 _START_UPS, _QUICK_START_UPS = 3, 2
 _PEAK_SECONDS, _QUICK_PEAK_SECONDS = 1.5, 0.5  # for each of the machine's limits
 _BUSY = 1.5  # from this load per core on, other programs distort the times
-_PACKAGES = ("openvino", "mediapipe", "av", "opencv-python", "numpy", "torch")
+_PACKAGES = ("openvino", "mediapipe", "av", "numpy", "torch")
 
 
 def bench(
@@ -119,6 +121,7 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "fvc": __version__,
         "load": round(os.getloadavg()[0], 2),
+        "opencv": cv2.__version__,
         **{package: _version_of(package) for package in _PACKAGES},
     }
 

@@ -1,13 +1,11 @@
-"""Shows a call: in a window (OpenCV), or as a camera that other programs can choose (pyvirtualcam)."""
+"""Shows a call: in a window (Tk), or as a camera that other programs can choose (pyvirtualcam)."""
 
 from __future__ import annotations
 
-import os
-import sys
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 
 from fvc.codec.base.constants import SIDE
@@ -19,30 +17,46 @@ class Window:
     """Shows frames; leaving it closes the window.
 
     Raises:
-        OutputError: there is no screen, or OpenCV was built without windows.
-        KeyboardInterrupt: from `draw` and `show`, when Escape or q is pressed.
+        OutputError: there is no screen, or Python was installed without Tk.
+        KeyboardInterrupt: from `draw` and `show`, once the window is closed, or Escape or q is pressed.
     """
 
     def __init__(self, title: str) -> None:
-        self._title = title
-        needs_display = sys.platform.startswith("linux")  # Qt would end the process
-        if needs_display and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise OutputError("no screen to show a window on (DISPLAY is not set); use --out FILE")
         try:
-            cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE)
-        except cv2.error:
-            raise OutputError("this OpenCV is built without windows (headless); use --out FILE") from None
+            import tkinter  # an optional part of the standard library
+        except ImportError:
+            raise OutputError("Python has no Tk to show a window (Debian: python3-tk); use --out FILE") from None
+        try:
+            self._root = tkinter.Tk(className=title)
+        except tkinter.TclError:
+            raise OutputError("no screen to show a window on; use --out FILE") from None
+        self._root.title(title)
+        self._root.resizable(False, False)
+        self._label = tkinter.Label(self._root, borderwidth=0)
+        self._label.pack()
+        self._picture_of = partial(tkinter.PhotoImage, master=self._root, format="PPM")
+        self._is_closed = False
+        for key in ("<Escape>", "q"):
+            self._root.bind(key, self._close)
+        self._root.protocol("WM_DELETE_WINDOW", self._close)
+
+    def _close(self, *event: object) -> None:
+        self._is_closed = True
 
     def __enter__(self) -> Window:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        cv2.destroyWindow(self._title)
+        self._root.destroy()
 
     def draw(self, rgb: np.ndarray) -> None:
         """Shows uint8 [H, W, 3]."""
-        cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        if cv2.waitKey(1) & 0xFF in (27, ord("q")):
+        height, width = rgb.shape[:2]
+        picture = self._picture_of(data=b"P6 %d %d 255 " % (width, height) + rgb.tobytes())
+        self._label.configure(image=picture)
+        self._shown = picture  # Tk does not keep it alive
+        self._root.update()
+        if self._is_closed:
             raise KeyboardInterrupt
 
     def show(self, shot: Shot) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import av
@@ -21,7 +20,6 @@ from sound_support import PICTURE, FakeSound
 from test_opus import beeps, onsets
 from test_transport import has_ipv6
 
-from fvc.calls.display import VirtualCamera
 from fvc.calls.inputs import FileInput, paced
 from fvc.calls.link import Link
 from fvc.calls.receive import receive
@@ -29,9 +27,8 @@ from fvc.calls.send import send
 from fvc.calls.sinks import SpeakerSink
 from fvc.calls.soundcard import Loudspeaker, Microphone
 from fvc.calls.transport import UdpTransport
-from fvc.codec.base.errors import FvcError, LinkError, OutputError, SourcesError, UsageError
+from fvc.codec.base.errors import LinkError, OutputError, SourcesError, UsageError
 from fvc.codec.call.datagram import Packetizer
-from fvc.codec.call.playing import Shot
 from fvc.codec.call.send_session import SendSession
 from fvc.codec.media.opus import RATE
 from fvc.codec.media.provenance import Provenance
@@ -100,42 +97,6 @@ def test_a_call_over_loopback(clip: Path, tmp_path: Path) -> None:
         assert (origin.stream, len(origin.header or ""), origin.foreign) == (None, 64, False)
         seconds = sum(frame.samples for frame in file.decode(audio=0)) / 48000
         assert seconds == pytest.approx(report["frames"] / 10, abs=0.1)
-
-
-class FakeCamera(ModuleType):
-    """As pyvirtualcam; keeps what it is sent."""
-
-    def __init__(self, fault: str = "") -> None:
-        super().__init__("pyvirtualcam")
-        self.fault, self.sent, self.is_open, self.device = fault, list[np.ndarray](), False, "/dev/video9"
-
-    def Camera(self, width: int, height: int, fps: float) -> FakeCamera:  # noqa: N802 (its name there)
-        if self.fault:
-            raise RuntimeError(self.fault)
-        self.size, self.fps, self.is_open = (width, height), fps, True
-        return self
-
-    def send(self, rgb: np.ndarray) -> None:
-        self.sent.append(rgb)
-
-    def close(self) -> None:
-        self.is_open = False
-
-
-def test_a_virtual_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake, picture = FakeCamera(), np.zeros((256, 256, 3), np.uint8)
-    monkeypatch.setitem(sys.modules, "pyvirtualcam", fake)
-    with VirtualCamera(Fraction(15)) as camera:
-        assert fake.is_open
-        camera.show(Shot(0, picture, [], 0, 0.0))
-    assert (fake.size, fake.fps, fake.is_open, camera.device) == ((256, 256), 15.0, False, "/dev/video9")
-    assert fake.sent[0] is picture
-    fake.fault = "v4l2loopback: no device\nand more lines"
-    with pytest.raises(OutputError, match=r"^no virtual camera: v4l2loopback: no device$"):
-        VirtualCamera(Fraction(15))
-    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
-    with pytest.raises(FvcError, match=r"pip install 'fvc\[camera\]'"):
-        VirtualCamera(Fraction(15))
 
 
 @pytest.mark.parametrize("link", [CLEAN, channel.Link(jitter_ms=30)])
