@@ -97,20 +97,33 @@ def _interruptible() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
 
-def test_a_signal_whose_exception_was_lost_ends_the_job_at_its_next_frame(capfd: pytest.CaptureFixture[str]) -> None:
-    """Where C code of a package that is being imported lost the exception, the job went on to its end."""
+def _ended_by_interrupt(job: str, folder: Path) -> str:
+    """Runs a job of the command line that interrupts itself; returns what it printed."""
     code = (
-        "import os, signal; from fvc import __main__ as entry; from fvc.cli import main, output\n"
-        "def job():\n"
+        f"import os, signal; from fvc import __main__ as entry; from fvc.cli import main, output\n{job}\nentry.main()"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, preexec_fn=_interruptible, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGINT, "")
+    return done.stdout
+
+
+def test_a_signal_whose_exception_was_lost_ends_the_job_at_its_next_frame(tmp_path: Path) -> None:
+    job = (
+        "def run():\n"
         "    try: os.kill(os.getpid(), signal.SIGINT)\n"
         "    except KeyboardInterrupt: pass\n"
         "    output.Bar()('encode', 1, 2)\n"
-        "main.main = job\n"
-        "entry.main()"
+        "main.main = run"
     )
-    done = subprocess.run([sys.executable, "-c", code], preexec_fn=_interruptible, check=False)
-    assert done.returncode == 128 + signal.SIGINT
-    assert capfd.readouterr().err == ""
+    assert _ended_by_interrupt(job, tmp_path) == ""
+
+
+def test_a_signal_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
+    """C code of packages swallowed the exception, made an ImportError of it, or left half-written files behind."""
+    (tmp_path / "package.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('imported')\n")
+    job = "def run():\n    import package, time\n    time.sleep(20)\n    print('not ended')\nmain.main = run"
+    assert _ended_by_interrupt(job, tmp_path) == "imported\n"
 
 
 def test_the_command_line_starts_without_the_codec() -> None:
