@@ -10,13 +10,14 @@ from io import BytesIO
 
 import numpy as np
 
+from fvc.codec.base.reporting import silent
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, Found
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.smoothing import Filters
 from fvc.codec.options import EncoderOptions
-from fvc.codec.source_builder import FrameSource, SourceBuilder, TrackedClip, stream_header
+from fvc.codec.source_builder import FrameSource, SourceBuilder, TrackedClip, fitting_side, stream_header
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
@@ -54,7 +55,8 @@ class SystemRun:
         builder: SourceBuilder | None = None,
         filters: Filters | None = None,
     ) -> None:
-        builder = builder or model.source_builder(options.kind)
+        side = fitting_side(options.size, clip.crop, video.name, silent)
+        builder = builder or model.source_builder(options.kind, side)
         chosen = builder.choose(video, clip, count=options.source_frames, most_bytes=options.source_bytes)
         self.sources = SourceSet.parse(bytes(chosen.source_set))  # as the receiver has it: its samples are rounded
         self.payload_bytes: list[int] = []
@@ -67,7 +69,7 @@ class SystemRun:
         self._decoder = Decoder(header, self.renderer)
 
     def draw(self, frame: Frame) -> np.ndarray:
-        """Sends a frame; returns the picture that the receiver shows, uint8 [256, 256, 3]."""
+        """Sends a frame; returns the picture that the receiver shows, uint8 [S, S, 3]."""
         self._send(frame)
         return self._decoder.show(frame.index).rgb
 
