@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Protocol
@@ -41,14 +41,6 @@ class FrameSource(Protocol):
     @property
     def name(self) -> str: ...
     def frames(self, fps: Fraction, only: Container[int] | None = None) -> Iterable[Frame]: ...
-
-
-def fitting_side(wanted: int, crop: Crop, name: str, note: Note) -> int:
-    """The side of source pictures of a crop: the wanted one, or 256 where the crop has fewer pixels than that."""
-    if wanted <= max(crop.side, SIDE):
-        return wanted
-    note(f"{name}: the face's square has {crop.side} pixels, fewer than `size` {wanted}; it is coded with {SIDE}")
-    return SIDE
 
 
 @dataclass(frozen=True)
@@ -201,6 +193,14 @@ class SourceBuilder:
     def crf(self) -> int:
         """AV1's constant rate factor of the pictures, where nothing else is wanted."""
         return SOURCE_CRF if self.side == SIDE else LARGE_SOURCE_CRF
+
+    def fitting(self, crop: Crop, name: str, note: Note) -> SourceBuilder:
+        """The builder for this crop of the input called `name`: nothing is enlarged beyond 256 pixels."""
+        if self.side <= max(crop.side, SIDE):
+            return self
+        fault = f"the face's square has {crop.side} pixels, fewer than `size` {self.side}"
+        note(f"{name}: {fault}; it is coded with {SIDE}")
+        return replace(self, side=SIDE)
 
     def choose(
         self,

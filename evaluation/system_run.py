@@ -17,7 +17,7 @@ from fvc.codec.media.video import Frame
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.smoothing import Filters
 from fvc.codec.options import EncoderOptions
-from fvc.codec.source_builder import FrameSource, SourceBuilder, TrackedClip, fitting_side, stream_header
+from fvc.codec.source_builder import FrameSource, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
@@ -55,8 +55,8 @@ class SystemRun:
         builder: SourceBuilder | None = None,
         filters: Filters | None = None,
     ) -> None:
-        side = fitting_side(options.size, clip.crop, video.name, silent)
-        builder = builder or model.source_builder(options.kind, side)
+        wanted = builder or model.source_builder(options.kind, options.size)
+        builder = wanted.fitting(clip.crop, video.name, silent)
         chosen = builder.choose(video, clip, count=options.source_frames, most_bytes=options.source_bytes)
         self.sources = SourceSet.parse(bytes(chosen.source_set))  # as the receiver has it: its samples are rounded
         self.payload_bytes: list[int] = []

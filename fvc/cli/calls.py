@@ -101,6 +101,9 @@ def send(
     most_sources: Annotated[
         int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
     ] = 6,
+    size: Annotated[
+        int, typer.Option(help="Pixels of a side of what is drawn: 256, or 512 if the face has as many.")
+    ] = 256,
     enrol: Enrol = 3.0,
     timeout: Annotated[
         float, typer.Option(help="Seconds without a word from the receiver; at least 3 in a call.")
@@ -134,6 +137,7 @@ def send(
             frames_per_packet=frames_per_packet,
             setup_kbps=setup_kbps,
             most_sources=most_sources,
+            size=size,
             timeout=timeout,
             seconds=seconds,
             key=key,

@@ -24,7 +24,6 @@ from fvc.codec.source_builder import (
     PickedSources,
     SourceBuilder,
     TrackedClip,
-    fitting_side,
     stream_header,
 )
 from fvc.codec.wire.bitstream import Header, Kind, Packet
@@ -72,8 +71,8 @@ class FileJob:
     _picked: dict[int, PickedSources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        side = fitting_side(self.settings.size, self.clip.crop, self.video.name, self.note)
-        self.builder: SourceBuilder = self.model.source_builder(self.settings.kind, side)
+        builder = self.model.source_builder(self.settings.kind, self.settings.size)
+        self.builder: SourceBuilder = builder.fitting(self.clip.crop, self.video.name, self.note)
         self._sound = self._new_sound()
         if self.settings.audio_bitrate is not None and self._sound.audio is None:
             self.note(f"{self.video.name}: has no sound")

@@ -11,7 +11,8 @@ and flows, blend weights, redrawn picture and its mask are theirs. Only colours 
                             |                                        | enlarged
                             +--> picture <---------------------------+
 
-So the same motion and the same weights draw either size.
+So the same motion and the same weights draw either size. Blend weights are squared, because at 512 sources that do not
+quite agree blur each other more.
 """
 
 from __future__ import annotations
@@ -27,8 +28,6 @@ from fvc.codec.base.constants import LARGE_SIDE
 from fvc.models.flow import FLOW_SIDE, Points
 from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding
 from fvc.models.layers import bilinear, resize, warp
-
-SHARPNESS = 2.0  # exponent of the blend weights: at 512, sources that do not quite agree blur each other more
 
 
 @cache
@@ -68,10 +67,10 @@ class LargeGenerator(nn.Module):
         *small, large = embedding
         source, batch = Embedding(*small), kp_driving.position.shape[0]
         moved = self.generator.moved(source, kp_driving, recent)
-        sharp = moved.blend.unflatten(0, (batch, -1)).pow(SHARPNESS)  # [B, N, 1, 64, 64]
+        sharp = moved.blend.unflatten(0, (batch, -1)).square()  # [B, N, 1, 64, 64]: see above
         blend = (sharp / sharp.sum(1, keepdim=True)).flatten(0, 1)
         warped = warp(large, _enlarged_flow(moved.flow)) * resize(blend, LARGE_SIDE)
         rgb = warped.unflatten(0, (batch, -1)).sum(1)  # [B, 3, 512, 512]
         redrawn = self.generator.redrawn(moved, F.avg_pool2d(rgb, LARGE_SIDE // PICTURE_SIDE), expression)
-        fresh, keep = resize(torch.cat([redrawn.picture, redrawn.keep], 1), LARGE_SIDE).split([3, 1], 1)
+        fresh, keep = (F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False) for x in redrawn)
         return fresh + keep * (rgb - fresh)

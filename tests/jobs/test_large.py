@@ -9,29 +9,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import SAMPLE, Encoded
+from conftest import LARGE_FRAMES, LARGE_INPUT, Encoded
 
 import fvc
 from fvc.codec.base.errors import OptionError, SourcesError
 from fvc.codec.media.video import VideoReader
-from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.installed import InstalledModel
 
-FRAMES, FPS, SIDE = 10, 10, 960  # of which the crop takes 575
-
-
-@pytest.fixture(scope="module")
-def large_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, enlarged."""
-    path = tmp_path_factory.mktemp("large") / "talk.mp4"
-    with VideoReader(SAMPLE) as video, VideoWriter(path, SIDE, SIDE, Fraction(FPS)) as writer:
-        for frame in video.frames(Fraction(FPS)):
-            if frame.index < FRAMES:
-                writer.write(cv2.resize(frame.rgb, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
-    return path
+FPS = 10
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +40,7 @@ def test_motion_does_not_depend_on_the_size(large: Encoded, tmp_path: Path) -> N
     assert (small["picture_side"], large.report["picture_side"]) == (256, 512)
     header, packets = large.parsed()
     other = Encoded(large.video, tmp_path / "small.fvc", tmp_path / "small.fvs", small)
-    assert packets[:FRAMES] == other.parsed()[1][:FRAMES]
+    assert packets[:LARGE_FRAMES] == other.parsed()[1][:LARGE_FRAMES]
     assert (header.side, other.parsed()[0].side) == (512, 256)
     assert bytes(header)[:-20] != bytes(other.parsed()[0])[:-20]
 
@@ -83,7 +71,7 @@ def test_the_first_picture_is_small_and_refined(large: Encoded) -> None:
 
 
 def test_whole_frames_and_pictures_as_sources(large: Encoded, tmp_path: Path) -> None:
-    assert fvc.decode(large.stream, out=tmp_path / "full.mp4", canvas="full")["size"] == [SIDE, SIDE]
+    assert fvc.decode(large.stream, out=tmp_path / "full.mp4", canvas="full")["size"] == [LARGE_INPUT, LARGE_INPUT]
     folder = tmp_path / "pictures"
     fvc.encode(large.video, tmp_path / "png.fvc", sources_out=folder, fps=FPS, size=512, source_frames=1, canvas=False)
     notes: list[str] = []
