@@ -293,6 +293,7 @@ def bench(
     profile: Profile = "sup",
     source_frames: Annotated[int | None, typer.Option(help="How many source pictures, 1 to 8.")] = None,
     preset: Annotated[str, typer.Option(help="Which networks.")] = "composed",
+    size: Annotated[int, typer.Option(help="Pixels of a side of what is drawn: 256 or 512.")] = 256,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -308,6 +309,7 @@ def bench(
             profile=profile,
             source_frames=source_frames,
             preset=preset,
+            size=size,
             quick=quick,
             note=note_line,
             progress=bar,
