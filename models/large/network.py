@@ -32,12 +32,12 @@ from fvc.models.layers import bilinear, resize, warp
 
 @cache
 def _interleaved(given: int, wanted: int) -> tuple[Tensor, Tensor]:
-    """The matrices of `_enlarged_flow`: of rows [wanted, given], and of interleaved columns [2 given, 2 wanted]."""
+    """The matrices of `enlarged_flow`: of rows [wanted, given], and of interleaved columns [2 given, 2 wanted]."""
     rows, columns = bilinear(given, wanted)
     return rows, torch.from_numpy(np.kron(columns.numpy(), np.eye(2, dtype=np.float32)))
 
 
-def _enlarged_flow(flow: Tensor) -> Tensor:
+def enlarged_flow(flow: Tensor) -> Tensor:
     """[B, 64, 64, 2] -> [B, 512, 512, 2], as `resize_flow`, but x and y stay side by side: no axes are exchanged."""
     rows, columns = (matrix.to(flow.device) for matrix in _interleaved(FLOW_SIDE, LARGE_SIDE))
     return (rows @ (flow.flatten(2) @ columns)).unflatten(2, (LARGE_SIDE, 2))
@@ -69,7 +69,7 @@ class LargeGenerator(nn.Module):
         moved = self.generator.moved(source, kp_driving, recent)
         sharp = moved.blend.unflatten(0, (batch, -1)).square()  # [B, N, 1, 64, 64]: see above
         blend = (sharp / sharp.sum(1, keepdim=True)).flatten(0, 1)
-        warped = warp(large, _enlarged_flow(moved.flow)) * resize(blend, LARGE_SIDE)
+        warped = warp(large, enlarged_flow(moved.flow)) * resize(blend, LARGE_SIDE)
         rgb = warped.unflatten(0, (batch, -1)).sum(1)  # [B, 3, 512, 512]
         redrawn = self.generator.redrawn(moved, F.avg_pool2d(rgb, LARGE_SIDE // PICTURE_SIDE), expression)
         fresh, keep = (F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False) for x in redrawn)

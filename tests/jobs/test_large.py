@@ -86,6 +86,11 @@ def test_whole_frames_and_pictures_as_sources(large: Encoded, tmp_path: Path) ->
     assert fvc.decode(tmp_path / "png.fvc", photo, tmp_path / "photo.mp4", **foreign)["size"] == [256, 256]
 
 
+def test_networks_without_512_draw_256(large: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fvc.models.installed.draws_large", lambda _: False)
+    assert fvc.decode(large.stream, out=tmp_path / "small.mp4")["size"] == [256, 256]
+
+
 def test_what_info_says(large: Encoded, encoded: Encoded) -> None:
     assert [fvc.info(path)["picture_side"] for path in (large.stream, large.sources, encoded.stream)] == [512, 512, 256]
     assert [fvc.info(path)["version"] for path in (large.sources, encoded.sources)] == [3, 2]
