@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import UsageError
 from fvc.codec.face.crop import cut, is_in_crop, to_crop
 from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.resizing import resized
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.ratecontrol import ConstantQuality, Plan
 from fvc.codec.motion.sample import DrivingSample
@@ -21,11 +23,11 @@ MotionNetwork = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def make_sample(picture: np.ndarray, sup: np.ndarray, network: MotionNetwork | None) -> DrivingSample:
-    """All parts of a driving sample, from a crop (uint8 [256, 256, 3]) and its sup landmarks ([33, 2] in [-1, 1]).
+    """All parts of a driving sample, from a crop (uint8 [S, S, 3]) and its sup landmarks ([33, 2] in [-1, 1]).
 
-    Without a network the sample has the part sup only.
+    Without a network the sample has the part sup only; a network sees 256x256 pixels.
     """
-    return DrivingSample({"sup": sup, **(network(picture) if network is not None else {})})
+    return DrivingSample({"sup": sup, **(network(resized(picture, SIDE)) if network is not None else {})})
 
 
 def check_picture(picture: np.ndarray, size: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from fvc.codec.base.constants import MAX_LAYER_PAYLOAD, SIDE
-from fvc.codec.video_layer import LayerPayload, resized
+from fvc.codec.media.resizing import resized
+from fvc.codec.video_layer import LayerPayload
 from fvc.codec.wire.av1_video import VideoDecoder, encode_video
 from fvc.codec.wire.bitstream import Kind, Packet
 

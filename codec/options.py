@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from fvc.codec.base.constants import SIDE, SIDES
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face.face_choice import MOVING, FaceChoice
 from fvc.codec.face.finders import tracker_named
@@ -45,6 +46,8 @@ class EncoderOptions:
         source_frames: how many source pictures, 1 to 8: more cost about 3 kB each and draw better; None: 3 to 6, more
             where the head moves about (`codec.face.source_choice`). Another one is added, the first with shut eyes or
             another mouth pasted in, where the clip shows these and the networks can use it.
+        size: side of source pictures and of what is drawn, 256 or 512 pixels. A face of fewer pixels than 512 is coded
+            with 256. Not with `kbps`.
         source_bytes: how many bytes all source pictures may take; None: as many as they need to look well.
         face: which of several faces is followed: "moving" (the largest of those whose mouth and eyes move), "largest",
             "left", "right" (in the picture), or a number as 2, counted from the left, from 1.
@@ -66,6 +69,7 @@ class EncoderOptions:
     canvas: bool = True
     source_frames: int | None = None
     source_bytes: int | None = None
+    size: int = SIDE
     face: str | int = MOVING
     tracker: str | None = None
     video_stream: int | None = None
@@ -77,6 +81,10 @@ class EncoderOptions:
         self.plan()
         if self.kbps is not None and not 0 < self.kbps <= MAX_KBPS:
             raise OptionError("kbps", f"{self.kbps:g}", f"must be above 0 and at most {MAX_KBPS}")
+        if self.size not in SIDES:
+            raise OptionError("size", self.size, f"must be {' or '.join(map(str, SIDES))}")
+        if self.size != SIDE and self.kbps is not None:
+            raise OptionError("size", self.size, f"does not go with kbps, whose video layer has {SIDE} pixels")
         FaceChoice(self.face)
         tracker_named(self.tracker)
         if self.source_frames is not None and not 1 <= self.source_frames <= MAX_SOURCES:

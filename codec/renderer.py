@@ -17,6 +17,8 @@ from threading import Lock
 
 import numpy as np
 
+from fvc.codec.base.constants import SIDE
+from fvc.codec.media.resizing import resized
 from fvc.codec.motion.pose_history import DrawInputs, PoseHistory
 from fvc.codec.motion.retarget import Retarget
 from fvc.codec.motion.sample import DrivingSample
@@ -44,7 +46,7 @@ class SceneDraw:
         self._one_at_a_time = Lock()
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
-        """Returns the picture, uint8 [256, 256, 3]."""
+        """Returns the picture, uint8 [S, S, 3]."""
         with self._one_at_a_time:
             draw = self._draw_from(self._scenes.pictures(inputs.frame, self._count))
         return draw(inputs)
@@ -67,13 +69,14 @@ class Renderer:
     """Draws one stream.
 
     Args:
-        draw: inputs -> uint8 [256, 256, 3]: networks bound to a source set, such as `models.runtime.DrawRuntime`.
+        draw: inputs -> uint8 [S, S, 3]: networks bound to a source set, such as `models.runtime.DrawRuntime`.
         rest: the frontal source's own sample, with the parts of the stream's profile.
         fps: of the stream.
         relative_motion: move the sources' face by what the stream's person has moved since the first frame, which
             keeps its shape (cross-reenactment, see `codec.motion.retarget`).
         fuse: (layer's picture, drawn picture) -> what is shown, uint8 [256, 256, 3] each, such as
             `models.runtime.FuseRuntime`; None: the layer is not shown.
+        side: S, of the pictures that are drawn: 256 or 512 pixels.
 
     Attributes:
         draw: may be replaced when the sources are: a call gets better ones as it goes on.
@@ -87,8 +90,9 @@ class Renderer:
         fps: Fraction,
         relative_motion: bool = False,
         fuse: Fuse | None = None,
+        side: int = SIDE,
     ) -> None:
-        self.draw, self.rest, self._fuse = draw, rest, fuse
+        self.draw, self.rest, self._fuse, self.side = draw, rest, fuse, side
         self._history = PoseHistory(fps)
         self._retarget = Retarget(rest) if relative_motion else None
 
@@ -109,4 +113,4 @@ class Renderer:
         """The picture of a frame with a video layer: both fused, or the layer restored where no face is known."""
         assert self._fuse is not None
         drawn = layered.picture if layered.inputs is None else self.draw(layered.inputs)
-        return self._fuse(layered.picture, drawn)
+        return resized(self._fuse(layered.picture, resized(drawn, SIDE)), self.side)

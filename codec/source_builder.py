@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from fvc.codec.base.constants import MAX_HEADER_LENGTH, MAX_SOURCES
+from fvc.codec.base.constants import MAX_HEADER_LENGTH, MAX_SOURCES, SIDE
 from fvc.codec.base.errors import InputError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.encoder import MotionNetwork, make_sample
@@ -32,6 +32,7 @@ from fvc.codec.wire.source_set import Coded, SourceSet, code_canvas, code_pictur
 MOST_MOVING = FaceChoice()
 _OTHER_ELEMENTS = 128  # bytes of a header's other elements, at most
 SOURCE_CRF, CANVAS_CRF = 21, 36  # AV1's constant rate factor: of source pictures, and of the canvas
+LARGE_SOURCE_CRF = 28  # of source pictures of 512x512: about 1.6 times the bytes of those of 256x256
 
 
 class FrameSource(Protocol):
@@ -51,9 +52,9 @@ class TrackedClip:
     crop: Crop
 
     def cut_sources(
-        self, frames: Mapping[int, np.ndarray], chosen: Sequence[int], donors: Mapping[str, int]
+        self, frames: Mapping[int, np.ndarray], chosen: Sequence[int], donors: Mapping[str, int], side: int = SIDE
     ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """Crops uint8 [256, 256, 3] and landmarks [33, 2] of the chosen frames, the patched picture last.
+        """Crops uint8 [side, side, 3] and landmarks [33, 2] of the chosen frames, the patched picture last.
 
         Args:
             frames: index -> pixels, of all chosen frames and donors.
@@ -61,7 +62,9 @@ class TrackedClip:
             donors: part -> frame whose eyes or mouth the patched picture shows (`Survey.donors`); none: no patch.
         """
         sup_of = self.seen.sup_of()
-        shown = {i: (cut(frames[i], self.crop), to_crop(sup_of[i], self.crop)) for i in {*chosen, *donors.values()}}
+        shown = {
+            i: (cut(frames[i], self.crop, side), to_crop(sup_of[i], self.crop)) for i in {*chosen, *donors.values()}
+        }
         sources = with_patched([shown[i] for i in chosen], {part: shown[i] for part, i in donors.items()})
         crops, landmarks = zip(*sources, strict=True)
         return crops, landmarks
@@ -110,7 +113,7 @@ class PickedSources:
     """The source pictures of a clip before they are coded.
 
     Attributes:
-        crops: uint8 [256, 256, 3] each; landmarks: [33, 2] of each.
+        crops: uint8 [S, S, 3] each; landmarks: [33, 2] of each.
         whole, scenes: see `ChosenSources`.
     """
 
@@ -177,12 +180,27 @@ class SourceBuilder:
         network: finds the learned ones; None where the profile has none.
         model_hash: names the weights in streams and source sets.
         blends_parts: whether the receiver's networks can use a patched picture.
+        side: of the pictures, 256 or 512 pixels.
     """
 
     profile: Profile
     network: MotionNetwork | None
     model_hash: bytes
     blends_parts: bool
+    side: int = SIDE
+
+    @property
+    def crf(self) -> int:
+        """AV1's constant rate factor of the pictures, where nothing else is wanted."""
+        return SOURCE_CRF if self.side == SIDE else LARGE_SOURCE_CRF
+
+    def fitting(self, crop: Crop, name: str, note: Note) -> SourceBuilder:
+        """The builder for this crop of the input called `name`: nothing is enlarged beyond 256 pixels."""
+        if self.side <= max(crop.side, SIDE):
+            return self
+        fault = f"the face's square has {crop.side} pixels, fewer than `size` {self.side}"
+        note(f"{name}: {fault}; it is coded with {SIDE}")
+        return replace(self, side=SIDE)
 
     def choose(
         self,
@@ -210,9 +228,9 @@ class SourceBuilder:
         """
         picked = self.pick(video, clip, count)
         if most_bytes is None:
-            coded = code_pictures(picked.crops, SOURCE_CRF)
+            coded = code_pictures(picked.crops, self.crf)
         else:
-            coded = code_pictures_within(picked.crops, SOURCE_CRF, most_bytes)
+            coded = code_pictures_within(picked.crops, self.crf, most_bytes)
         return self.chosen(picked, coded, canvas)
 
     def pick(
@@ -227,7 +245,7 @@ class SourceBuilder:
         frames = {frame.index: frame.rgb for frame in video.frames(clip.rate, only=wanted)}
         if missing := wanted - set(frames):
             raise InputError(f"{video.name}: frame {min(missing)} could not be read a second time")
-        crops, landmarks = clip.cut_sources(frames, chosen, donors)
+        crops, landmarks = clip.cut_sources(frames, chosen, donors, self.side)
         return PickedSources(crops, landmarks, frames[chosen[0]], scenes_of(clip.seen, groups, of_group, len(crops)))
 
     def chosen(self, picked: PickedSources, coded: Coded, canvas: bool) -> ChosenSources:
@@ -269,4 +287,5 @@ def stream_header(
         source_set.pixels_hash,
         audio,
         scenes,
+        source_set.side,
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from fvc.codec.base.constants import MIN_LAYER_SIDE, SIDE
 from fvc.codec.base.errors import StreamError
+from fvc.codec.media.resizing import resized
 from fvc.codec.wire.av1_video import VideoDecoder
 from fvc.codec.wire.bitstream import leb128, parse_leb128
 
@@ -46,14 +46,6 @@ class LayerPayload:
         if at == len(data):
             raise StreamError("E26", "a layer packet has no picture")
         return cls(data[0], frame, data[at:])
-
-
-def resized(picture: np.ndarray, side: int) -> np.ndarray:
-    """A square picture, uint8 RGB, at another size: averaged when it gets smaller, bicubic when it gets larger."""
-    if picture.shape[0] == side:
-        return picture
-    how = cv2.INTER_AREA if side < picture.shape[0] else cv2.INTER_CUBIC
-    return cv2.resize(picture, (side, side), interpolation=how)
 
 
 class LayerDecoder:

@@ -17,7 +17,6 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from fvc.codec.base.constants import SIDE
 from fvc.codec.media.colour import SWS
 
 # ffmpeg's filters from RGB to the pictures that every anchor codes. Untagged: encoders would write tags into streams.
@@ -28,13 +27,14 @@ TO_YUV = (
 
 
 def write_lossless(path: Path, pictures: Iterable[np.ndarray], fps: Fraction) -> tuple[int, str]:
-    """Writes uint8 RGB [256, 256, 3] as FFV1 in Matroska. Returns how many, and a SHA-256 of their pixels."""
+    """Writes uint8 RGB [S, S, 3] as FFV1 in Matroska. Returns how many, and a SHA-256 of their pixels."""
     count, digest = 0, hashlib.sha256()
     with av.open(str(path), "w", format="matroska") as container:
         stream: Any = container.add_stream("ffv1", fps, {"level": "3", "slicecrc": "0"})
-        stream.width = stream.height = SIDE
         stream.pix_fmt, stream.codec_context.thread_count = "bgr0", 1
         for picture in pictures:
+            if not count:
+                stream.height, stream.width = picture.shape[:2]
             digest.update(picture.tobytes())
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="bgr0")
             frame.pts, frame.time_base = count, 1 / fps
@@ -45,7 +45,7 @@ def write_lossless(path: Path, pictures: Iterable[np.ndarray], fps: Fraction) ->
 
 
 def read_pictures(path: Path) -> Iterator[np.ndarray]:
-    """All frames of a file that `write_lossless` or an anchor wrote, uint8 RGB [256, 256, 3], in order."""
+    """All frames of a file that `write_lossless` or an anchor wrote, uint8 RGB [S, S, 3], in order."""
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
         container.streams.video[0].codec_context.thread_count = 1

@@ -10,6 +10,7 @@ from io import BytesIO
 
 import numpy as np
 
+from fvc.codec.base.reporting import silent
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, Found
 from fvc.codec.media.video import Frame
@@ -54,7 +55,8 @@ class SystemRun:
         builder: SourceBuilder | None = None,
         filters: Filters | None = None,
     ) -> None:
-        builder = builder or model.source_builder(options.kind)
+        wanted = builder or model.source_builder(options.kind, options.size)
+        builder = wanted.fitting(clip.crop, video.name, silent)
         chosen = builder.choose(video, clip, count=options.source_frames, most_bytes=options.source_bytes)
         self.sources = SourceSet.parse(bytes(chosen.source_set))  # as the receiver has it: its samples are rounded
         self.payload_bytes: list[int] = []
@@ -67,7 +69,7 @@ class SystemRun:
         self._decoder = Decoder(header, self.renderer)
 
     def draw(self, frame: Frame) -> np.ndarray:
-        """Sends a frame; returns the picture that the receiver shows, uint8 [256, 256, 3]."""
+        """Sends a frame; returns the picture that the receiver shows, uint8 [S, S, 3]."""
         self._send(frame)
         return self._decoder.show(frame.index).rgb
 

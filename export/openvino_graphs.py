@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
@@ -85,15 +86,15 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
-    """The three modules by name, each with example inputs (three sources)."""
+def graphs(network: Network, side: int = SIDE) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+    """The three modules by name, each with example inputs (three sources of `side` x `side` pixels)."""
     generator = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
     n_points = network.n_sup + N_UNSUP
-    pictures = (rand(3, 256, 256, 3) * 255).to(torch.uint8)
+    pictures = (rand(3, side, side, 3) * 255).to(torch.uint8)
 
     def points(count: int) -> tuple[Tensor, Tensor, Tensor]:
         eye = torch.eye(2).expand(count, n_points, 2, 2) + 0.05 * rand(count, n_points, 2, 2)
@@ -104,7 +105,7 @@ def graphs(network: Network) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     with torch.no_grad():
         embedding = embed(*source)
     return {
-        "motion": (MotionGraph(network), (pictures[:1],)),
+        "motion": (MotionGraph(network), (pictures[:1, :SIDE, :SIDE],)),
         "embed": (embed, source),
         "draw": (DrawGraph(network), (*embedding, *points(1), rand(1, N_EXPRESSION), points(MOMENTS)[0])),
     }

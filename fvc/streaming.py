@@ -47,7 +47,7 @@ def open_encoder(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks.
         options: those of `codec.options.EncoderOptions` that concern frames: fps, profile, quality,
-            motion_kbps, keyframe_interval, refresh, face.
+            motion_kbps, keyframe_interval, refresh, face, size.
 
     Returns:
         the encoder, whose `encode` takes pictures in order; the set-up, whose bytes `open_decoder` takes.
@@ -60,7 +60,9 @@ def open_encoder(
     if settings.kbps is not None:
         fault = "counts everything in a file, which a stream without end cannot; `motion_kbps` limits its motion"
         raise OptionError("kbps", settings.kbps, fault)
-    builder = InstalledModel.named(preset).source_builder(settings.kind)
+    model = InstalledModel.named(preset)
+    model.require_size(settings.size)
+    builder = model.source_builder(settings.kind, settings.size)
     frames = _frames(first_pictures)
     all_of_them = float("inf")
     interval, choice = settings.interval, settings.face_choice

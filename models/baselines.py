@@ -170,7 +170,7 @@ class MultiScaleGenerator(LevelsGenerator):
         deep, middle, rgb = (
             warp(level, resize_flow(flow, side)) for level, side in zip(embedding, LEVEL_SIDES, strict=True)
         )
-        return self.redraw((deep, middle, rgb), maps[:, REST], features, expression)
+        return self.redraw((deep, middle, rgb), maps[:, REST], features, expression).over(rgb)
 
 
 class FirstOrderGenerator(nn.Module):

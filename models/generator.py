@@ -99,6 +99,28 @@ class SourceMotion(NamedTuple):
     features: Tensor  # [B, 32, 32, 32]: of the dense motion's hourglass
 
 
+class Redrawn(NamedTuple):
+    """What the decoder makes of the warped levels."""
+
+    picture: Tensor  # [B, 3, 256, 256] in [0, 1], redrawn everywhere
+    keep: Tensor  # [B, 1, 256, 256] in [0, 1]: how much of the warped RGB takes its place
+
+    def over(self, rgb: Tensor) -> Tensor:
+        """The picture [B, 3, 256, 256], with the warped RGB [B, 3, 256, 256]."""
+        return self.picture + self.keep * (rgb - self.picture)
+
+
+class Moved(NamedTuple):
+    """Where the sources are sampled, and all that was sampled and blended but the RGB."""
+
+    flow: Tensor  # [B * N, 64, 64, 2]
+    blend: Tensor  # [B * N, 1, 64, 64]: weights, which sum to 1 over the sources
+    deep: Tensor  # [B, Size.deep_kept, 32, 32]
+    middle: Tensor  # [B, Size.middle_kept, 64, 64]
+    occlusion: Tensor  # see `SourceMotion`
+    features: Tensor  # likewise
+
+
 class Size(NamedTuple):
     """Channels that set the cost of a frame; what is computed once per source set is the same for all sizes."""
 
@@ -200,6 +222,15 @@ def nearness(distances: Tensor, count: int) -> Tensor:
     return -(x / (x.mean(1, keepdim=True) + 1e-4) + RATIO_OFFSET).log().flatten(0, 1)
 
 
+def blended(level: Tensor, flow: Tensor, blend: Tensor, side: int, batch: int) -> Tensor:
+    """A level [B * N, C, side, side] of the sources, warped and summed by the weights -> [B, C, side, side].
+
+    `flow` [B * N, 64, 64, 2] and `blend` [B * N, 1, 64, 64] are enlarged.
+    """
+    warped = warp(level, resize_flow(flow, side)) * resize(blend, side)
+    return warped.unflatten(0, (batch, -1)).sum(1)
+
+
 class LevelsGenerator(nn.Module):
     """An encoder of sources into levels at 32, 64 and 256 pixels, and a decoder from such levels to a picture."""
 
@@ -230,8 +261,8 @@ class LevelsGenerator(nn.Module):
 
     def redraw(
         self, levels: tuple[Tensor, Tensor, Tensor], occlusion: Tensor, motion_features: Tensor, expression: Tensor
-    ) -> Tensor:
-        """The decoder: levels warped to the driving pose -> picture [B, 3, 256, 256] in [0, 1].
+    ) -> Redrawn:
+        """The decoder: levels warped to the driving pose -> what it redraws.
 
         Args:
             levels: deep, middle and RGB as of `levels`, one of each for the picture, [B, ...].
@@ -245,8 +276,7 @@ class LevelsGenerator(nn.Module):
         y = self.join_middle(self.up_middle(y), middle)  # [B, middle, 64, 64]
         y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))  # [B, fine, 128, 128]
         y = torch.sigmoid(self.out(y).float())  # [B, 12 + 4, 128, 128]
-        redrawn, keep = F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2)  # [B, 3 or 1, 256, 256]
-        return redrawn + keep * (rgb - redrawn)
+        return Redrawn(F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2))
 
 
 class ComposedGenerator(LevelsGenerator):
@@ -282,7 +312,17 @@ class ComposedGenerator(LevelsGenerator):
         self, embedding: tuple[Tensor, ...], kp_driving: Points, expression: Tensor, recent: Tensor | None = None
     ) -> Tensor:
         """See `models.interface.Generator.draw`."""
-        source = Embedding(*embedding)
+        source, batch = Embedding(*embedding), kp_driving.position.shape[0]
+        moved = self.moved(source, kp_driving, recent)
+        rgb = blended(source.rgb, moved.flow, moved.blend, PICTURE_SIDE, batch)  # [B, 3, 256, 256]
+        return self.redrawn(moved, rgb, expression).over(rgb)
+
+    def redrawn(self, moved: Moved, rgb: Tensor, expression: Tensor) -> Redrawn:
+        """Step 5; `rgb` [B, 3, 256, 256], warped and blended."""
+        return self.redraw((moved.deep, moved.middle, rgb), moved.occlusion, moved.features, expression)
+
+    def moved(self, source: Embedding, kp_driving: Points, recent: Tensor | None) -> Moved:
+        """Steps 1 to 4, without the RGB."""
         batch = kp_driving.position.shape[0]
         count = source.rgb.shape[0] // batch
 
@@ -299,19 +339,10 @@ class ComposedGenerator(LevelsGenerator):
         logits = agreeing + vote.float() + motion.moments  # [B * N, 1 + M, 64, 64]
         blend = logits.unflatten(0, (batch, count)).softmax(1).mean(2, keepdim=True).flatten(0, 1)  # [B * N, 1, 64, 64]
 
-        # Step 4: warp and blend each level
-        deep = self._blended(source.deep, motion.flow, blend, NET_SIDE, count)  # [B, C, 32, 32]
+        # Step 4: warp and blend the features
+        deep = blended(source.deep, motion.flow, blend, NET_SIDE, batch)  # [B, C, 32, 32]
         middle = (by_source * blend.unflatten(0, (batch, count))).sum(1)  # [B, C, 64, 64]
-        rgb = self._blended(source.rgb, motion.flow, blend, PICTURE_SIDE, count)  # [B, 3, 256, 256]
-
-        # Step 5
-        return self.redraw((deep, middle, rgb), motion.occlusion, motion.features, expression)
-
-    @staticmethod
-    def _blended(level: Tensor, flow: Tensor, blend: Tensor, side: int, count: int) -> Tensor:
-        """A level [B * N, C, side, side] of the sources, warped and summed by the weights -> [B, C, side, side]."""
-        warped = warp(level, resize_flow(flow, side)) * resize(blend, side)
-        return warped.unflatten(0, (-1, count)).sum(1)
+        return Moved(motion.flow, blend, deep, middle, motion.occlusion, motion.features)
 
     def source_motion(self, source: Embedding, kp_driving: Points, recent: Tensor | None = None) -> SourceMotion:
         """Steps 1 and 2 of the module's description, and all of step 3 that needs no pixels."""

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fvc.codec.base.errors import SourcesError
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.errors import OptionError, SourcesError
 from fvc.codec.base.reporting import Note, silent
+from fvc.codec.media.resizing import resized
 from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer, SceneDraw
 from fvc.codec.source_builder import SourceBuilder
@@ -19,7 +21,7 @@ from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
 from fvc.models.presets import DEFAULT
 from fvc.models.runtime import DrawRuntime, LazyFuse, MotionRuntime
-from fvc.models.weights import blends_parts, model_hash, preset_of, require_shipped
+from fvc.models.weights import blends_parts, draws_large, model_hash, preset_of, require_shipped
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,22 @@ class InstalledModel:
         """Whether eyes and mouth may come from another source than the rest of the face."""
         return blends_parts(self.preset)
 
-    def source_builder(self, profile: Profile) -> SourceBuilder:
-        """A builder of source sets for these weights; loads the sender's networks if the profile needs them."""
-        return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts)
+    @property
+    def draws_large(self) -> bool:
+        """Whether pictures of 512x512 pixels are drawn as such; else they are averaged down to 256x256."""
+        return draws_large(self.preset)
+
+    def require_size(self, size: int) -> None:
+        """Raises OptionError where these weights do not draw pictures of this side."""
+        if size != SIDE and not self.draws_large:
+            raise OptionError("size", size, f"preset {self.preset} draws {SIDE} pixels only")
+
+    def source_builder(self, profile: Profile, side: int = SIDE) -> SourceBuilder:
+        """A builder of source sets for these weights; loads the sender's networks if the profile needs them.
+
+        `side`: of the pictures, 256 or 512 pixels.
+        """
+        return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts, side)
 
     def motion(self, profile: Profile) -> MotionRuntime | None:
         """The sender's networks, if the profile has parts that they compute."""
@@ -87,11 +102,13 @@ class InstalledModel:
         `shows_layers`: whether video layers are shown. The network for them is loaded when the first one comes.
         """
         samples = [sample.only(profile.parts) for sample in source_set.samples]
+        side = source_set.side if self.draws_large else SIDE
+        drawn_from = [resized(picture, side) for picture in source_set.pictures]
 
         def draw_from(numbers: Sequence[int]) -> DrawRuntime:
-            pictures = [source_set.pictures[n] for n in numbers]
+            pictures = [drawn_from[n] for n in numbers]
             return DrawRuntime(self.preset, pictures, [samples[n] for n in numbers], streams, exact)
 
         count = len(samples)
         draw = draw_from(range(count)) if scenes is None else SceneDraw(scenes, count, draw_from)
-        return Renderer(draw, samples[0], fps, relative_motion, LazyFuse(streams) if shows_layers else None)
+        return Renderer(draw, samples[0], fps, relative_motion, LazyFuse(streams) if shows_layers else None, side)

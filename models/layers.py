@@ -108,7 +108,7 @@ def warp(x: Tensor, flow: Tensor) -> Tensor:
 
 
 @cache
-def _bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
+def bilinear(given: int, wanted: int) -> tuple[Tensor, Tensor]:
     """The matrix [wanted, given] of bilinear resizing from `given` values to `wanted`, and its transpose.
 
     Made without torch: operations of torch would be recorded when a network is traced for export.
@@ -122,7 +122,7 @@ def resize(x: Tensor, side: int) -> Tensor:
     """[B, C, H, H] -> [B, C, side, side], bilinear, as two matrix products: runtimes do these ten times faster."""
     if x.shape[-1] == side:
         return x
-    down, across = (matrix.to(x.device) for matrix in _bilinear(int(x.shape[-1]), int(side)))
+    down, across = (matrix.to(x.device) for matrix in bilinear(int(x.shape[-1]), int(side)))
     with torch.autocast(x.device.type, enabled=False):  # it may be a flow
         return down @ (x.float() @ across)
 

@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import FvcError
 from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, core, openvino_package
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
 from fvc.models.timing import cores, fastest
-from fvc.models.weights import digests_of, folder_of, is_intact, model_hash, verify
+from fvc.models.weights import digests_of, folder_of, is_intact, large_folder, model_hash, verify
 
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 FUSION = "fusion"
@@ -42,9 +43,13 @@ def _verified(preset: str) -> Path:
 
 
 @cache
-def read_graph(preset: str, graph: str) -> Any:
-    """OpenVINO's model of one of an installed preset's graphs. Raises FvcError where a file is damaged."""
-    return read_model(_verified(preset) / f"{graph}.xml")
+def read_graph(preset: str, graph: str, side: int = SIDE) -> Any:
+    """OpenVINO's model of one of an installed preset's graphs. Raises FvcError where a file is damaged.
+
+    `side`: of the pictures; for 512 pixels see `models.weights.draws_large`.
+    """
+    folder = _verified(preset) if side == SIDE else large_folder(preset)
+    return read_model(folder / f"{graph}.xml")
 
 
 def read_model(path: Path) -> Any:
@@ -53,8 +58,8 @@ def read_model(path: Path) -> Any:
         return core().read_model(path)
 
 
-def _graph(preset: str, graph: str, sources: int | None) -> Any:
-    model = read_graph(preset, graph).clone()
+def _graph(preset: str, graph: str, sources: int | None, side: int = SIDE) -> Any:
+    model = read_graph(preset, graph, side).clone()
     if sources is not None:
         shapes = [port.get_partial_shape() for port in model.inputs]
         model.reshape({i: [sources, *list(s)[1:]] for i, s in enumerate(shapes) if s[0].is_dynamic})
@@ -75,13 +80,15 @@ def compile_like_ours(model: Any, streams: int = 1, exact: bool = False) -> Any:
         return core().compile_model(model, "CPU", how | (EXACT if exact else {}))
 
 
-def _compile(preset: str, graph: str, sources: int | None = None, streams: int = 1, exact: bool = False) -> Any:
-    return compile_like_ours(_graph(preset, graph, sources), streams, exact)
+def _compile(
+    preset: str, graph: str, sources: int | None = None, streams: int = 1, exact: bool = False, side: int = SIDE
+) -> Any:
+    return compile_like_ours(_graph(preset, graph, sources, side), streams, exact)
 
 
-def draw_graph(preset: str, sources: int) -> tuple[Any, Any]:
+def draw_graph(preset: str, sources: int, side: int = SIDE) -> tuple[Any, Any]:
     """The graph that `DrawRuntime` runs, as OpenVINO's model and compiled, for counting its operations."""
-    model = _graph(preset, "draw", sources)
+    model = _graph(preset, "draw", sources, side)
     return model, compile_like_ours(model)
 
 
@@ -102,7 +109,7 @@ def points(parts: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.
 def source_inputs(
     pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs of the graph `embed`: pictures uint8 [N, 256, 256, 3]; position, jacobian, presence, see `points`."""
+    """Inputs of the graph `embed`: pictures uint8 [N, S, S, 3]; position, jacobian, presence, see `points`."""
     each = [points(sample.parts) for sample in samples]
     position, jacobian, presence = (np.concatenate(tensors) for tensors in zip(*each, strict=True))
     return np.stack(pictures), position, jacobian, presence
@@ -134,7 +141,7 @@ class MotionRuntime:
 
 def _embed(preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> list[Any]:
     """What drawing needs of the sources. The graph is freed at the end, before that of drawing takes its memory."""
-    request = _compile(preset, "embed", len(pictures), exact=True).create_infer_request()
+    request = _compile(preset, "embed", len(pictures), exact=True, side=len(pictures[0])).create_infer_request()
     found = request.infer(list(source_inputs(pictures, samples))).values()
     return [openvino_package().Tensor(np.array(tensor)) for tensor in found]
 
@@ -146,7 +153,8 @@ class DrawRuntime:
     by what is fastest on this machine (`models.timing`). This is timed when the machine draws for the first time.
 
     Args:
-        pictures: N source pictures, uint8 [256, 256, 3] each.
+        pictures: N source pictures, uint8 [S, S, 3] each, S 256, or 512 where the preset draws that
+            (`models.weights.draws_large`).
         samples: one of each source, reduced to the parts that the stream carries.
         streams: how many pictures the caller draws at a time. 1: one, with the least delay.
         exact: float32 on any CPU, and as many streams as given; nothing is timed.
@@ -164,24 +172,25 @@ class DrawRuntime:
         streams: int = 1,
         exact: bool = False,
     ) -> None:
-        count = len(pictures)
+        count, side = len(pictures), len(pictures[0])
         self._embedding = _embed(preset, pictures, samples)
         ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
         if exact or not _has_low_precision():
             ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
-        compiled = cache(lambda name: _compile(preset, "draw", count, ways[name][1], exact=not ways[name][0]))
+        compiled = cache(lambda name: _compile(preset, "draw", count, ways[name][1], not ways[name][0], side))
         self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
         if len(ways) > 1:
             inputs = driving_inputs(DrawInputs.still(samples[0]))
             prepare = {name: partial(self._timed, compiled, name, ways[name][1], streams, inputs) for name in ways}
             key = f"{model_hash(preset).hex()}, OpenVINO {openvino_package().__version__}, {streams} pictures"
+            key += f" of {side} pixels" if side != SIDE else ""
             self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for request in self._requests(compiled(self.way), ways[self.way][1]):
             self._idle.put(request)
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
-        """Returns the picture, uint8 [256, 256, 3]."""
+        """Returns the picture, uint8 [S, S, 3]."""
         request = self._idle.get()
         try:
             return np.array(next(iter(request.infer(self._tensors(driving_inputs(inputs))).values()))[0])

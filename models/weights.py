@@ -3,6 +3,9 @@
 Presets lie under `models/weights`, and in the folders that the environment variable `FVC_WEIGHTS` names: there every
 `NAME/manifest.json`, as `export.openvino_graphs --out` writes one, is an installed preset called NAME.
 
+Beside the folder of a preset that draws 512x512 pixels too lies one called `NAME-512`, with two graphs made of the same
+weights. Its `digests.json` has their SHA-256 and the hash of the weights.
+
 A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
 has the hashes of the graphs that were converted from them, and names the preset.
 """
@@ -16,11 +19,15 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from fvc.codec.base.constants import LARGE_SIDE
 from fvc.codec.base.errors import FvcError, UsageError
 from fvc.codec.base.hashing import file_hash
 from fvc.models.presets import is_preset, preset_named
 
 GRAPHS = ("motion", "embed", "draw")
+LARGE_GRAPHS = ("embed", "draw")
+_LARGE_FILES = tuple(f"{graph}.{end}" for graph in LARGE_GRAPHS for end in ("xml", "bin"))
+_DIGESTS = "digests.json"
 _MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # bytes of the manifest, of any other file
 _ROOT = Path(__file__).parent / "weights"
 MORE_WEIGHTS = "FVC_WEIGHTS"  # environment variable: folders of further presets, separated as in PATH
@@ -120,3 +127,32 @@ def blends_parts(preset: str) -> bool:
 def preset_of(model: bytes) -> str | None:
     """The installed preset that a stream names, or None."""
     return next((preset for preset in shipped() if model_hash(preset) == model), None)
+
+
+def large_folder(preset: str) -> Path:
+    """Where the networks of a preset that draw 512x512 pixels lie; of a preset at an absolute path, beside it."""
+    own = folder_of(preset)
+    return own.with_name(f"{own.name}-{LARGE_SIDE}")
+
+
+def write_large_digests(folder: Path, preset: str) -> None:
+    """Records the SHA-256 of the graphs in such a folder, and the hash of the preset's weights."""
+    stated = {"model_hash": model_hash(preset).hex(), "sha256": digests_of(folder, _LARGE_FILES)}
+    (folder / _DIGESTS).write_text(json.dumps(stated, indent=1) + "\n")
+
+
+@cache
+def draws_large(preset: str) -> bool:
+    """Whether a preset can draw 512x512 pixels. Raises FvcError where what it needs for that is damaged."""
+    path = large_folder(preset) / _DIGESTS
+    if not path.is_file():
+        return False
+    try:
+        stated = json.loads(path.read_text()) if path.stat().st_size <= _MAX_MANIFEST else {}
+        if stated["model_hash"] != model_hash(preset).hex():
+            return False  # made of other weights
+        if all(is_intact(path.with_name(name), stated["sha256"][name]) for name in _LARGE_FILES):
+            return True
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise FvcError(f"{path.parent}: the networks for {LARGE_SIDE} pixels are damaged; reinstall fvc")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -27,6 +28,7 @@ if hasattr(signal, "SIGHUP"):
 pytest_plugins = ["training_fixtures", "report_fixtures"]
 SAMPLE = Path(__file__).parent.parent / "samples" / "astronaut.mp4"
 SECONDS, FPS = 3, 10
+LARGE_FRAMES, LARGE_INPUT = 10, 960  # frames, and pixels of a side, of `large_clip`; its crop has 575
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Encoded:
         with open(self.stream, "rb") as file:
             reader = StreamReader(file)
             return reader.header, [item for item in reader.packets() if isinstance(item, Packet)]
+
+
+@pytest.fixture(scope="session")
+def large_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first frames of the sample, enlarged, without sound."""
+    path = tmp_path_factory.mktemp("large") / "talk.mp4"
+    with VideoReader(SAMPLE) as video, VideoWriter(path, LARGE_INPUT, LARGE_INPUT, Fraction(FPS)) as writer:
+        for frame in video.frames(Fraction(FPS), only=range(LARGE_FRAMES)):
+            writer.write(cv2.resize(frame.rgb, (LARGE_INPUT, LARGE_INPUT), interpolation=cv2.INTER_CUBIC))
+    return path
 
 
 @pytest.fixture(scope="session")

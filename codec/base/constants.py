@@ -8,6 +8,8 @@ from __future__ import annotations
 
 # Pictures
 SIDE = 256  # pixels: width and height of the pictures that are coded and drawn (7.1, 8.2)
+LARGE_SIDE = 512  # pixels: the other side that they may have (4.1, 7.1)
+SIDES = (SIDE, LARGE_SIDE)
 MAX_SOURCES = 8  # pictures in a source set (7.1)
 MAX_PICTURE_BYTES = 1 << 20  # of AV1 data: each source picture, and the canvas (7.1)
 MAX_CANVAS_PIXELS = 1 << 22  # (7.1)

@@ -13,11 +13,11 @@ from fractions import Fraction
 
 import numpy as np
 
-from fvc.codec.base.constants import SIDE
 from fvc.codec.call.datagram import Depacketizer, audio_begun
 from fvc.codec.call.playout import PlayoutClock
 from fvc.codec.call.session import SILENCE
 from fvc.codec.decoder import Decoder
+from fvc.codec.media.resizing import resized
 from fvc.codec.motion.concealment import Shown
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.renderer import Renderer
@@ -149,9 +149,10 @@ class Playing:
         self.count.longest_outage = max(self.count.longest_outage, self._outage)
         self._pending = self._pending if inputs is None else inputs
         if self._pending is not None and (is_newest or self._picture is None):
-            self._picture, self._pending = self.decoder.renderer.draw(self._pending), None
+            self._picture, self._pending = resized(self.decoder.renderer.draw(self._pending), self.header.side), None
         self.count.undrawn += not is_newest and inputs is not None
-        picture = np.zeros((SIDE, SIDE, 3), np.uint8) if self._picture is None else self._picture
+        side = self.header.side
+        picture = np.zeros((side, side, 3), np.uint8) if self._picture is None else self._picture
         due, first_sound = self._clock.time_of(index), self._next_sound
         return Shot(index, picture, self._sounds(index), first_sound, now if due is None else due)
 

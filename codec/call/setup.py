@@ -43,6 +43,8 @@ class Setup:
             raise StreamError("E25", f"the set-up's frame rate {header.fps} is below {MIN_CALL_FPS} per second")
         if header.sources_hash != source_set.sources_hash or header.model_hash != source_set.model_hash:
             raise StreamError("E25", "the set-up's source set is not that of its header")
+        if header.side != source_set.side:
+            raise StreamError("E25", f"the set-up's pictures have {source_set.side} pixels, not {header.side}")
         if not set(header.profile.parts) <= set(source_set.profile.parts):
             raise StreamError("E25", "the set-up's source set lacks parts of the profile")
         return cls(header, source_set)

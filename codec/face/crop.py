@@ -7,11 +7,11 @@ stay inside the frame as far as the face permits; what lies outside the frame is
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from fvc.codec.base.constants import MAX_CROP_SIDE, SIDE
 from fvc.codec.media.margins import with_margins
+from fvc.codec.media.resizing import resized
 from fvc.codec.wire.bitstream import Crop
 
 _ROOM = 1.75  # ratio of the crop's side to the extent of all landmarks; in the training clips it is 1.76 (median)
@@ -72,16 +72,15 @@ def in_usual_place(boxes: np.ndarray) -> np.ndarray:
     return is_usual if _extent(boxes) > _EXCURSION * _extent(boxes[is_usual]) else np.ones(count, bool)
 
 
-def cut(rgb: np.ndarray, crop: Crop) -> np.ndarray:
-    """uint8 [H, W, 3] of the crop's frame size -> uint8 [256, 256, 3]; outside the frame there are plain margins."""
+def cut(rgb: np.ndarray, crop: Crop, to: int = SIDE) -> np.ndarray:
+    """uint8 [H, W, 3] of the crop's frame size -> uint8 [to, to, 3]; outside the frame there are plain margins."""
     height, width = rgb.shape[:2]
     x0, y0, x1, y1 = max(crop.x, 0), max(crop.y, 0), min(crop.x + crop.side, width), min(crop.y + crop.side, height)
     square = rgb[y0:y1, x0:x1]
     if square.shape[:2] != (crop.side, crop.side):
         margins = (y0 - crop.y, crop.y + crop.side - y1, x0 - crop.x, crop.x + crop.side - x1)
         square = with_margins(square, *margins)
-    how = cv2.INTER_AREA if crop.side > SIDE else cv2.INTER_CUBIC
-    return square if crop.side == SIDE else cv2.resize(square, (SIDE, SIDE), interpolation=how)
+    return resized(square, to)
 
 
 def to_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
@@ -99,22 +98,19 @@ def from_crop(points: np.ndarray, crop: Crop) -> np.ndarray:
     return (points + 1) * (crop.side / 2) + [crop.x, crop.y]
 
 
-def to_picture(points: np.ndarray) -> np.ndarray:
-    """[-1, 1] of the crop [..., 2] -> columns and rows of the 256x256 picture, whose first pixel is at (0, 0)."""
-    return (points + 1) * (SIDE / 2) - 0.5
+def to_picture(points: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """[-1, 1] of the crop [..., 2] -> columns and rows of a picture of this side, whose first pixel is at (0, 0)."""
+    return (points + 1) * (side / 2) - 0.5
 
 
-def from_picture(points: np.ndarray) -> np.ndarray:
+def from_picture(points: np.ndarray, side: int = SIDE) -> np.ndarray:
     """The inverse of `to_picture`."""
-    return (points + 0.5) / (SIDE / 2) - 1
+    return (points + 0.5) / (side / 2) - 1
 
 
 def paste(canvas: np.ndarray, picture: np.ndarray, crop: Crop) -> np.ndarray:
-    """A copy of `canvas` [H, W, 3] with the picture [256, 256, 3] at the crop's position, feathered at the seam."""
-    interpolation = cv2.INTER_AREA if crop.side < SIDE else cv2.INTER_CUBIC
-    square = picture
-    if crop.side != SIDE:
-        square = cv2.resize(picture, (crop.side, crop.side), interpolation=interpolation)
+    """A copy of `canvas` [H, W, 3] with the square picture [S, S, 3] at the crop's position, feathered at the seam."""
+    square = resized(picture, crop.side)
     distance = np.minimum(np.arange(crop.side) + 0.5, np.arange(crop.side)[::-1] + 0.5)
     ramp = distance / (_FEATHER * crop.side)
     height, width = canvas.shape[:2]

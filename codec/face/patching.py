@@ -4,7 +4,7 @@ Source frames are chosen with open eyes, so closed lids are seldom among them, a
 The patched picture has the eyes of a frame in which they are closed, and a mouth that is unlike those of all sources,
 pasted over its own. AV1 predicts the rest from the first picture, so it costs a few hundred bytes.
 
-Geometry only, in pixels of the 256x256 crop: landmarks -> similarity transform and soft mask; `patched` applies them.
+Geometry only, in pixels of the crop: landmarks -> similarity transform and soft mask; `patched` applies them.
 """
 
 from __future__ import annotations
@@ -49,27 +49,30 @@ def placed_landmarks(sup: np.ndarray, donor: np.ndarray, part: str) -> np.ndarra
     return _moved(sup, donor, part)[1]
 
 
-def placed(sup: np.ndarray, donor: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def placed(
+    sup: np.ndarray, donor: np.ndarray, part: str, side: int = SIDE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How a part of the donor is pasted over a base.
 
     Args:
         sup, donor: landmarks [33, 2] of base and donor, in [-1, 1].
         part: "eyes" or "mouth".
+        side: of the pictures, pixels.
 
     Returns:
-        the similarity transform donor -> base in pixels [2, 3], a mask float32 [256, 256] in [0, 1] of the base's
+        the similarity transform donor -> base in pixels [2, 3], a mask float32 [side, side] in [0, 1] of the base's
         pixels, and the base's landmarks with the donor's for this part.
     """
-    base, other = to_picture(sup), to_picture(donor)
+    base, other = to_picture(sup, side), to_picture(donor, side)
     matrix, moved = _moved(base, other, part)
-    mask, landmarks = np.zeros((SIDE, SIDE), np.float32), np.array(sup, np.float32)
+    mask, landmarks = np.zeros((side, side), np.float32), np.array(sup, np.float32)
     for group in map(list, PARTS[part][0]):
         spot = cv2.convexHull(np.concatenate([moved[group], base[group]]).astype(np.float32))
         cv2.fillConvexPoly(mask, np.rint(spot).astype(np.int32), 1.0)
-        landmarks[group] = from_picture(moved[group])
-    grow = 2 * round(_GROW * SIDE) + 1
+        landmarks[group] = from_picture(moved[group], side)
+    grow = 2 * round(_GROW * side) + 1
     mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grow, grow)))
-    return matrix, cv2.GaussianBlur(mask, (0, 0), _SOFT * SIDE), landmarks
+    return matrix, cv2.GaussianBlur(mask, (0, 0), _SOFT * side), landmarks
 
 
 def patched(
@@ -78,16 +81,17 @@ def patched(
     """A picture with a part ("eyes", "mouth") of the donor's pasted over its own, and its landmarks.
 
     Args:
-        picture, donor: uint8 [256, 256, 3].
+        picture, donor: uint8 [S, S, 3].
         sup, donor_sup: their landmarks [33, 2] in [-1, 1].
     """
-    matrix, mask, landmarks = placed(sup, donor_sup, part)
-    warped = cv2.warpAffine(donor, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    side = len(picture)
+    matrix, mask, landmarks = placed(sup, donor_sup, part, side)
+    warped = cv2.warpAffine(donor, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     mixed = picture + (warped.astype(np.float32) - picture) * mask[..., None]
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8), landmarks
 
 
-Picture = tuple[np.ndarray, np.ndarray]  # uint8 [256, 256, 3] and its landmarks [33, 2]
+Picture = tuple[np.ndarray, np.ndarray]  # uint8 [S, S, 3] and its landmarks [33, 2]
 
 
 def with_patched(sources: Sequence[Picture], donors: Mapping[str, Picture]) -> list[Picture]:

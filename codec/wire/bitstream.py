@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from fvc.codec.base.constants import (
+    LARGE_SIDE,
     MAX_AUDIO_PAYLOAD,
     MAX_CROP_SIDE,
     MAX_END_PAYLOAD,
@@ -27,6 +28,7 @@ from fvc.codec.base.constants import (
     MAX_QUANTIZER_BITS,
     MAX_SLICES,
     MODEL_HASH_BYTES,
+    SIDE,
     SOURCES_HASH_BYTES,
 )
 from fvc.codec.base.errors import StreamError
@@ -41,7 +43,7 @@ SHAPED = 4  # added to the profile where `shape` (landmark coefficients) is code
 # The header's value -> profile, and whether `shape` takes the place of `sup`
 _PROFILES = {int(profile): (profile, False) for profile in Profile}
 _PROFILES |= {profile + SHAPED: (profile, True) for profile in Profile if "sup" in profile.parts}
-_SCENES = 1  # extension_type of the table of scenes (4.1)
+_SCENES, _SIZE = 1, 2  # extension_type of the table of scenes, and of the size of pictures (4.1)
 SYNC = b"\xffFVK"  # precedes each KEY and REFRESH packet; 0xff cannot begin a packet
 
 
@@ -111,6 +113,7 @@ class Header:
         sources_hash, pixels_hash: 16 bytes each that name the source set, by its file and by its pixels (7.2).
         audio: parameters of the sound, or None.
         scenes: which source pictures draw which frames; None: all draw all.
+        side: of the source pictures, 256 or 512 pixels.
     """
 
     profile: Profile
@@ -123,6 +126,7 @@ class Header:
     pixels_hash: bytes
     audio: Audio | None = None
     scenes: Scenes | None = None
+    side: int = SIDE
 
     @property
     def bits(self) -> dict[str, int]:
@@ -152,6 +156,8 @@ class Header:
         if self.scenes:
             scenes = bytes(self.scenes)
             body += struct.pack(">BH", _SCENES, len(scenes)) + scenes
+        if self.side != SIDE:
+            body += struct.pack(">BHH", _SIZE, 2, self.side)
         head = MAGIC + bytes([VERSION]) + struct.pack(">H", len(body)) + body
         return head + struct.pack(">I", zlib.crc32(head))
 
@@ -175,7 +181,7 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes) -> Header:
-        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09, E27)."""
+        """Parses a header, which has `Header.size` bytes. Raises StreamError (E01 to E04, E06 to E09, E27, E28)."""
         if len(data) < (size := cls.size(data)):
             raise StreamError("E04", "the header is truncated")
         if zlib.crc32(data[: size - 4]) != struct.unpack_from(">I", data, size - 4)[0]:
@@ -202,11 +208,19 @@ class Header:
         if audio and (audio.frame_ms not in (10, 20, 40, 60) or audio.pre_skip > MAX_PRE_SKIP):
             values = f"frame_ms {audio.frame_ms}, pre_skip {audio.pre_skip}"
             raise StreamError("E09", f"the audio parameters are out of range: {values}")
-        scenes = None
+        scenes, picture_side = None, SIDE
         for kind, extension in elements.extensions():
             scenes = Scenes.parse(extension) if kind == _SCENES else scenes
+            picture_side = _parse_size(extension) if kind == _SIZE else picture_side
         crop, fps = Crop(width, height, x, y, side), Fraction(num, den)
-        return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio, scenes)
+        return cls(profile, quantizers, fps, interval, crop, model, sources, pixels, audio, scenes, picture_side)
+
+
+def _parse_size(extension: bytes) -> int:
+    """Side of the source pictures. Raises StreamError (E28)."""
+    if extension != struct.pack(">H", LARGE_SIDE):
+        raise StreamError("E28", f"the header's size of pictures is not {LARGE_SIDE}: {extension[:4].hex() or 'empty'}")
+    return LARGE_SIDE
 
 
 class _Elements:

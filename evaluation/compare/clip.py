@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 
 from fvc.codec.base.cache import Cache
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import FvcError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.face.crop import cut
@@ -71,7 +72,9 @@ def measure_clip(
         source = shortened(path, options.seconds, Path(work)) if options.seconds else path
         with VideoReader(source) as video:
             tracked = track_video(video, options.rate, note, lambda _, *count: progress("fvc: tracking", *count))
-            clip = _write_originals(video, tracked, frames, progress)
+            if tracked.crop.side < options.size > SIDE:
+                raise FvcError(f"{path.name}: a face of {tracked.crop.side} pixels, fewer than `size` {options.size}")
+            clip = _write_originals(video, tracked, frames, options.size, progress)
             ours = [
                 run_fvc(video, tracked, options.encoder(point), frames / f"fvc-{number}.mkv", progress)
                 for number, point in enumerate(options.operating_points)
@@ -138,14 +141,14 @@ def _relative(path: Path, frames: Path) -> str:
     return path.relative_to(frames.parent.parent).as_posix()
 
 
-def _write_originals(video: VideoReader, clip: TrackedClip, frames: Path, progress: Progress) -> Originals:
+def _write_originals(video: VideoReader, clip: TrackedClip, frames: Path, side: int, progress: Progress) -> Originals:
     """Writes the crops that all systems code into `frames`."""
     path = frames / "input.mkv"
 
     def crops() -> Iterator[np.ndarray]:
         for frame in video.frames(clip.rate):
             progress("input", frame.index + 1, clip.seen.frames)
-            yield cut(frame.rgb, clip.crop)
+            yield cut(frame.rgb, clip.crop, side)
 
     count, digest = write_lossless(path, crops(), clip.rate)
     return Originals(path, clip.rate, count, digest)

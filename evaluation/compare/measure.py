@@ -20,7 +20,7 @@ from typing import Any
 
 import av
 
-from fvc.codec.base.constants import MAX_DATAGRAM, SIDE
+from fvc.codec.base.constants import MAX_DATAGRAM
 from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.base.version import __version__
@@ -99,7 +99,7 @@ def _results(
         "command": command,
         "machine": machine(),
         "fps": float(options.rate),
-        "side": SIDE,
+        "side": options.size,
         "frames_per_packet": options.frames_per_packet,
         "source_frames": options.source_frames,
         "source_bytes": options.source_bytes,

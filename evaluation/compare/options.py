@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import OptionError
 from fvc.codec.base.workers import BACKENDS
 from fvc.codec.motion.sample import Profile
@@ -46,6 +47,7 @@ class MeasureOptions:
         seconds: measure only the start of each clip; None: all of it.
         frames_per_packet: frames in a datagram, for the rate on the wire.
         source_frames, source_bytes: number and bytes of fvc's source pictures, as in `EncoderOptions`.
+        size: side of the pictures of all systems, 256 or 512 pixels; clips of smaller faces are left out.
         jobs: clips at a time, in processes of their own.
         backend: "process", or "ray": over the cluster that `RAY_ADDRESS` names (`codec.base.workers`).
         keep: whether the decoded frames of all points are kept, in the folder `frames`.
@@ -63,6 +65,7 @@ class MeasureOptions:
     frames_per_packet: int = 1
     source_frames: int | None = None
     source_bytes: int | None = None
+    size: int = SIDE
     jobs: int = 1
     backend: str = "process"
     keep: bool = False
@@ -117,4 +120,5 @@ class MeasureOptions:
             canvas=False,
             source_frames=self.source_frames,
             source_bytes=self.source_bytes,
+            size=self.size,
         )

@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 
+from fvc.codec.base.constants import SIDE
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.base.version import __version__
 from fvc.codec.media.video import label
@@ -48,12 +49,13 @@ def bench(
     profile: str = "sup",
     source_frames: int | None = None,
     preset: str = DEFAULT,
+    size: int = SIDE,
     quick: bool = False,
     note: Note = silent,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measures everything; a minute, or a quarter of that with `quick`, on an idle machine. Raises FvcError."""
-    options = EncoderOptions(fps=fps, profile=profile, source_frames=source_frames)
+    options = EncoderOptions(fps=fps, profile=profile, source_frames=source_frames, size=size)
     steps = ["both ends", "start-up", "stages", "roofline", *([] if quick else ["peers"])]
 
     def step(name: str) -> None:
@@ -63,6 +65,7 @@ def bench(
         stream = Path(folder) / "talk.fvc"
         step("both ends")
         told = {"fps": str(options.rate), "profile": profile, "source_frames": source_frames, "preset": preset}
+        told["size"] = size
         ends = encode_and_decode(Path(video), stream, told)
         step("start-up")
         startup = min(start_up_seconds(stream) for _ in range(_QUICK_START_UPS if quick else _START_UPS))
@@ -108,7 +111,7 @@ def _roofline(preset: str, stream: Path, draw_ms: float, seconds: float) -> dict
     """The draw network against the limits of this machine, which are measured for `seconds` each."""
     peak = machine_peak(seconds)
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
-    model, compiled = draw_graph(preset, len(source_set.pictures))
+    model, compiled = draw_graph(preset, len(source_set.pictures), source_set.side)
     limits = distance(multiply_adds(model), bytes_moved(compiled), draw_ms, peak)
     return {**{name: round(value, 1) for name, value in peak.items()}, **limits}
 

@@ -31,7 +31,7 @@ def time_peers(
     """Speeds of peers that could send or draw these pictures. Codecs have one thread, networks all cores.
 
     Args:
-        pictures: uint8 [256, 256, 3]; rate: frames per second.
+        pictures: uint8 [S, S, 3]; rate: frames per second.
         draw_ms: milliseconds that our networks take for a picture.
         folder: for temporary files; note: called for each peer that cannot be timed.
     """

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.base.constants import SIDE
 from fvc.codec.decoder import Decoder
 from fvc.codec.encoder import Encoder, Found, MotionNetwork
 from fvc.codec.face.tracker import FaceTracker
@@ -73,7 +72,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """The stopwatches of all stages, and the pictures that were drawn, uint8 [256, 256, 3].
+    """The stopwatches of all stages, and the pictures that were drawn, uint8 [S, S, 3].
 
     "network" is a part of "code", in profiles that have one.
     """
@@ -141,6 +140,7 @@ def _time_receiver(
 
 
 def _time_writing(stage: Stage, pictures: list[np.ndarray], fps: Fraction, path: Path) -> None:
-    with VideoWriter(path, SIDE, SIDE, fps) as writer:
+    height, width = pictures[0].shape[:2]
+    with VideoWriter(path, width, height, fps) as writer:
         for picture in pictures:
             stage(writer.write, picture)

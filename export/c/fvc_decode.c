@@ -193,6 +193,7 @@ static int header_elements(fvc_header *h, reader *r) {
         int known = h->frame_ms == 10 || h->frame_ms == 20 || h->frame_ms == 40 || h->frame_ms == 60;
         if (!known || h->pre_skip > 48000) return 9;
     }
+    h->picture_side = 256;
     while (left(r) > 0) { /* extensions */
         if (left(r) < 3) return 3;
         int type = (int)u(r, 8);
@@ -200,6 +201,8 @@ static int header_elements(fvc_header *h, reader *r) {
         if (left(r) < length) return 3;
         reader extension = reader_of(take(r, length), length);
         if (type == 1) TRY(read_scenes(h, &extension));
+        if (type == 2 && (length != 2 || u(&extension, 16) != 512)) return 28;
+        if (type == 2) h->picture_side = 512;
     }
     return 0;
 }
@@ -704,16 +707,19 @@ typedef struct {
     const uint8_t *digest;
 } section;
 
-static int source_head(fvc_sources *s, reader *r, section *sections) { /* of source_count + 1 sections */
+static int source_head(fvc_sources *s, reader *r, section *sections) { /* of source_count + 1 sections, 2 with a preview */
     const uint8_t *data = r->data;
-    if (left(r) < 19) return 21;
+    int previews = data[4] == 3;
+    if (left(r) < 19 + 2 * (size_t)previews) return 21;
     take(r, 5);
+    s->side = previews ? (int)u(r, 16) : 256;
     memcpy(s->model_hash, take(r, 8), 8);
     s->profile = (int)u(r, 8), s->count = (int)u(r, 8);
     s->canvas_width = (int)u(r, 16), s->canvas_height = (int)u(r, 16);
     if (s->profile > MOST_PROFILE || PROFILE_PARTS[s->profile] == 0 || s->count < 1 || s->count > 8) return 21;
     if (PROFILE_PART[s->profile][0] == FVC_SHAPE) return 21; /* source sets have landmarks, not coefficients */
-    if ((int64_t)s->canvas_width * s->canvas_height > 1 << 22) return 21;
+    if ((int64_t)s->canvas_width * s->canvas_height > 1 << 22 || s->side != (previews ? 512 : 256)) return 21;
+    s->count += previews;
     if (left(r) < 20 * ((size_t)s->count + 1) + 4) return 21;
     for (int n = 0; n <= s->count; n++) sections[n].size = u(r, 32), sections[n].digest = take(r, 16);
     uint32_t crc = crc32(data, r->at);
@@ -742,12 +748,13 @@ static int read_source(fvc_sources *s, int n, reader r) {
 
 int fvc_read_sources_so_far(fvc_sources *sources, const uint8_t *data, size_t size) {
     static const uint8_t magic[4] = {0xAB, 'F', 'V', 'S'};
-    section sections[9];
-    reader r = reader_of(data, size), body[9];
+    section sections[10];
+    reader r = reader_of(data, size), body[10];
     int here = 0;
     memset(sources, 0, sizeof *sources);
     if (size < 4 || memcmp(data, magic, 4) != 0) return 20;
-    if (size > 4 && data[4] != 2) return 2;
+    if (size > 4 && data[4] != 2 && data[4] != 3) return 2;
+    if (size == 4) return 21;
     TRY(source_head(sources, &r, sections));
     for (; here <= sources->count && sections[here].size <= left(&r); here++) {
         uint8_t digest[16];
@@ -759,6 +766,7 @@ int fvc_read_sources_so_far(fvc_sources *sources, const uint8_t *data, size_t si
     if (here == 0 || (!sources->missing && left(&r))) return 21;
     if (!sources->missing) sources->canvas = body[--here].data, sources->canvas_bytes = body[here].size;
     sources->count = here;
+    if (sources->side == 512 && here > 1 && memcmp(body[0].data, body[1].data, sources->integers_bytes) != 0) return 21;
     for (int n = 0; n < here; n++) TRY(read_source(sources, n, body[n]));
     return 0;
 }
@@ -924,6 +932,7 @@ static void print_header(const fvc_header *h) {
         printf("quantizer %s %d %d %d\n", fvc_part_name[part], h->bits[part], h->low[part], h->high[part]);
     }
     if (h->has_audio) printf("has_audio %d %d\n", h->frame_ms, h->pre_skip);
+    if (h->picture_side != 256) printf("side %d\n", h->picture_side);
     for (int n = 0; n < h->set_count; n++) printf("set %d\n", h->sets[n]);
     fvc_read_changes(h, print_change, NULL);
 }
@@ -1011,6 +1020,7 @@ static int source_set(const uint8_t *data, size_t size, int so_far) {
     TRY((so_far ? fvc_read_sources_so_far : fvc_read_sources)(&s, data, size));
     print_hex("model_hash", s.model_hash, 8);
     print_hex("sources_hash", s.sources_hash, 16);
+    if (s.side != 256) printf("side %d\n", s.side);
     printf("profile %d\ncanvas_size %d %d\nmissing %d\n", s.profile, s.canvas_width, s.canvas_height, s.missing);
     for (int n = 0; n < s.count; n++) {
         print_integers(s.part, s.parts, s.integers[n]);

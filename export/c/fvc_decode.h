@@ -23,6 +23,7 @@ typedef struct { /* 4.1 */
     uint8_t model_hash[8], sources_hash[16], pixels_hash[16];
     int bits[FVC_PARTS], low[FVC_PARTS], high[FVC_PARTS]; /* value = (low + q (high - low) / (2^bits - 1)) / 256 */
     int frame_ms, pre_skip;
+    int picture_side; /* of the source pictures: 256 or 512 */
     int set_count; /* of scenes; 0: all pictures draw all frames */
     uint8_t sets[8]; /* bit n: picture n */
     const uint8_t *changes; /* into the bytes that were read, see fvc_read_changes */
@@ -117,12 +118,13 @@ int fvc_read_datagram(const fvc_header *header, const uint8_t *data, size_t size
 
 typedef struct { /* 7.1; pointers into the bytes that were read */
     uint8_t model_hash[8], sources_hash[16]; /* 7.2 */
+    int side; /* of the pictures: 256 or 512; of 512, the first of `integers` and `coded` is the preview's */
     int profile, parts, part[FVC_MOST_PARTS], canvas_width, canvas_height;
-    int count, missing; /* sources that are here; sections, the canvas among them, that are not */
+    int count, missing; /* sources and previews that are here; sections, the canvas among them, that are not */
     size_t integers_bytes; /* of each source */
-    uint16_t integers[8][FVC_PARTS][FVC_MOST]; /* 16 bits, ranges of section 7.1 */
-    const uint8_t *coded[8], *canvas;
-    size_t coded_bytes[8], canvas_bytes;
+    uint16_t integers[9][FVC_PARTS][FVC_MOST]; /* 16 bits, ranges of section 7.1 */
+    const uint8_t *coded[9], *canvas;
+    size_t coded_bytes[9], canvas_bytes;
 } fvc_sources;
 
 const uint16_t *fvc_source_integers(const fvc_sources *sources, int source, int part);

@@ -65,19 +65,19 @@ class Window:
 
 
 class VirtualCamera:
-    """A camera of 256x256 pixels for other programs: v4l2loopback on Linux, OBS or Unity Capture elsewhere.
+    """A camera of `side` x `side` pixels for other programs: v4l2loopback on Linux, OBS or Unity Capture elsewhere.
 
     Raises:
         FvcError: pyvirtualcam is not installed. OutputError: there is no such camera on this machine.
     """
 
-    def __init__(self, fps: Fraction) -> None:
+    def __init__(self, fps: Fraction, side: int = SIDE) -> None:
         try:
             import pyvirtualcam
         except ModuleNotFoundError:
             raise FvcError("pyvirtualcam is not installed; pip install 'fvc[camera]'") from None
         try:
-            self._camera: Any = pyvirtualcam.Camera(width=SIDE, height=SIDE, fps=float(fps))
+            self._camera: Any = pyvirtualcam.Camera(width=side, height=side, fps=float(fps))
         except RuntimeError as error:
             reason = str(error).strip().splitlines() or ["none found"]
             raise OutputError(f"no virtual camera: {reason[0]}") from None

@@ -25,7 +25,7 @@ from fvc.codec.face.source_choice import SHARP, SHUT, SOURCES, distances
 from fvc.codec.face.survey import Survey, contrast_of, survey
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
-from fvc.codec.source_builder import MOST_MOVING, SOURCE_CRF, SourceBuilder, TrackedClip, stream_header
+from fvc.codec.source_builder import MOST_MOVING, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Audio
 from fvc.codec.wire.source_set import Coded, SourceSet, code_pictures
 
@@ -44,7 +44,7 @@ class Enrolment:
     """The set-up of a call, and the data from which its source pictures were made.
 
     Attributes:
-        crops: uint8 [256, 256, 3] each, before coding; landmarks: [33, 2] each, of the crop.
+        crops: uint8 [S, S, 3] each, before coding; landmarks: [33, 2] each, of the crop.
         builder: made the samples.
     """
 
@@ -65,8 +65,8 @@ class Enrolment:
 
     @property
     def shown(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The source pictures, uint8 [256, 256, 3], with their landmarks in pixels [33, 2]."""
-        return [(crop, to_picture(sup)) for crop, sup in zip(self.crops, self.landmarks, strict=True)]
+        """The source pictures, uint8 [S, S, 3], with their landmarks in pixels [33, 2]."""
+        return [(crop, to_picture(sup, len(crop))) for crop, sup in zip(self.crops, self.landmarks, strict=True)]
 
 
 def enrol(
@@ -93,6 +93,7 @@ def enrol(
         note(f"{name}: more than one face; following {choice.label}")
     height, width = kept[0].rgb.shape[:2]
     clip = TrackedClip(seen, rate, seen.crop(width, height))
+    builder = builder.fitting(clip.crop, name, note)
     source_set, crops, landmarks = _sources(kept, clip, builder)
     setup = Setup(stream_header(source_set, clip, interval, audio=audio), source_set)
     return Enrolment(setup, crops, landmarks, builder)
@@ -127,8 +128,8 @@ def _sources(
     seen = clip.seen.by_group()[0]  # whoever is seen most, if somebody else passes
     chosen = seen.sources(SOURCES)
     donors = builder.donors(seen, chosen)
-    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in frames}, chosen, donors)
-    return builder.source_set(code_pictures(crops, SOURCE_CRF), landmarks), crops, landmarks
+    crops, landmarks = clip.cut_sources({frame.index: frame.rgb for frame in frames}, chosen, donors, builder.side)
+    return builder.source_set(code_pictures(crops, builder.crf), landmarks), crops, landmarks
 
 
 def _first_look(
@@ -223,7 +224,7 @@ class SourceRefresher:
         crop = self._now.setup.header.crop
         landmarks = to_crop(face.sup, crop)
         self._recent.append(landmarks)
-        self._keep(landmarks, cut(frame.rgb, crop), contrast_of(frame.rgb, face))
+        self._keep(landmarks, cut(frame.rgb, crop, self._now.builder.side), contrast_of(frame.rgb, face))
         if seconds >= self._next_set and self._coding is None:
             self._look_for_better(seconds)
 
@@ -256,7 +257,7 @@ class SourceRefresher:
         least = SHUT * self._now.least_open if self._shut_eyes is None else openness(self._shut_eyes[1])
         if self._now.builder.blends_parts and face.eye_openness < least:
             crop = self._now.setup.header.crop
-            self._shut_eyes = cut(frame.rgb, crop), to_crop(face.sup, crop)
+            self._shut_eyes = cut(frame.rgb, crop, self._now.builder.side), to_crop(face.sup, crop)
 
     def _look_for_better(self, seconds: float) -> None:
         if self._shut_eyes is not None:
@@ -275,5 +276,5 @@ class SourceRefresher:
     def _code(self, seconds: float, crop: np.ndarray, landmarks: np.ndarray) -> None:
         """Begins to code a set with a further picture."""
         wanted = replace(self._now, crops=(*self._now.crops, crop), landmarks=(*self._now.landmarks, landmarks))
-        self._coding = self._pool.submit(code_pictures, wanted.crops, SOURCE_CRF), wanted
+        self._coding = self._pool.submit(code_pictures, wanted.crops, wanted.builder.crf), wanted
         self._next_set = seconds + _SET_INTERVAL

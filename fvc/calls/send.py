@@ -15,7 +15,7 @@ from fvc.calls.link import Link
 from fvc.calls.sealing import extra_bytes, parse_key, sealed
 from fvc.calls.speaker import Speaker
 from fvc.calls.transport import Transport, UdpTransport, label, resolve
-from fvc.codec.base.constants import MAX_SOURCES, MIN_CALL_FPS
+from fvc.codec.base.constants import MAX_SOURCES, MIN_CALL_FPS, SIDE
 from fvc.codec.base.errors import LinkError, OptionError, UsageError
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
 from fvc.codec.call.datagram import Packetizer
@@ -95,6 +95,7 @@ def send(
     frames_per_packet: int = 1,
     setup_kbps: float = 128,
     most_sources: int = MAX_CALL_SOURCES,
+    size: int = SIDE,
     timeout: float = 10,
     seconds: float | None = None,
     key: str | None = None,
@@ -124,13 +125,14 @@ def send(
     if microphone is not None and (camera is None or audio_bitrate is None):
         raise UsageError("send: --microphone goes with --camera, and not with --no-audio")
     encoder = EncoderOptions(fps, profile, keyframe_interval=keyframe_interval, refresh=refresh)
-    encoder = replace(encoder, motion_kbps=motion_kbps, audio_bitrate=audio_bitrate, face=face)
+    encoder = replace(encoder, motion_kbps=motion_kbps, audio_bitrate=audio_bitrate, face=face, size=size)
     options = CallOptions(
         encoder, enrol_seconds, redundancy, frames_per_packet, setup_kbps, most_sources, timeout, seconds
     )
     secret = None if key is None else parse_key(key)
     model, addresses = InstalledModel.named(preset), resolve(address)
-    builder = model.source_builder(encoder.kind)
+    model.require_size(size)
+    builder = model.source_builder(encoder.kind, size)
     with Hangup() as hangup, _open(video, camera, microphone, encoder, note) as source:
         enrolled = enrol_input(source, hangup, encoder, enrol_seconds, builder, note)
         with (

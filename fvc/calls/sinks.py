@@ -9,7 +9,6 @@ from pathlib import Path
 
 from fvc.calls.display import VirtualCamera, Window
 from fvc.calls.soundcard import Loudspeaker
-from fvc.codec.base.constants import SIDE
 from fvc.codec.base.reporting import Note
 from fvc.codec.base.version import __version__
 from fvc.codec.call.playing import Shot
@@ -61,7 +60,7 @@ class Sinks:
         if self._recorder is not None:
             self._takers.append(FileSink(begin_recording(self._recorder, header, weights), header).take)
         if self._camera:
-            device = self._stack.enter_context(VirtualCamera(header.fps))
+            device = self._stack.enter_context(VirtualCamera(header.fps, header.side))
             self._note(f"the call is seen on {device.device}")
             self._takers.append(device.show)
         if self._speaker is not None and header.audio is None:
@@ -79,7 +78,9 @@ def begin_recording(recorder: Recorder, header: Header, weights: bytes) -> Video
     """Opens the video of a live recording; its provenance tag says that it is drawn."""
     digest = hashlib.sha256(bytes(header)).hexdigest()
     origin = Provenance(__version__, None, header.sources_hash.hex(), False, weights.hex(), digest)
-    return recorder.begin(SIDE, SIDE, header.fps, RATE if header.audio else None, {"comment": str(origin)})
+    return recorder.begin(
+        header.side, header.side, header.fps, RATE if header.audio else None, {"comment": str(origin)}
+    )
 
 
 class FileSink:

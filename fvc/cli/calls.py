@@ -101,6 +101,9 @@ def send(
     most_sources: Annotated[
         int, typer.Option(help="Source pictures at most: 3 at first, more when the face shows something new.")
     ] = 6,
+    size: Annotated[
+        int, typer.Option(help="Pixels of a side of what is drawn: 256, or 512 if the face has as many.")
+    ] = 256,
     enrol: Enrol = 3.0,
     timeout: Annotated[
         float, typer.Option(help="Seconds without a word from the receiver; at least 3 in a call.")
@@ -134,6 +137,7 @@ def send(
             frames_per_packet=frames_per_packet,
             setup_kbps=setup_kbps,
             most_sources=most_sources,
+            size=size,
             timeout=timeout,
             seconds=seconds,
             key=key,
@@ -289,6 +293,7 @@ def bench(
     profile: Profile = "sup",
     source_frames: Annotated[int | None, typer.Option(help="How many source pictures, 1 to 8.")] = None,
     preset: Annotated[str, typer.Option(help="Which networks.")] = "composed",
+    size: Annotated[int, typer.Option(help="Pixels of a side of what is drawn: 256 or 512.")] = 256,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer frames, no peers.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -304,6 +309,7 @@ def bench(
             profile=profile,
             source_frames=source_frames,
             preset=preset,
+            size=size,
             quick=quick,
             note=note_line,
             progress=bar,

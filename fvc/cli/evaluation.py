@@ -216,6 +216,9 @@ def measure(
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, as in fvc encode.", min=1)
     ] = None,
+    size: Annotated[
+        int, typer.Option(help="Pixels of a side of all pictures: 256, or 512 (clips of smaller faces are left out).")
+    ] = 256,
     jobs: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
     backend: Annotated[str, typer.Option(help="process, or ray: a cluster (needs fvc[ray]).")] = "process",
     keep: Annotated[bool, typer.Option("--keep", help="Keep the decoded frames of all systems in OUT/frames.")] = False,
@@ -246,6 +249,7 @@ def measure(
             frames_per_packet=frames_per_packet,
             source_frames=source_frames,
             source_bytes=source_bytes,
+            size=size,
             jobs=jobs,
             backend=backend,
             keep=keep,

@@ -89,6 +89,9 @@ def encode(
     source_bytes: Annotated[
         int | None, typer.Option(help="Most bytes of all source pictures, which get coarser to fit.", min=1)
     ] = None,
+    size: Annotated[
+        int, typer.Option(help="Pixels of a side of what is drawn: 256, or 512 if the face in IN has as many.")
+    ] = 256,
     face: Face = "moving",
     tracker: Annotated[
         str | None,
@@ -130,6 +133,7 @@ def encode(
             canvas=not no_canvas,
             source_frames=source_frames,
             source_bytes=source_bytes,
+            size=size,
             face=face,
             tracker=tracker,
             video_stream=video_stream,
@@ -157,7 +161,8 @@ def decode(
         ),
     ] = None,
     canvas: Annotated[
-        str, typer.Option(help="crop: the 256x256 face; full: pasted into the whole frame at the input's size.")
+        str,
+        typer.Option(help="crop: the face, 256x256 or 512x512; full: pasted into the whole frame, as large as IN."),
     ] = "crop",
     allow_foreign_sources: Annotated[
         bool, typer.Option("--allow-foreign-sources", help="Draw with sources that the stream was not made for.")

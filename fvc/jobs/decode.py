@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import OptionError, StreamError, UsageError
 from fvc.codec.base.hashing import open_file_hash
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
@@ -63,7 +62,8 @@ def decode(
         out: its ending chooses the container: .mp4, .mov, .mkv (H.264, AAC) or .webm (VP9, Opus). None: the stream's
             name with .decoded.mp4, so talk.fvc becomes talk.decoded.mp4 and no recording talk.mp4 is touched.
         overwrite: whether a video that is there already is replaced; without it an existing file is an OutputError.
-        canvas: "crop" gives the 256x256 face, "full" pastes it into the frontal source's whole frame.
+        canvas: "crop" gives the face, 256x256 or 512x512 as the sources are; "full" pastes it into the frontal source's
+            whole frame.
         allow_foreign_sources: draw with sources that the stream was not made for.
         relative_motion: for foreign sources: move their face by what the stream's person has moved since the first
             frame, which keeps its shape (cross-reenactment, see `codec.motion.retarget`).
@@ -89,13 +89,13 @@ def decode(
         if header.fps < MIN_FPS:
             raise StreamError("E07", f"{label(stream)}: {float(header.fps):g} frames per second cannot be written")
         whole = _canvas(loaded, header, label(stream)) if canvas == "full" else None
-        size = (SIDE, SIDE) if whole is None else (header.crop.width, header.crop.height)
+        renderer = _renderer(model, loaded, header, relative_motion)
+        size = (renderer.side, renderer.side) if whole is None else (header.crop.width, header.crop.height)
         rate = RATE if header.audio else None
         with naming(stream):
             origin = _origin(loaded, header, open_file_hash(opened.file))
         tags = {"comment": str(origin)}
         with VideoWriter(target, *size, header.fps, rate, metadata=tags, overwrite=overwrite) as video:
-            renderer = _renderer(model, loaded, header, relative_motion)
             play = Player(opened, Decoder(header, renderer), stream, note)
             painter = Painter(renderer, whole, header)
             with closing(parallel(painter, ahead(play.items(), 32), AT_A_TIME)) as items:

@@ -50,7 +50,7 @@ def encode(
         preset: the networks, one of those whose weights are installed.
         note: called with one-line remarks (two faces, face lost ...); progress: called often with (stage, done, total).
         options: those of `codec.options.EncoderOptions`: fps, profile, quantizer, quality, motion_kbps, kbps, layer,
-            keyframe_interval, refresh, audio_bitrate, canvas, source_frames, source_bytes, face, tracker,
+            keyframe_interval, refresh, audio_bitrate, canvas, source_frames, source_bytes, size, face, tracker,
             video_stream, audio_stream.
 
     Returns:
@@ -60,6 +60,7 @@ def encode(
         FvcError: see `fvc.codec.base.errors`; nothing is left at `out` or `sources_out` then.
     """
     settings, model = EncoderOptions(**options), InstalledModel.named(preset)
+    model.require_size(settings.size)
     stream = file_path(out)
     sources = file_path(sources_out) if sources_out is not None else stream.with_suffix(".fvs")
     keep_apart([stream, *files_of(sources)], [file_path(source)])
@@ -149,6 +150,7 @@ def _sizes(
         "keyframes": counts.keyframes,
         "frames_without_face": counts.without_face,
         "frames_skipped": counts.skipped,
+        "picture_side": header.side,
         "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
         "size": [header.crop.width, header.crop.height],
     }

@@ -19,7 +19,13 @@ from fvc.codec.motion.quantizer import for_parts
 from fvc.codec.motion.ratecontrol import Plan
 from fvc.codec.options import EncoderOptions
 from fvc.codec.sound_track import SoundTrack
-from fvc.codec.source_builder import ChosenSources, PickedSources, SourceBuilder, TrackedClip, stream_header
+from fvc.codec.source_builder import (
+    ChosenSources,
+    PickedSources,
+    SourceBuilder,
+    TrackedClip,
+    stream_header,
+)
 from fvc.codec.wire.bitstream import Header, Kind, Packet
 from fvc.codec.wire.source_set import code_pictures
 from fvc.models.installed import InstalledModel
@@ -65,7 +71,8 @@ class FileJob:
     _picked: dict[int, PickedSources] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.builder: SourceBuilder = self.model.source_builder(self.settings.kind)
+        builder = self.model.source_builder(self.settings.kind, self.settings.size)
+        self.builder: SourceBuilder = builder.fitting(self.clip.crop, self.video.name, self.note)
         self._sound = self._new_sound()
         if self.settings.audio_bitrate is not None and self._sound.audio is None:
             self.note(f"{self.video.name}: has no sound")

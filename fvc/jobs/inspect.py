@@ -10,7 +10,6 @@ from fvc.codec.media.provenance import read_provenance
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import VERSION, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader, begins_keyframe, has_face
-from fvc.codec.wire.source_set import VERSION as SOURCES_VERSION
 from fvc.codec.wire.source_set import SourceSet
 from fvc.jobs.paths import is_source_set, naming, open_file, read_limited, read_source_set
 
@@ -31,9 +30,10 @@ def info(path: PathLike) -> dict[str, Any]:
 def _sources_info(source_set: SourceSet) -> dict[str, Any]:
     return {
         "type": "fvs",
-        "version": SOURCES_VERSION,
+        "version": source_set.version,
         "profile": source_set.profile.label,
-        "pictures": len(source_set.coded),
+        "picture_side": source_set.side,
+        "pictures": len(source_set.samples),
         "picture_bytes": [len(coded) for coded in source_set.coded],
         "canvas_bytes": len(source_set.canvas or b""),
         "pictures_missing": source_set.missing,
@@ -108,6 +108,7 @@ def _stream_info(reader: StreamReader, size: int) -> dict[str, Any]:
         "crop": {"x": header.crop.x, "y": header.crop.y, "side": header.crop.side},
         "quantizers": {p: {"bits": q.bits, "low": q.low, "high": q.high} for p, q in header.quantizers.items()},
         "keyframe_interval": header.keyframe_interval,
+        "picture_side": header.side,
         "scenes": len(header.scenes.changes) if header.scenes else 1,
         "weights": header.model_hash.hex(),
         "sources_hash": header.sources_hash.hex(),

@@ -22,6 +22,7 @@ from fvc.codec.encoder import make_sample
 from fvc.codec.face.crop import choose_crop, cut, to_crop
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import PICTURE, OutputGroup, encode_png
+from fvc.codec.media.resizing import resized
 from fvc.codec.media.video import label, read_image, reason
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import Crop, Header
@@ -194,7 +195,7 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
                 raise UsageError(f"{label(path)}: a .fvs is a whole source set; give no other file with it but -o OUT")
             source_set = read_source_set(path)
             if source_set.missing:
-                there, missing = len(source_set.coded), source_set.missing
+                there, missing = len(source_set.samples), source_set.missing
                 note(f"{label(path)}: cut off; drawing from its first {there}, {missing} more pictures are missing")
             return LoadedSources(source_set, label(path))
         if read_limited(path, len(STREAM_MAGIC)) == STREAM_MAGIC:
@@ -216,20 +217,23 @@ def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: No
                 raise InputError(f"{label(path)}: no face found")
             if face.count > 1:
                 note(f"{label(path)}: more than one face; taking the largest")
-            crop = _crop_of(rgb, np.array([face.box]), header.crop, is_own)
-            square = cut(rgb, crop)
+            crop = _crop_of(rgb, np.array([face.box]), header, is_own)
+            square = cut(rgb, crop, header.side if crop.side >= header.side else SIDE)
             sample = make_sample(square, to_crop(face.sup, crop), network).only(header.profile.parts)
             found.append((abs(face.pose[0]), square, sample, path if crop == header.crop else None))
     found.sort(key=lambda item: item[0])  # frontal first
     canvas = canvas or next((path for *_, path in found if path is not None), None)
     _, squares, samples, _ = zip(*found, strict=True)
-    source_set = SourceSet(header.profile, model_hash(preset), (), squares, samples)
+    side = min(map(len, squares))  # all have the size of the least of them
+    pictures = tuple(resized(square, side) for square in squares)
+    source_set = SourceSet(header.profile, model_hash(preset), (), pictures, samples)
     return LoadedSources(source_set, ", ".join(map(label, paths)), canvas)
 
 
-def _crop_of(rgb: np.ndarray, boxes: np.ndarray, stream: Crop, is_own: bool) -> Crop:
-    """The crop of a picture: the stream's for a frame of its size, all of a picture of 256x256, else one of its own."""
-    size = (rgb.shape[1], rgb.shape[0])
+def _crop_of(rgb: np.ndarray, boxes: np.ndarray, header: Header, is_own: bool) -> Crop:
+    """The crop of a picture: the stream's for a frame of its size, all of one as large as a source, else its own."""
+    size, stream = (rgb.shape[1], rgb.shape[0]), header.crop
     if size == (stream.width, stream.height) and not is_own:
         return stream
-    return Crop(SIDE, SIDE, 0, 0, SIDE) if size == (SIDE, SIDE) else choose_crop(boxes, *size)
+    is_square = size in {(SIDE, SIDE), (header.side, header.side)}
+    return Crop(*size, 0, 0, size[0]) if is_square else choose_crop(boxes, *size)

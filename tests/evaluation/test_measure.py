@@ -18,11 +18,11 @@ from conftest import Run
 from test_anchors import recounted
 
 import fvc
-from fvc.codec.base.errors import InputError, OutputError, UsageError
+from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.evaluation import ffmpeg
 from fvc.evaluation.compare import cached_metrics
 from fvc.evaluation.compare.anchors import anchors
-from fvc.evaluation.compare.clip import ENOUGH_KBPS
+from fvc.evaluation.compare.clip import ENOUGH_KBPS, measure_clip
 from fvc.evaluation.compare.ffmpeg_anchor import FfmpegAnchor
 from fvc.evaluation.compare.measure import find_videos, measure
 from fvc.evaluation.compare.options import MeasureOptions
@@ -315,3 +315,10 @@ class TestCommandLine:
         result = run("measure", clip)
         assert result.code == 1
         assert "pip install 'fvc[measure]'" in result.err
+
+
+def test_small_faces_are_not_measured_at_512(clip: Path, tmp_path: Path) -> None:
+    options = MeasureOptions(codecs=["x264"], fps=2, effort="slow", seconds=1, size=512, cache=tmp_path / "cache")
+    assert options.encoder(options.operating_points[0]).size == 512
+    with pytest.raises(FvcError, match="a face of 281 pixels, fewer than `size` 512"):
+        measure_clip(clip, tmp_path / "frames", options)

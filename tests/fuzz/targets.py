@@ -222,7 +222,8 @@ def sources(data: bytes) -> None:
             theirs, their_rule = outcome(by_spec, variant)
             assert rule in (their_rule, "E22"), (rule, their_rule)
             if ours:
-                assert ours.coded == tuple(source["coded"] for source in theirs["sources"])
+                listed = [theirs["preview"], *theirs["sources"]] if ours.side != SIDE else theirs["sources"]
+                assert ours.coded == tuple(source["coded"] for source in listed)
                 assert (ours.canvas, ours.missing) == (theirs["canvas"], theirs.get("missing", 0))
                 with suppress(StreamError):
                     ours.canvas_picture()
@@ -230,16 +231,18 @@ def sources(data: bytes) -> None:
 
 def sealed_sources(data: bytes) -> bytes:
     """A source set with the digests that its sections have, as far as its sizes fit, and the right checksum."""
-    if len(data) < 20:
+    if len(data) < 22:
         return data
-    count = data[14] % 10 + 1
-    end = at = 19 + 20 * count + 4
+    is_large = data[4] == 3  # then it has its side, and a preview
+    start = 21 if is_large else 19
+    count = data[start - 5] % 10 + 1 + is_large
+    end = at = start + 20 * count + 4
     head = bytearray(data[: end - 4].ljust(end - 4, b"\0"))
-    for entry in range(19, end - 4, 20):
+    for entry in range(start, end - 4, 20):
         size = int.from_bytes(head[entry : entry + 4], "big")
         head[entry + 4 : entry + 20] = hashlib.sha256(data[at : at + size]).digest()[:16]
         at += size
-    head[14] = count - 1
+    head[start - 5] = count - 1 - is_large
     return bytes(head) + struct.pack(">I", zlib.crc32(head)) + data[end:]
 
 
@@ -439,7 +442,8 @@ def seeds(name: str) -> list[bytes]:
     if name == "datagram":
         return _arrivals()
     if name == "sources":
-        return [source_set, source_set[:-4]]
+        large = (VECTORS / "sources_512.fvs").read_bytes()
+        return [source_set, source_set[:-4], large, large[: len(large) // 2]]
     if name == "still":
         parsed = spec_decoder.parse_sources(source_set)
         return [*(source["coded"] for source in parsed["sources"]), parsed["canvas"]]

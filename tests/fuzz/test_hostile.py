@@ -154,7 +154,7 @@ def test_no_flipped_bit_or_cut_of_a_source_set_passes() -> None:
         for parse, error in ((SourceSet.parse, StreamError), (spec_decoder.parse_sources, spec_decoder.SpecError)):
             with pytest.raises(error) as caught:
                 parse(bytes(flipped))  # type: ignore[operator]
-            rule = "E20" if at < 32 else "E02" if at < 40 else "E21"
+            rule = "E20" if at < 32 else "E02" if 32 < at < 40 else "E21"  # at 32: version 3 instead of 2
             assert caught.value.rule == rule  # type: ignore[attr-defined]
     for size in range(len(SOURCES)):
         with pytest.raises(StreamError, match="E20" if size < 4 else "E21"):

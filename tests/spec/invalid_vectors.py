@@ -23,6 +23,8 @@ from fvc.codec.wire.leb128 import leb128
 VECTORS = Path(__file__).parents[1] / "vectors"
 STREAM, SOUND = (VECTORS / "annex_b.fvc").read_bytes(), (VECTORS / "audio.fvc").read_bytes()
 SOURCES = (VECTORS / "sources.fvs").read_bytes()
+LARGE = (VECTORS / "sources_512.fvs").read_bytes()
+LARGE_HEAD = 21 + 20 * 4  # bytes before its head_crc
 SOURCES_HEAD = 19 + 20 * (SOURCES[14] + 1) + 4  # bytes
 _HEADER = 7 + int.from_bytes(STREAM[5:7], "big") + 4
 _KEY = STREAM[_HEADER : spec_decoder.parse_packet(STREAM, _HEADER)[3]]
@@ -127,6 +129,13 @@ def _extensions() -> Iterator[tuple[str, str, bytes]]:
         ("far", "a change beyond the largest number", b"\1\1" + b"\xf8\xff\xff\xff\x0f" * 9),
     ):
         yield f"E27_{name}.fvc", f"scenes: {what}", extended(b"\1" + struct.pack(">H", len(table)) + table)
+    for name, what, size in (
+        ("empty", "no byte", b""),
+        ("small", "side 256", b"\1\0"),
+        ("large", "side 1024", b"\4\0"),
+        ("long", "three bytes", b"\2\0\0"),
+    ):
+        yield f"E28_{name}.fvc", f"size: {what}", extended(b"\2" + struct.pack(">H", len(size)) + size)
 
 
 def extended(extension: bytes) -> bytes:
@@ -206,10 +215,26 @@ def _source_sets() -> Iterator[tuple[str, str, bytes]]:
     yield "E21_section_small.fvs", "section_bytes 3 of a picture", sources(19, b"\0\0\0\3")
     yield "E21_digest.fvs", "section_digest", sources(23, bytes(16))
     yield "E21_longer.fvs", "a byte behind the canvas", SOURCES + b"\0"
+    yield "E02_version_4.fvs", "version 4", LARGE[:4] + b"\4" + LARGE[5:]
+    yield (
+        "E21_side.fvs",
+        "version 3 with side 256",
+        summed(LARGE[:5] + b"\1\0" + LARGE[7:LARGE_HEAD]) + LARGE[LARGE_HEAD + 4 :],
+    )
+    yield "E21_side_large.fvs", "version 3 with side 1024", summed(LARGE[:5] + b"\4\0" + LARGE[7:LARGE_HEAD])
+    yield "E21_preview.fvs", "a preview with other integers than the first picture", other_preview()
     yield "E22_empty.fvs", "a picture without data", with_pictures(lambda _: b"")
     yield "E22_no_obu.fvs", "a picture that is a text", with_pictures(lambda _: b"not a picture")
     yield "E22_two.fvs", "two pictures in one", with_pictures(lambda coded: 2 * coded)
     yield "E22_again.fvs", "1000 frame headers of one byte", with_pictures(lambda coded: coded + b"\x1a\1\x88" * 1000)
+
+
+def other_preview() -> bytes:
+    """The large source set with another first byte in its preview."""
+    size = int.from_bytes(LARGE[21:25], "big")
+    preview = bytes([LARGE[LARGE_HEAD + 4] ^ 1]) + LARGE[LARGE_HEAD + 5 : LARGE_HEAD + 4 + size]
+    digest = hashlib.sha256(preview).digest()[:16]
+    return summed(LARGE[:25] + digest + LARGE[41:LARGE_HEAD]) + preview + LARGE[LARGE_HEAD + 4 + size :]
 
 
 def datagram(body: bytes) -> bytes:

@@ -25,6 +25,7 @@ import numpy as np
 import spec_decoder
 from annexes import compact, write_spec
 from invalid_vectors import invalid
+from source_vectors import SETS, gradient, source_set
 
 from fvc.codec.call.datagram import Datagram, Packetizer
 from fvc.codec.motion.quantizer import (
@@ -45,7 +46,7 @@ from fvc.codec.wire.av1_video import encode_video
 from fvc.codec.wire.bitstream import SHAPED, Audio, Crop, Header, Kind, Packet, RefreshPayload
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.scenes import Scenes
-from fvc.codec.wire.source_set import QUANTIZERS, SourceSet, code_pictures
+from fvc.codec.wire.source_set import code_pictures
 
 Integers = dict[str, list[int]]
 HERE = Path(__file__).parents[1]
@@ -188,6 +189,7 @@ class Stream:
             "audio": audio,
         }
         fields |= {"scenes": vars(header.scenes)} if header.scenes else {}
+        fields |= {"side": header.side} if header.side != 256 else {}
         coder = [f"{number:016x}" for number in spec_decoder.decode_stream(self._file.getvalue())["coder"]]
         layer = {"layer": self._layer} if self._layer else {}
         found = {"frames": self._frames, "audio": self._audio, **layer, "end": self._end, "coder": coder}
@@ -253,6 +255,15 @@ def scenes() -> Stream:
     header = header_of(Profile.SUP, scenes=Scenes((0b00000011, 0b10011100, 0), changes))
     stream = Stream(header)
     for number, integers in zip(range(6), walk(header, random.Random("scenes"), 1), strict=False):
+        stream.frame(number, integers)
+    return stream
+
+
+def large() -> Stream:
+    """A header that says that the pictures have 512 x 512 pixels; motion is as ever."""
+    header = header_of(Profile.SUP, scenes=Scenes((3,), ((0, 0),)), side=512)
+    stream = Stream(header)
+    for number, integers in zip(range(3), walk(header, random.Random("large"), 1), strict=False):
         stream.frame(number, integers)
     return stream
 
@@ -347,6 +358,7 @@ STREAMS: dict[str, Callable[[], Stream]] = {
     "extremes": lambda: extremes(Profile.UNSUP_JAC),
     "coarse": coarse,
     "scenes": scenes,
+    "large": large,
     "still": still,
     "lost_face": lost_face,
     "gap": gap,
@@ -382,32 +394,15 @@ def wire() -> str:
     return compact({"header": bytes(header).hex(), "datagrams": datagrams, **fields, "dropped": found["dropped"]})
 
 
-def source_set(coded: tuple[bytes, ...], pictures: tuple[np.ndarray, ...], canvas: bytes) -> tuple[SourceSet, str]:
-    """Two sources of profile sup+unsup+expr, and their JSON."""
-    profile, rng = Profile.SUP_UNSUP_EXPR, random.Random("sources")
-    values = [
-        {part: [rng.randrange(1 << 16) for _ in range(COMPONENTS[part])] for part in profile.parts} for _ in coded
-    ]
-    samples = tuple(to_sample({part: np.array(v) for part, v in each.items()}, QUANTIZERS) for each in values)
-    result = SourceSet(profile, bytes(range(8)), coded, pictures, samples, canvas, (96, 64))
-    sources = [{"integers": i, "coded": c.hex()} for i, c in zip(values, coded, strict=True)]
-    fields = {"model_hash": bytes(range(8)).hex(), "profile": int(profile), "canvas_size": [96, 64]}
-    return result, compact(fields | {"sources": sources, "canvas": canvas.hex()})
-
-
-def gradient(width: int, height: int, slope: int) -> np.ndarray:
-    x, y = np.arange(width)[None], np.arange(height)[:, None]
-    return np.stack([x * slope // 2 + 0 * y, 255 - y // slope + 0 * x, 90 + 0 * (x + y)], -1).astype(np.uint8)
-
-
-def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, "sources", "wire")) -> list[Path]:
+def write_golden(out: Path, names: tuple[str, ...] = (*STREAMS, *SETS, "wire")) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {}
     for name in names:
-        if name == "sources":
-            coded, pictures = code_pictures([gradient(256, 256, 1), gradient(256, 256, 2)], 63)
+        if name in SETS:
+            side = SETS[name]
+            coded, pictures = code_pictures([gradient(side, side, 1), gradient(side, side, 2)], 63)
             sources, text = source_set(coded, pictures, encode_still(gradient(96, 64, 1), 63))
-            files |= {"sources.fvs": bytes(sources), "sources.json": text.encode()}
+            files |= {f"{name}.fvs": bytes(sources), f"{name}.json": text.encode()}
         elif name == "wire":
             files["wire.json"] = wire().encode()
         else:

@@ -62,20 +62,22 @@ def parse_sources(data: bytes) -> dict[str, Any]:  # 7. Source sets
 def parse_sources_so_far(data: bytes, is_all: bool = False) -> dict[str, Any]:
     """The same of a file that has not arrived as a whole; "missing": how many sections are not there."""
     forbid(data[:4] != b"\xabFVS", "E20", "magic")
-    forbid(len(data) > 4 and data[4] != 2, "E02", "version")
+    forbid(len(data) > 4 and data[4] not in (2, 3), "E02", "version")
     body = Bytes(data, "E21")
     body.take(5)
+    previews = int(data[4] == 3)
+    side = body.u(16) if previews else 256
     model_hash, profile, source_count = body.take(8), body.u(8), body.u(8)
     width, height = body.u(16), body.u(16)
-    table = [(body.u(32), body.take(16)) for _ in range(source_count + 1)]
+    table = [(body.u(32), body.take(16)) for _ in range(source_count + previews + 1)]
     head_size = body.at
     forbid(body.u(32) != zlib.crc32(data[:head_size]), "E21", "head_crc")
     has_parts = profile in PARTS and "shape" not in PARTS[profile]
-    is_valid = has_parts and 1 <= source_count <= 8 and width * height <= 1 << 22
+    is_valid = has_parts and 1 <= source_count <= 8 and width * height <= 1 << 22 and side == (512 if previews else 256)
     forbid(not is_valid, "E21", "an element of the head")
     least = 2 * sum(COMPONENTS[part] for part in PARTS[profile])
     for number, (size, _) in enumerate(table):
-        low = least if number < source_count else 0
+        low = least if number < source_count + previews else 0
         forbid(not low <= size <= low + (1 << 20), "E21", "section_bytes")
     sections = []
     for size, digest in table:
@@ -88,12 +90,16 @@ def parse_sources_so_far(data: bytes, is_all: bool = False) -> dict[str, Any]:
     forbid(is_all and missing > 0, "E21", "sections are missing")
     forbid(not missing and body.at != len(data), "E21", "bytes are left over")
     sources = []
-    for section in sections[:source_count]:
+    for section in sections[: source_count + previews]:
         values = Bytes(section, "E21")
         integers = {part: [values.u(16) for _ in range(COMPONENTS[part])] for part in PARTS[profile]}
         sources.append({"integers": integers, "coded": section[values.at :]})
+    wrong = previews and len(sources) > 1 and sources[0]["integers"] != sources[1]["integers"]
+    forbid(bool(wrong), "E21", "integers of the preview")
     for source in sources:
         forbid(count_frame_headers(source["coded"]) != 1, "E22", "not one picture")
     canvas = None if missing else sections[-1] or None
     fields = {"model_hash": model_hash, "profile": profile, "canvas_size": [width, height]}
+    if previews:
+        fields |= {"side": side, "preview": sources.pop(0)}
     return fields | {"sources": sources, "canvas": canvas, "missing": missing}

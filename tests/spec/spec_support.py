@@ -102,6 +102,7 @@ def same_header(header: Header, expected: Any) -> bool:
         "quantizers": quantizers,
         "audio": header.audio and dataclasses.asdict(header.audio),
         **scenes,
+        **({"side": header.side} if header.side != 256 else {}),
     } == expected
 
 

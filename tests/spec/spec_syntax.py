@@ -92,6 +92,9 @@ def parse_header(data: bytes) -> tuple[dict[str, Any], int]:
         extension = body.take(extension_size)
         if extension_type == 1:
             header["scenes"] = parse_scenes(extension)
+        elif extension_type == 2:
+            forbid(extension != b"\x02\0", "E28", "size")
+            header["side"] = 512
     return header, start.at
 
 

@@ -7,6 +7,7 @@ import struct
 import zlib
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import spec_decoder
 from invalid_vectors import extended
@@ -78,7 +79,7 @@ def test_broken_headers(rule: str, data: bytes) -> None:
 
 
 def test_extensions_that_are_unknown_are_ignored() -> None:
-    data = extended(b"\x02\0\x03abc\xff\0\0")
+    data = extended(b"\x03\0\x03abc\xff\0\0")
     assert by_spec(data)["frames"] == by_spec(ANNEX_B)["frames"] == json_of(Found(data).frames)
 
 
@@ -202,6 +203,32 @@ def test_broken_source_sets(rule: str, data: bytes) -> None:
     with pytest.raises(StreamError) as theirs:
         SourceSet.parse(data)
     assert (ours.value.rule, theirs.value.rule) == (rule, rule)
+
+
+LARGE = (VECTORS / "sources_512.fvs").read_bytes()
+
+
+def test_a_large_set_is_of_use_from_its_preview_on() -> None:
+    whole, first_end = SourceSet.parse(LARGE), 0
+    for cut in range(0, len(LARGE), 7):
+        try:
+            found = spec_decoder.parse_sources_so_far(LARGE[:cut])
+        except SpecError:
+            with pytest.raises(StreamError, match="E20" if cut < 4 else "E21"):
+                SourceSet.parse(LARGE[:cut], partial=True)
+            continue
+        ours = SourceSet.parse(LARGE[:cut], partial=True)
+        first_end = first_end or cut
+        assert ours.side == 512
+        assert (ours.missing, ours.sources_hash) == (found["missing"], whole.sources_hash)
+        assert bytes(ours) == LARGE[: len(bytes(ours))]
+        if found["sources"]:  # else the preview, enlarged, stands for the first picture
+            assert all((a == b).all() for a, b in zip(ours.pictures, whole.pictures, strict=False))
+            assert len(ours.pictures) == len(ours.samples) == len(found["sources"])
+        else:
+            assert (len(ours.pictures), len(ours.samples), ours.missing) == (1, 1, 3)
+            assert np.abs(ours.pictures[0].astype(int) - whole.pictures[0]).mean() < 12
+    assert first_end < len(LARGE) / 2
 
 
 def test_a_source_set_is_of_use_from_its_first_picture_on() -> None:

@@ -142,14 +142,20 @@ def test_headers_of_all_profiles(program: Path, profile: int, tmp_path: Path) ->
             assert found.header == json.loads(json.dumps(header, default=bytes.hex))
 
 
-def test_golden_source_set(program: Path) -> None:
-    found, expected = Run(program, VECTORS / "sources.fvs"), json.loads((VECTORS / "sources.json").read_text())
-    parsed = spec_decoder.parse_sources((VECTORS / "sources.fvs").read_bytes())
-    assert found.sources == [source["integers"] for source in expected["sources"]]
-    assert found.pictures == [*(source["coded"].hex() for source in parsed["sources"]), parsed["canvas"].hex()]
+@pytest.mark.parametrize(("name", "head"), [("sources", 83), ("sources_512", 105)])
+def test_golden_source_set(program: Path, name: str, head: int) -> None:
+    found, expected = Run(program, VECTORS / f"{name}.fvs"), json.loads((VECTORS / f"{name}.json").read_text())
+    data = (VECTORS / f"{name}.fvs").read_bytes()
+    parsed = spec_decoder.parse_sources(data)
+    listed = [parsed["preview"], *parsed["sources"]] if "preview" in parsed else parsed["sources"]
+    assert found.sources == [source["integers"] for source in listed]
+    assert found.pictures == [*(source["coded"].hex() for source in listed), parsed["canvas"].hex()]
+    assert found.header.get("side") == expected.get("side")
     assert found.header["canvas_size"] == expected["canvas_size"]
     assert found.header["model_hash"] == expected["model_hash"]
-    assert found.header["sources_hash"] == hashlib.sha256((VECTORS / "sources.fvs").read_bytes()[:83]).hexdigest()[:32]
+    assert (
+        found.header["sources_hash"] == hashlib.sha256((VECTORS / f"{name}.fvs").read_bytes()[:head]).hexdigest()[:32]
+    )
     assert found.header["missing"] == 0
 
 
@@ -174,9 +180,10 @@ def same_sources(program: Path, path: Path, data: bytes, *more: str) -> str:
     if rule:
         assert found.sources == []
         return rule
-    pictures = [source["coded"] for source in expected["sources"]] + [expected["canvas"] or b""]
+    listed = [expected["preview"], *expected["sources"]] if "preview" in expected else expected["sources"]
+    pictures = [source["coded"] for source in listed] + [expected["canvas"] or b""]
     assert found.header["missing"] == expected["missing"]
-    assert found.sources == [source["integers"] for source in expected["sources"]]
+    assert found.sources == [source["integers"] for source in listed]
     assert found.pictures == [picture.hex() for picture in pictures if picture]
     return ""
 
@@ -224,16 +231,17 @@ def test_the_order_of_errors_in_source_sets(program: Path, tmp_path: Path) -> No
     assert same_sources(program, path, source_set([bytes(131), b""]), "--so-far") == "E21"
 
 
-def test_damaged_source_sets(program: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "start"), [("sources", 19), ("sources_512", 21)])
+def test_damaged_source_sets(program: Path, tmp_path: Path, name: str, start: int) -> None:
     """Half of them with a right head_crc all the same."""
     rng, path, rules = random.Random(11), tmp_path / "damaged.fvs", set()
-    data = (VECTORS / "sources.fvs").read_bytes()
+    data = (VECTORS / f"{name}.fvs").read_bytes()
     for n in range(60):
         out = bytearray(data[: rng.choice((len(data), rng.randrange(83, len(data))))])
         for _ in range(rng.choice((1, 1, 3))):
             out[rng.randrange(5, 79 if n % 3 else len(out))] = rng.choice((0, 1, 255, rng.randrange(256)))
         if n % 2:
-            end = 19 + 20 * (out[14] + 1)
+            end = start + 20 * (out[start - 5] + 1 + (start == 21))
             out[end : end + 4] = struct.pack(">I", binascii.crc32(out[:end]))
         rules.add(same_sources(program, path, bytes(out), *rng.choice(((), ("--so-far",)))))
     assert {"", "E21"} <= rules

@@ -130,6 +130,7 @@ def test_constants_of_the_document_are_those_of_the_code() -> None:
     assert limits["quantizers.bits"] == constants.MAX_QUANTIZER_BITS
     assert limits["audio.pre_skip"] == constants.MAX_PRE_SKIP
     assert limits["pictures in a source set"] == constants.MAX_SOURCES
+    assert limits["side of a source picture"] == constants.LARGE_SIDE
     assert limits["bytes of a source picture, and of a canvas"] == constants.MAX_PICTURE_BYTES
     assert limits["pixels of a canvas"] == constants.MAX_CANVAS_PIXELS
     assert limits["seconds missing in all"] == constants.MAX_FILLED_SECONDS
@@ -148,7 +149,7 @@ def test_elements_have_the_names_of_the_code() -> None:
     for field in dataclasses.fields(Header):
         inner = {"crop": bitstream.Crop, "audio": Audio, "quantizers": Quantizer}.get(field.name)
         names |= {f"{field.name}.{f.name}" for f in dataclasses.fields(inner)} if inner else {field.name}
-    names = names - {"fps", "scenes"} | {
+    names = names - {"fps", "scenes"} | {  # `side` is the element of size
         "fps.numerator",
         "fps.denominator",
         "set_count",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import make_vectors
 import pytest
+import source_vectors
 import spec_decoder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ from fvc.codec.wire.source_set import SourceSet
 
 def test_no_golden_stream_is_missing_or_left_over() -> None:
     names = {f"{name}.{end}" for name in STREAMS for end in ("fvc", "json")}
-    names |= {"sources.fvs", "sources.json", "wire.json"}
+    names |= {"wire.json", *(f"{name}.{end}" for name in source_vectors.SETS for end in ("fvs", "json"))}
     assert {path.name for path in VECTORS.iterdir() if path.is_file()} == names
     described = "\n".join(row[0] for row in rows(section("## Annex C. Test streams")))
     for name in names:
@@ -67,18 +68,20 @@ def test_final_coder_state_is_that_of_constriction(name: str, monkeypatch: pytes
     assert json.loads(stream.json())["coder"] == [f"{lower:016x}", f"{size:016x}"]
 
 
-def test_golden_source_set() -> None:
+@pytest.mark.parametrize(("name", "side"), source_vectors.SETS.items())
+def test_golden_source_set(name: str, side: int) -> None:
     """The AV1 data are taken from the file: another version of the encoder writes others."""
-    data, text = (VECTORS / "sources.fvs").read_bytes(), (VECTORS / "sources.json").read_text()
+    data, text = (VECTORS / f"{name}.fvs").read_bytes(), (VECTORS / f"{name}.json").read_text()
     assert json_of(spec_decoder.parse_sources(data)) == json.loads(text)
     source_set = SourceSet.parse(data)
     assert source_set.canvas is not None
-    made, made_text = make_vectors.source_set(source_set.coded, source_set.pictures, source_set.canvas)
+    made, made_text = source_vectors.source_set(source_set.coded, source_set.pictures, source_set.canvas)
     assert (bytes(made), made_text) == (data, text)
     for sample, expected in zip(source_set.samples, json.loads(text)["sources"], strict=True):
         integers = to_integers(sample, {part: sources.QUANTIZERS[part] for part in source_set.profile.parts})
         assert {part: values.tolist() for part, values in integers.items()} == expected["integers"]
-    head = 19 + 20 * 3 + 4
+    assert (source_set.side, source_set.version) == (side, 2 if side == 256 else 3)
+    head = 19 + 20 * 3 + 4 if side == 256 else 21 + 20 * 4 + 4
     assert source_set.sources_hash == hashlib.sha256(data[:head]).digest()[:16]
     digests = sorted(hashlib.sha256(picture.tobytes()).digest() for picture in source_set.pictures)
     assert source_set.pixels_hash == hashlib.sha256(b"".join(digests)).digest()[:16]

@@ -1,0 +1,63 @@
+"""A preset's installed weights -> the graphs with which `models.runtime` draws 512x512 pixels (needs torch).
+
+    python -m fvc.export.large_graphs [PRESET] [--out FOLDER]
+
+Writes into `models/weights/PRESET-512/`, or FOLDER: the OpenVINO graphs `embed` and `draw`, and `digests.json`. The
+preset's generator must be `models.generator.ComposedGenerator`. Run it again whenever the preset's weights change.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import openvino
+
+from fvc.codec.base.constants import LARGE_SIDE
+from fvc.codec.base.errors import FvcError
+from fvc.export.openvino_graphs import DRIVING, embedding_per_source, graphs, to_openvino
+from fvc.export.shipped import load_preset
+from fvc.models.generator import ComposedGenerator
+from fvc.models.large.network import LargeGenerator
+from fvc.models.presets import DEFAULT
+from fvc.models.weights import LARGE_GRAPHS, large_folder, write_large_digests
+
+
+def convert(preset: str, folder: Path | None = None) -> Path:
+    """Installs the graphs, or writes them to `folder`; returns the folder.
+
+    Raises UsageError and FvcError as `load_preset`, ValueError for another generator.
+    """
+    network, _ = load_preset(preset)
+    if not isinstance(network.generator, ComposedGenerator):
+        raise ValueError(f"preset {preset}: only composed generators draw {LARGE_SIDE} pixels")
+    network.generator = LargeGenerator(network.generator)
+    network.eval()
+    folder = folder or large_folder(preset)
+    folder.mkdir(parents=True, exist_ok=True)
+    converted = graphs(network, LARGE_SIDE)
+    embed, source = converted["embed"]
+    draw = embedding_per_source(embed, source) + [False] * len(DRIVING)
+    per_source = {"embed": [True] * len(source), "draw": draw}
+    for name in LARGE_GRAPHS:
+        module, example = converted[name]
+        model = to_openvino(module, example, per_source[name])
+        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
+    write_large_digests(folder, preset)
+    return folder
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", nargs="?", default=DEFAULT, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, help="folder to write instead of the installed graphs")
+    args = parser.parse_args()
+    try:
+        print(convert(args.preset, args.out))
+    except (FvcError, ValueError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
