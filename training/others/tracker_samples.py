@@ -21,6 +21,7 @@ from fvc.training.others.tracked_frames import TrackedFrames
 
 Tensors = tuple[Tensor, Tensor, Tensor]
 SQUARE_SCALE = 1.15  # as `student.SQUARE_SCALE`; nearer than for phones: there is a face in the last frame to go by
+_MASKED = 0.08  # share of the faces that wear a mask
 _ABSENT = 0.12  # share of the squares that show no face
 _SMALLEST = 5.0  # half side of a face's square in pixels of the detector's input, from which it should be found
 _MOST_PASTED = 3
@@ -53,7 +54,7 @@ class _Frames:
         count = np.bincount(frames.people)[frames.people]
         ears = frames.landmarks[:, [234, 454]]
         turned = np.abs(ears[:, 0, 2] - ears[:, 1, 2]) / np.linalg.norm(ears[:, 0] - ears[:, 1], axis=-1)
-        weight = (1 + 2 * (turned > 0.35)) / np.sqrt(count)
+        weight = (1 + 2 * (turned > 0.35) + 5 * (turned > 0.5)) / np.sqrt(count)
         self._share = weight / weight.sum()
 
     def _draw(self, rng: np.random.Generator) -> int:
@@ -81,12 +82,30 @@ def worsened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
+def masked(image: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A picture uint8 [256, 256, 3] whose face at `place` (`student.place_of`) has mouth, chin, perhaps nose covered."""
+    top, wide = rng.uniform(-0.15, 0.35), rng.uniform(0.6, 0.85)
+    outline = np.array([[-wide, top], [0, top - 0.12], [wide, top], [0.8 * wide, 0.75], [0, 1.0], [-0.8 * wide, 0.75]])
+    outline = (outline + rng.normal(0, 0.03, outline.shape)) @ [1, 1j]
+    points = place[0] + 1j * place[1] + (place[2] + 1j * place[3]) * outline
+    pixels = ((np.stack([points.real, points.imag], 1) + 1) * (SIDE / 2)).round().astype(np.int32)
+    cover = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillConvexPoly(cover, cv2.convexHull(pixels), 255, cv2.LINE_AA)
+    colour = rng.integers(0, 256, 3) if rng.random() < 0.7 else np.full(3, rng.integers(150, 256))
+    cloth = colour + rng.normal(0, rng.uniform(0, 12)) * np.linspace(-1, 1, image.shape[0])[:, None, None]
+    alpha = cover[..., None] / 255
+    return np.asarray(np.clip(alpha * cloth + (1 - alpha) * image, 0, 255).astype(np.uint8))
+
+
 def lit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture of another tint and brightness, now and then very dark."""
+    """A picture of another tint and brightness, now and then very dark, with the noise of a camera in the dark."""
     image = tinted(image, rng)
-    if rng.random() < 0.15:
-        gain, gamma = rng.uniform(0.15, 0.7), rng.uniform(0.8, 1.6)
-        image = cv2.LUT(image, (255 * gain * (np.arange(256) / 255) ** gamma).astype(np.uint8))
+    if rng.random() < 0.18:
+        gain, gamma = 2 ** rng.uniform(-4, -0.5), rng.uniform(0.8, 1.6)
+        image = cv2.LUT(image, (255 * gain * (np.arange(256) / 255) ** gamma).round().astype(np.uint8))
+        if rng.random() < 0.6:
+            noise = rng.normal(0, rng.uniform(0.5, 6), image.shape).astype(np.float32)
+            image = np.clip(image + noise, 0, 255).astype(np.uint8)
     return image
 
 
@@ -118,8 +137,9 @@ class HeadSamples(_Frames):
 
     def _one(self, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         index = self._draw(rng)
-        image, points = worsened(self.frames.pictures[index], rng), _points(self.frames, index)
+        image, points = self.frames.pictures[index], _points(self.frames, index)
         place, mirrored = place_of(points[:, :2], self.face, SQUARE_SCALE), bool(rng.random() < 0.5)
+        image = worsened(masked(image, place, rng) if rng.random() < _MASKED else image, rng)
         present = rng.random() >= _ABSENT
         if present:
             spread = 0.06 * rng.uniform(0, 1.6)
@@ -176,13 +196,13 @@ class DetectorSamples(_Frames):
     def _view(self, rng: np.random.Generator, half_side: float, middle: np.ndarray) -> tuple[np.ndarray, ...]:
         """A frame whose face has that half side and middle, in [-1, 1] of the canvas: picture, mask, place."""
         index, mirrored = self._draw(rng), bool(rng.random() < 0.5)
-        image = worsened(self.frames.pictures[index], rng)
-        points = _points(self.frames, index)[:, :2]
+        image, points = self.frames.pictures[index], _points(self.frames, index)[:, :2]
         if mirrored:
             image, points = np.ascontiguousarray(image[:, ::-1]), (points * [-1, 1])[list(SUP_MIRROR)]
         place = place_of(points, self.face, SQUARE_SCALE)
+        image = worsened(masked(image, place, rng) if rng.random() < _MASKED else image, rng)
         scale = half_side / np.hypot(*place[2:])
-        radians = rng.normal(0, 0.3) if rng.random() < 0.85 else rng.uniform(-1.2, 1.2)
+        radians = rng.normal(0, 0.3) if rng.random() < 0.8 else rng.uniform(-1.7, 1.7)
         turn = scale * np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
         shift = middle - turn @ place[:2]
         unit, start = PICTURE_SIDE / SIDE, (SIDE - 1) / 2
