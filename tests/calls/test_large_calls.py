@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 from conftest import FPS
-from test_real_calls import FakeCamera, start_receiver
+from test_display import FakeCamera
+from test_real_calls import start_receiver
 
 import fvc
 from fvc.calls.display import VirtualCamera
