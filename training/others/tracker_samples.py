@@ -83,7 +83,7 @@ def worsened(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def masked(image: np.ndarray, place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A picture uint8 [256, 256, 3] whose face at `place` (`student.place_of`) has mouth, chin, perhaps nose covered."""
+    """A picture uint8 [256, 256, 3] whose face at `place` (`student.place_of`) has its lower half covered."""
     top, wide = rng.uniform(-0.15, 0.35), rng.uniform(0.6, 0.85)
     outline = np.array([[-wide, top], [0, top - 0.12], [wide, top], [0.8 * wide, 0.75], [0, 1.0], [-0.8 * wide, 0.75]])
     outline = (outline + rng.normal(0, 0.03, outline.shape)) @ [1, 1j]
