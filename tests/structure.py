@@ -12,12 +12,14 @@ import ast
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 TOPS = {"fvc": "fvc", **{top: f"fvc.{top}" for top in ("codec", "models", "export", "training", "evaluation")}}
 Graph = Mapping[str, set[str]]
 
 
+@cache
 def modules(root: Path) -> dict[str, Path]:
     """Module name as installed -> file, of everything except tests and samples."""
     found = {}
@@ -38,6 +40,7 @@ def _nodes(tree: ast.AST) -> Iterator[ast.stmt]:
             yield from _nodes(node)
 
 
+@cache
 def imports(root: Path) -> dict[str, set[str]]:
     """Module -> the modules of the project that it imports."""
     known = modules(root)
