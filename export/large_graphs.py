@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import openvino
-
 from fvc.codec.base.constants import LARGE_SIDE
 from fvc.codec.base.errors import FvcError
-from fvc.export.openvino_graphs import DRIVING, embedding_per_source, graphs, to_openvino
+from fvc.export.openvino_graphs import save_graphs
 from fvc.export.shipped import load_preset
 from fvc.models.generator import ComposedGenerator
 from fvc.models.large.network import LargeGenerator
@@ -35,14 +33,7 @@ def convert(preset: str, folder: Path | None = None) -> Path:
     network.eval()
     folder = folder or large_folder(preset)
     folder.mkdir(parents=True, exist_ok=True)
-    converted = graphs(network, LARGE_SIDE)
-    embed, source = converted["embed"]
-    draw = embedding_per_source(embed, source) + [False] * len(DRIVING)
-    per_source = {"embed": [True] * len(source), "draw": draw}
-    for name in LARGE_GRAPHS:
-        module, example = converted[name]
-        model = to_openvino(module, example, per_source[name])
-        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
+    save_graphs(network, folder, LARGE_GRAPHS, LARGE_SIDE)
     write_large_digests(folder, preset)
     return folder
 

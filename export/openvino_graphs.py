@@ -26,7 +26,7 @@ from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
 from fvc.models.model import Network, build_network, load_network, load_weights
 from fvc.models.presets import PRESETS
-from fvc.models.weights import folder_of, write_manifest
+from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 POINTS = ("position", "jacobian", "presence")  # fields of `models.flow.Points`, as inputs of graphs
 DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `models.runtime.driving_inputs`
@@ -124,26 +124,30 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     Raises:
         ValueError: the weights do not fit the preset.
     """
-    import openvino
-
     folder = folder or folder_of(preset)
     load_weights(build_network(preset), run_weights)  # before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
-    network = fold_batch_norms(load_network(folder / "weights.safetensors", preset))
-    converted = graphs(network)
+    save_graphs(fold_batch_norms(load_network(folder / "weights.safetensors", preset)), folder, GRAPHS)
+    write_manifest(folder, preset)
+    return folder
+
+
+def save_graphs(network: Network, folder: Path, names: Sequence[str], side: int = SIDE) -> None:
+    """Writes these graphs of a network, see `graphs`, with weights in float16."""
+    import openvino
+
+    converted = graphs(network, side)
     embed, source = converted["embed"]
     per_source = {
         "motion": [False],
         "embed": [True] * len(source),
         "draw": embedding_per_source(embed, source) + [False] * len(DRIVING),
     }
-    for name, (module, example) in converted.items():
-        model = to_openvino(module, example, per_source[name])
+    for name in names:
+        model = to_openvino(*converted[name], per_source[name])
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
-    write_manifest(folder, preset)
-    return folder
 
 
 def to_openvino(module: nn.Module, example: tuple[Tensor, ...], per_source: Sequence[bool]) -> Any:

@@ -106,7 +106,7 @@ class Redrawn(NamedTuple):
     keep: Tensor  # [B, 1, 256, 256] in [0, 1]: how much of the warped RGB takes its place
 
     def over(self, rgb: Tensor) -> Tensor:
-        """The picture [B, 3, 256, 256], with the warped RGB [B, 3, 256, 256]."""
+        """The picture, with the warped RGB, [B, 3, H, W] both, of the size of `picture`."""
         return self.picture + self.keep * (rgb - self.picture)
 
 

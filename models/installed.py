@@ -102,7 +102,8 @@ class InstalledModel:
         `shows_layers`: whether video layers are shown. The network for them is loaded when the first one comes.
         """
         samples = [sample.only(profile.parts) for sample in source_set.samples]
-        side = source_set.side if self.draws_large else SIDE
+        is_large = source_set.side != SIDE and self.draws_large  # which reads the large graphs: only where they matter
+        side = source_set.side if is_large else SIDE
         drawn_from = [resized(picture, side) for picture in source_set.pictures]
 
         def draw_from(numbers: Sequence[int]) -> DrawRuntime:

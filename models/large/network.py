@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fvc.codec.base.constants import LARGE_SIDE
 from fvc.models.flow import FLOW_SIDE, Points
-from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding
+from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding, Redrawn
 from fvc.models.layers import bilinear, resize, warp
 
 
@@ -72,5 +72,5 @@ class LargeGenerator(nn.Module):
         warped = warp(large, enlarged_flow(moved.flow)) * resize(blend, LARGE_SIDE)
         rgb = warped.unflatten(0, (batch, -1)).sum(1)  # [B, 3, 512, 512]
         redrawn = self.generator.redrawn(moved, F.avg_pool2d(rgb, LARGE_SIDE // PICTURE_SIDE), expression)
-        fresh, keep = (F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False) for x in redrawn)
-        return fresh + keep * (rgb - fresh)
+        enlarged = (F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False) for x in redrawn)
+        return Redrawn(*enlarged).over(rgb)
