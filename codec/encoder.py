@@ -57,8 +57,8 @@ class Encoder:
 
     Args:
         header: profile, quantizers, crop and keyframe interval are taken from it.
-        network: crop -> unsup keypoints, Jacobians, expression (see `models.runtime.MotionRuntime`); None is allowed
-            for a profile that has none of them.
+        network: crop -> unsup keypoints, Jacobians, expression (see `models.inference.motion.MotionRuntime`); None is
+            allowed for a profile that has none of them.
         tracker: finds the face in frames for which the caller gives no `found`; None: one is made when first needed.
         refresh, plan: see `SampleEncoder`.
         filters: of each part before it is coded (`codec.motion.smoothing`); None: the default for the plan.

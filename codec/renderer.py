@@ -69,13 +69,13 @@ class Renderer:
     """Draws one stream.
 
     Args:
-        draw: inputs -> uint8 [S, S, 3]: networks bound to a source set, such as `models.runtime.DrawRuntime`.
+        draw: inputs -> uint8 [S, S, 3]: networks bound to a source set, such as `models.inference.drawing.DrawRuntime`.
         rest: the frontal source's own sample, with the parts of the stream's profile.
         fps: of the stream.
         relative_motion: move the sources' face by what the stream's person has moved since the first frame, which
             keeps its shape (cross-reenactment, see `codec.motion.retarget`).
         fuse: (layer's picture, drawn picture) -> what is shown, uint8 [256, 256, 3] each, such as
-            `models.runtime.FuseRuntime`; None: the layer is not shown.
+            `models.inference.fusing.FuseRuntime`; None: the layer is not shown.
         side: S, of the pictures that are drawn: 256 or 512 pixels.
 
     Attributes:

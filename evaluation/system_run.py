@@ -20,7 +20,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import FrameSource, SourceBuilder, TrackedClip, stream_header
 from fvc.codec.wire.container import StreamWriter
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 
 class SystemRun:

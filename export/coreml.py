@@ -33,7 +33,8 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
-from fvc.models.runtime import driving_inputs, source_inputs
+from fvc.models.inference.graphs import driving_inputs, source_inputs
+from fvc.models.inference.nearest import NearestRows
 
 logging.getLogger("coremltools").setLevel(logging.CRITICAL)  # it warns of every part that only a Mac has
 with contextlib.redirect_stderr(io.StringIO()):
@@ -278,7 +279,7 @@ def expected(phone: PhoneGraph) -> dict[str, np.ndarray]:
 
 
 class MilDraw:
-    """As `models.runtime.DrawRuntime`, with the programs of embed and draw of a folder, run in float16.
+    """As `models.inference.drawing.DrawRuntime`, with the programs of embed and draw of a folder, run in float16.
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
@@ -291,12 +292,16 @@ class MilDraw:
         given = dict(zip(POINTS, joined, strict=True))
         images = {f"source{n}": _planes(p[None]) * 255 for n, p in enumerate(stacked)}
         kept = mil.run(mil.Program.read(folder / "embed.mlpackage"), {**images, **given}, half=True).outputs
-        missing = [name for name in self._draw.inputs if name.startswith("embedding") and name not in kept]
-        self._embedding = kept | dict(zip(missing, (given["position"], given["jacobian"]), strict=False))
+        self._names = [name for name in self._draw.inputs if name.startswith("embedding")]
+        missing = [name for name in self._names if name not in kept]
+        embedding = kept | dict(zip(missing, (given["position"], given["jacobian"]), strict=False))
+        most = self._draw.inputs[self._names[0]].shape[0]
+        self._rows = NearestRows(samples, [embedding[name].numpy() for name in self._names], most)
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [256, 256, 3]."""
-        given = self._embedding | dict(zip(DRIVING, map(torch.from_numpy, driving_inputs(inputs)), strict=True))
+        embedding = dict(zip(self._names, map(torch.from_numpy, self._rows(inputs)), strict=True))
+        given = embedding | dict(zip(DRIVING, map(torch.from_numpy, driving_inputs(inputs)), strict=True))
         picture = mil.run(self._draw, given, half=True).outputs["picture"]
         return np.asarray(picture[0].permute(1, 2, 0).round().to(torch.uint8).numpy())
 

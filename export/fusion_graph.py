@@ -1,4 +1,4 @@
-"""Trained weights of the fusion network -> what `models.runtime.FuseRuntime` loads (needs torch).
+"""Trained weights of the fusion network -> what `models.inference.fusing.FuseRuntime` loads (needs torch).
 
     python -m fvc.export.fusion_graph OUT/fusion.safetensors [--out FOLDER]
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from fvc.codec.base.constants import SIDE
 from fvc.export.openvino_graphs import to_openvino, unit
 from fvc.models.fusion.network import Fusion
+from fvc.models.inference.fusing import FUSION, write_digests
 from fvc.models.model import load_weights
-from fvc.models.runtime import FUSION, write_digests
 from fvc.models.weights import folder_of
 
 

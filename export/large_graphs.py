@@ -1,4 +1,4 @@
-"""A preset's installed weights -> the graphs with which `models.runtime` draws 512x512 pixels (needs torch).
+"""A preset's installed weights -> the graphs with which `models.inference.drawing` draws 512x512 pixels (needs torch).
 
     python -m fvc.export.large_graphs [PRESET] [--out FOLDER]
 

@@ -24,7 +24,9 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.openvino_graphs import DRIVING, POINTS
 from fvc.export.shipped import Graph, run_module, shipped_graphs
-from fvc.models.runtime import driving_inputs, source_inputs
+from fvc.models.inference.graphs import driving_inputs, source_inputs
+from fvc.models.inference.nearest import DRAWN_FROM, NearestRows
+from fvc.models.presets import preset_named
 
 OPSET = 17
 TOLERANCE = 1e-3  # largest difference of any output value from torch's
@@ -110,7 +112,7 @@ def difference(graph: Graph, runs: Any, inputs: tuple[torch.Tensor, ...] | None 
 
 
 class OnnxDraw:
-    """As `models.runtime.DrawRuntime`, with the exported embed.onnx and draw.onnx of a folder.
+    """As `models.inference.drawing.DrawRuntime`, with the exported embed.onnx and draw.onnx of a folder.
 
     Args:
         pictures: N source pictures, uint8 [256, 256, 3] each.
@@ -121,10 +123,13 @@ class OnnxDraw:
         embed, self._draw = session(folder / "embed.onnx"), session(folder / "draw.onnx")
         source = dict(zip(("pictures", *POINTS), source_inputs(pictures, samples), strict=True))
         kept = embed.run(None, {name: source[name] for name in input_names(embed)})
-        self._embedding = dict(zip((port.name for port in embed.get_outputs()), kept, strict=True))
+        self._names = [port.name for port in embed.get_outputs()]
+        preset = preset_named(json.loads((folder / "manifest.json").read_text())["preset"])
+        self._rows = NearestRows(samples, kept, DRAWN_FROM if preset.draws_from_nearest else len(samples))
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [256, 256, 3]."""
-        given = self._embedding | dict(zip(DRIVING, driving_inputs(inputs), strict=True))
+        embedding = dict(zip(self._names, self._rows(inputs), strict=True))
+        given = embedding | dict(zip(DRIVING, driving_inputs(inputs), strict=True))
         picture = self._draw.run(None, {name: given[name] for name in input_names(self._draw)})[0][0]
         return np.asarray(np.rint(picture * 255), np.uint8)

@@ -29,7 +29,7 @@ from fvc.models.presets import PRESETS
 from fvc.models.weights import GRAPHS, folder_of, write_manifest
 
 POINTS = ("position", "jacobian", "presence")  # fields of `models.flow.Points`, as inputs of graphs
-DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `models.runtime.driving_inputs`
+DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `graphs.driving_inputs`
 
 
 def unit(pictures: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class EmbedGraph(nn.Module):
 
 
 class DrawGraph(nn.Module):
-    """The embedding, then the tensors of `models.runtime.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
+    """The embedding, then the tensors of `models.inference.graphs.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

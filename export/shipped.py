@@ -25,8 +25,10 @@ from fvc.export.openvino_graphs import (
     fold_batch_norms,
     unit,
 )
+from fvc.models.inference.nearest import DRAWN_FROM
 from fvc.models.landmark_net import LandmarkNet
 from fvc.models.model import Network, load_network, load_weights
+from fvc.models.presets import preset_named
 from fvc.models.weights import folder_of, require_shipped, verify
 
 LANDMARKS = "landmarks"  # the folder of the landmark network's weights, which serve every preset
@@ -134,17 +136,23 @@ def likely_inputs(network: Network, count: int = INITIAL_PICTURES) -> tuple[tupl
 
 def shipped_graphs(preset: str, sources: int = INITIAL_PICTURES) -> list[Graph]:
     """Landmarks (once trained), motion, embed and draw. Raises UsageError for a preset that is not installed."""
-    return graphs_of(*load_preset(preset), sources)
+    network, sha256 = load_preset(preset)
+    return graphs_of(network, sha256, sources, preset_named(preset).draws_from_nearest)
 
 
-def graphs_of(network: Network, sha256: str, sources: int = INITIAL_PICTURES) -> list[Graph]:
-    """The graphs of a network with folded batch norms."""
+def graphs_of(network: Network, sha256: str, sources: int = INITIAL_PICTURES, chooses: bool = False) -> list[Graph]:
+    """The graphs of a network with folded batch norms.
+
+    `chooses`: whether it draws from the nearest sources only (`models.inference.nearest`).
+    """
     embed = EmbedGraph(network).eval()
     source, sample = likely_inputs(network, sources)
     embedding = run_module(embed, source)
     kept = tuple(f"embedding{n}" for n in range(len(embedding)))
     is_per_source = embedding_per_source(embed, source)
     per_source = frozenset(name for name, is_one in zip(kept, is_per_source, strict=True) if is_one)
+    if chooses:  # then `draw` never gets more
+        embedding = tuple(t[:DRAWN_FROM] if is_one else t for t, is_one in zip(embedding, is_per_source, strict=True))
     draw = PictureGraph(network).eval()
     crop = (source[0][:1],)
     landmark_graph = []

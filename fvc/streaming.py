@@ -32,7 +32,7 @@ from fvc.codec.encoder import Encoder, check_picture
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.options import EncoderOptions
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 

@@ -25,10 +25,13 @@ class GeneratorClass:
         path: "module:Class"; the class has the interface `models.interface.Generator`.
         blends_parts: whether eyes and mouth may come from another source than the rest of the face. Then a source
             set may end with the first picture with another frame's eyes or mouth (`codec.face.patching`).
+        draws_from_nearest: whether a picture is drawn from the nearest sources only, each of which is embedded by
+            itself (`models.inference.nearest`); else from all.
     """
 
     path: str
     blends_parts: bool = False
+    draws_from_nearest: bool = False
 
     def load(self) -> Callable[..., Any]:
         """The class (needs torch)."""
@@ -49,7 +52,7 @@ SENDERS: dict[str, str] = {
     "none": "fvc.models.systems.dense_keypoints:NoMotion",
 }
 GENERATORS: dict[str, GeneratorClass] = {
-    "composed": GeneratorClass("fvc.models.generator:ComposedGenerator", blends_parts=True),
+    "composed": GeneratorClass("fvc.models.generator:ComposedGenerator", blends_parts=True, draws_from_nearest=True),
     "fused": GeneratorClass("fvc.models.baselines:FusedGenerator"),
     "multi-scale": GeneratorClass("fvc.models.baselines:MultiScaleGenerator"),
     "first-order": GeneratorClass("fvc.models.baselines:FirstOrderGenerator"),
@@ -96,6 +99,11 @@ class Preset:
     def blends_parts(self) -> bool:
         """See `GeneratorClass`."""
         return GENERATORS[self.generator].blends_parts
+
+    @property
+    def draws_from_nearest(self) -> bool:
+        """See `GeneratorClass`."""
+        return GENERATORS[self.generator].draws_from_nearest
 
     def narrowed(self, width: float) -> Preset:
         """The preset with this share of all channels; its name ends with `@width`. Raises ValueError."""

@@ -124,6 +124,12 @@ def blends_parts(preset: str) -> bool:
     return preset_named(manifest_preset(preset)).blends_parts
 
 
+@cache
+def draws_from_nearest(preset: str) -> bool:
+    """Whether it draws from the nearest sources only (`models.presets`). As `blends_parts`."""
+    return preset_named(manifest_preset(preset)).draws_from_nearest
+
+
 def preset_of(model: bytes) -> str | None:
     """The installed preset that a stream names, or None."""
     return next((preset for preset in shipped() if model_hash(preset) == model), None)

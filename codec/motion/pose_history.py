@@ -39,7 +39,7 @@ class DrawInputs:
     @classmethod
     def still(cls, sample: DrivingSample) -> DrawInputs:
         """The inputs for a head that has not moved."""
-        return cls(sample.parts, _position(sample)[None].repeat(MOMENTS, 0))
+        return cls(sample.parts, positions(sample.parts)[None].repeat(MOMENTS, 0))
 
 
 class PoseHistory:
@@ -57,7 +57,7 @@ class PoseHistory:
         """
         if is_cut:
             self._shown.clear()
-        self._shown.append((index, _position(sample)))
+        self._shown.append((index, positions(sample.parts)))
         while len(self._shown) > 1 and self._shown[1][0] <= index - self._frames_back[-1]:
             self._shown.popleft()
         return DrawInputs(sample.parts, np.stack([self._at(index - back) for back in self._frames_back]), index)
@@ -67,5 +67,6 @@ class PoseHistory:
         return next(shown, self._shown[0][1])
 
 
-def _position(sample: DrivingSample) -> np.ndarray:
-    return np.concatenate([sample.parts[part] for part in KEYPOINTS if part in sample.parts])
+def positions(parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The keypoints of a sample, float32 [K, 2]: sup, then unsup, as far as the sample has them."""
+    return np.concatenate([parts[part] for part in KEYPOINTS if part in parts])

@@ -31,7 +31,7 @@ from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation import command
 from fvc.evaluation.calls.channel import Channel
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fvc.codec.source_builder import TrackedClip
 from fvc.evaluation.compare.rates import wire_bits
 from fvc.evaluation.pictures import write_lossless
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 

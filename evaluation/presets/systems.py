@@ -19,7 +19,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import SourceBuilder
 from fvc.evaluation.presets.baselines import exported, trained
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of, shipped, verify
 

@@ -30,7 +30,7 @@ from fvc.evaluation.presets.systems import parse_systems
 from fvc.evaluation.reproduction.available import system_of
 from fvc.evaluation.reproduction.paper import TABLES, PaperRow
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 _QUANTIZER = "paper"
 _ENDS = (0.0, 1.0)  # values that a number of the code is set to

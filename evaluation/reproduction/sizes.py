@@ -16,8 +16,9 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample
 from fvc.evaluation.presets.systems import parse_systems
 from fvc.evaluation.speed.roofline import multiply_adds
+from fvc.models.inference.drawing import DrawRuntime
+from fvc.models.inference.graphs import draw_graph
 from fvc.models.presets import AT
-from fvc.models.runtime import DrawRuntime, draw_graph
 from fvc.models.weights import manifest_preset
 
 PUBLISHED = {  # preset -> million parameters at full width, sender's networks and generator

@@ -32,8 +32,9 @@ from fvc.evaluation.speed.peers import time_peers
 from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, multiply_adds
 from fvc.evaluation.speed.stages import StageTimes, quantiles, time_stages
 from fvc.evaluation.speed.whole_process import encode_and_decode, start_up_seconds
+from fvc.models.inference.drawing import AT_A_TIME, DrawRuntime
+from fvc.models.inference.graphs import draw_graph
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import AT_A_TIME, DrawRuntime, draw_graph
 
 _FRAMES, _QUICK_FRAMES = 150, 40  # that stages are timed with
 _START_UPS, _QUICK_START_UPS = 3, 2
@@ -98,7 +99,7 @@ def _report(ends: dict[str, Any], startup: float, times: StageTimes) -> dict[str
 
 
 def _drawing(preset: str, stream: Path) -> dict[str, dict[str, Any]]:
-    """The way this machine draws, for calls and for files, and the times that decided it (`models.timing`)."""
+    """How this machine draws, for calls and for files, and the times that decided it (`models.inference.timing`)."""
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
     found = {}
     for name, pictures in (("one picture", 1), ("many pictures", AT_A_TIME)):

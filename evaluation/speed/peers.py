@@ -18,7 +18,7 @@ from fvc.evaluation.compare.anchor import Anchor
 from fvc.evaluation.compare.anchors import anchors
 from fvc.evaluation.pictures import Originals, read_pictures, write_lossless
 from fvc.evaluation.speed.roofline import multiply_adds
-from fvc.models.runtime import compile_like_ours
+from fvc.models.inference.graphs import compile_like_ours
 
 _CODECS = {"x265": 30.0, "svtav1": 40.0, "x264": 30.0}  # system -> value of its knob
 _FRAMES = 60  # that each codec codes

@@ -23,7 +23,7 @@ from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.wire.bitstream import Header, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 SENDER, RECEIVER = ("track", "code"), ("decode", "draw")  # the stages that a frame waits for
 _WARM_UP = 3  # pictures that are drawn before timing starts

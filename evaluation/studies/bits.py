@@ -33,8 +33,8 @@ from fvc.codec.motion.priors import PartPriors, load
 from fvc.codec.motion.quantizer import PAPER
 from fvc.codec.motion.sample import Profile
 from fvc.codec.motion.smoothing import FILTERS
+from fvc.models.inference.tracks import Track, track_folder
 from fvc.models.presets import DEFAULT
-from fvc.models.tracks import Track, track_folder
 
 GROUP = 75  # frames from one keyframe to the next
 FPS = 15

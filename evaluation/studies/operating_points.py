@@ -47,7 +47,7 @@ from fvc.codec.source_builder import stream_header
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.metrics.metrics import Metrics
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 FPS = Fraction(15)

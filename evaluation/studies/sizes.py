@@ -26,7 +26,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import TrackedClip, track_video
 from fvc.evaluation.metrics.metrics import Metrics
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 RATE = Fraction(15)
 COLUMNS = ("lpips", "nme", "ssim", "psnr")

@@ -37,9 +37,9 @@ from fvc.codec.source_builder import SOURCE_CRF, stream_header
 from fvc.codec.wire.av1_pictures import decode_still, encode_still
 from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.evaluation.metrics.instruments import Networks
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.drawing import AT_A_TIME
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import AT_A_TIME
 from fvc.models.weights import model_hash
 
 LINK = 8000  # bit/s

@@ -32,7 +32,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.evaluation.system_run import SystemRun
 from fvc.export.shipped import LANDMARKS, load_landmarks
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of
 

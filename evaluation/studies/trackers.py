@@ -38,7 +38,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import track_video
 from fvc.evaluation.metrics.instruments import Networks
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 FPS = Fraction(15)

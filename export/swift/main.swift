@@ -105,6 +105,54 @@ final class Recent {
     }
 }
 
+/// Which sources a frame is drawn from: the nearest three (bitstream_spec.md, section 8.2).
+struct Nearest {
+    static let most = 3
+    static let confidence = (tensor: 3, channel: 2)  // of the embedding
+    static let still: Set<Int> = [0, 1, 2, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 27, 28]  // of sup: neither mouth nor eyes
+
+    /// Numbers of the sources, ascending, and what is added to their confidences.
+    static func choose(_ sources: MLMultiArray, _ now: [String: MLMultiArray]) -> (numbers: [Int], logShares: [Float]) {
+        let count = sources.shape[0].intValue
+        if count <= most { return (Array(0..<count), Array(repeating: 0, count: count)) }
+        let weight = (0..<points).map { k in
+            k < supPoints && !still.contains(k) ? 0 : now["presence"]![k].floatValue
+        }
+        let recent = now["recent"]!
+        let poses = [centred(now["position"]!, 0, weight)] + (0..<Recent.moments).map { centred(recent, $0, weight) }
+        let apart = (0..<count).map { n -> Float in
+            let source = centred(sources, n, weight)
+            return poses.reduce(0) { sum, pose in sum + zip(pose, source).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } }
+        }
+        let order = (0..<count).sorted { (apart[$0], $0) < (apart[$1], $1) }
+        let numbers = order[..<most].sorted(), limit = apart[order[most]]
+        return (numbers, numbers.map { limit > 0 ? log(min(max((1 - apart[$0] / limit) / 0.3, 1e-4), 1)) : 0 })
+    }
+
+    /// The keypoints of one row about their mean; those of weight 0: 0.
+    private static func centred(_ rows: MLMultiArray, _ row: Int, _ weight: [Float]) -> [Float] {
+        let values = (0..<2 * points).map { rows[2 * points * row + $0].floatValue }
+        let count = weight.reduce(0, +)
+        let mean = (0..<2).map { axis in (0..<points).reduce(Float(0)) { $0 + values[2 * $1 + axis] * weight[$1] } / count }
+        return values.indices.map { (values[$0] - mean[$0 % 2]) * weight[$0 / 2] }
+    }
+
+    /// The rows of these sources in a tensor [N, ...].
+    static func rows(_ tensor: MLMultiArray, _ numbers: [Int]) throws -> MLMultiArray {
+        let shape = tensor.shape.map { $0.intValue }, size = shape.dropFirst().reduce(1, *)
+        return try array([numbers.count] + shape.dropFirst()) { n in tensor[numbers[n / size] * size + n % size].floatValue }
+    }
+
+    /// Confidences with the logarithms of the shares added to them.
+    static func raised(_ tensor: MLMultiArray, _ logShares: [Float]) throws -> MLMultiArray {
+        let shape = tensor.shape.map { $0.intValue }, pixels = shape[2] * shape[3]
+        return try array(shape) { n in
+            let isConfidence = (n / pixels) % shape[1] == confidence.channel
+            return tensor[n].floatValue + (isConfidence ? logShares[n / (pixels * shape[1])] : 0)
+        }
+    }
+}
+
 // MARK: - The stream
 
 final class Stream {
@@ -232,10 +280,12 @@ func run() throws {
     let embedding = try embed.prediction(from: MLDictionaryFeatureProvider(dictionary: given))
 
     // What draw takes: all that embed gave, and, last of the embedding, the sources' own position and jacobian.
-    var state: [String: Any] = [:]
+    var state: [String: MLMultiArray] = [:]
     let names = draw.modelDescription.inputDescriptionsByName.keys.filter { $0.hasPrefix("embedding") }.sorted()
     for name in names { state[name] = embedding.featureValue(for: name)?.multiArrayValue }
     for (name, port) in zip(names.filter { state[$0] == nil }, ["position", "jacobian"]) { state[name] = source[port]! }
+    var chosen: [Int] = []
+    var rows: [String: MLMultiArray] = [:]
 
     // Every frame.
     let recent = Recent(fps: stream.fps)
@@ -244,8 +294,13 @@ func run() throws {
     while let frame = try stream.next() {
         if let parts = frame.parts ?? (last == nil ? samples[0] : nil) {
             let start = Date()
-            var all = state.merging(try inputs([parts])) { _, new in new }
-            all["recent"] = try recent.add(frame.number, all["position"] as! MLMultiArray)
+            var now = try inputs([parts])
+            now["recent"] = try recent.add(frame.number, now["position"]!)
+            let (numbers, logShares) = Nearest.choose(source["position"]!, now)
+            if numbers != chosen { (chosen, rows) = (numbers, try state.mapValues { try Nearest.rows($0, numbers) }) }
+            var all: [String: Any] = rows.merging(now) { _, new in new }
+            let confidences = names[Nearest.confidence.tensor]
+            all[confidences] = try Nearest.raised(rows[confidences]!, logShares)
             let result = try draw.prediction(from: MLDictionaryFeatureProvider(dictionary: all))
             last = result.featureValue(for: "picture")?.imageBufferValue
             drawn += 1

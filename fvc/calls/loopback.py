@@ -34,7 +34,7 @@ from fvc.codec.motion.ratecontrol import ConstantQuality
 from fvc.codec.options import EncoderOptions
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.jobs.paths import file_path, keep_apart
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 _HISTORY = 900  # frames whose delay is remembered

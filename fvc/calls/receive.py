@@ -31,7 +31,7 @@ from fvc.codec.call.receive_session import (
 from fvc.codec.renderer import Renderer
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 MakeRenderer = Callable[[Offer, Note], tuple[Renderer, bytes]]
 _TICK = 0.02  # seconds between looks at the clock when no frame is due

@@ -27,7 +27,7 @@ from fvc.codec.face.face_choice import MOVING
 from fvc.codec.media.video import Frame
 from fvc.codec.options import AUDIO_BITRATE, KEYFRAME_INTERVAL, EncoderOptions
 from fvc.codec.wire.bitstream import Kind, Packet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 _TICK = 0.02  # seconds between two checks of the session's events while the set-up is being sent

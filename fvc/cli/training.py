@@ -121,7 +121,7 @@ def fit_priors(
     check_output(file_path(out), kind, force)  # before minutes of tracking
     with extra("train"):
         from fvc.codec.motion.rdo import DEFAULT_QUALITY
-        from fvc.models.tracks import track_folder
+        from fvc.models.inference.tracks import track_folder
         from fvc.training.tables.priors import fit_priors as fit
         from fvc.training.tables.shape import coefficient_tracks
     tracks = track_folder(folder, cache, name, seconds, workers, half=half)

@@ -32,8 +32,8 @@ from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path, keep_apart, naming, open_file
 from fvc.jobs.player import Item, Player, Sound
 from fvc.jobs.source_files import LoadedSources, load_sources, source_paths
-from fvc.models.installed import InstalledModel
-from fvc.models.runtime import AT_A_TIME
+from fvc.models.inference.drawing import AT_A_TIME
+from fvc.models.inference.installed import InstalledModel
 
 _LARGE_FRAME = 1 << 24  # bytes
 _MAX_CANVAS = (1 << 25, 8192)  # pixels of the frame, side of the crop: room for 8K

@@ -22,7 +22,7 @@ from fvc.jobs.budget import divide
 from fvc.jobs.file_job import FileJob, with_layer
 from fvc.jobs.paths import STREAM, file_path, keep_apart
 from fvc.jobs.source_files import SourcesWriter, files_of, write_sources
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 

@@ -28,7 +28,7 @@ from fvc.codec.source_builder import (
 )
 from fvc.codec.wire.bitstream import Header, Kind, Packet
 from fvc.codec.wire.source_set import code_pictures
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _KEPT_CROPS = 900  # 177 MB; of longer clips the crops are read again each time

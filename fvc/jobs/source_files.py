@@ -28,7 +28,7 @@ from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.bitstream import Crop, Header
 from fvc.codec.wire.source_set import SourceSet, pixels_hash
 from fvc.jobs.paths import SOURCES, file_path, is_source_set, naming, read_limited, read_source_set
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.weights import model_hash
 
 CANVAS = "canvas.png"  # of a folder: the whole first source frame

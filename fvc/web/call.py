@@ -20,7 +20,7 @@ from fvc.codec.face.face_choice import MOVING
 from fvc.codec.options import AUDIO_BITRATE, KEYFRAME_INTERVAL, EncoderOptions
 from fvc.codec.renderer import Renderer
 from fvc.jobs.paths import file_path
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.web.invitation import Invitation
 from fvc.web.rtc import Arrived, Closed, Event, Failed, Opened, RtcPeer

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from fvc.codec.base.constants import LARGE_SIDE
 from fvc.models.flow import FLOW_SIDE, Points
 from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding, Redrawn
-from fvc.models.layers import bilinear, resize, warp
+from fvc.models.layers import bilinear, doubled, resize, warp
 
 
 @cache
@@ -72,5 +72,4 @@ class LargeGenerator(nn.Module):
         warped = warp(large, enlarged_flow(moved.flow)) * resize(blend, LARGE_SIDE)
         rgb = warped.unflatten(0, (batch, -1)).sum(1)  # [B, 3, 512, 512]
         redrawn = self.generator.redrawn(moved, F.avg_pool2d(rgb, LARGE_SIDE // PICTURE_SIDE), expression)
-        enlarged = (F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False) for x in redrawn)
-        return Redrawn(*enlarged).over(rgb)
+        return Redrawn(*map(doubled, redrawn)).over(rgb)

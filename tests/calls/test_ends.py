@@ -23,7 +23,7 @@ from fvc.calls.send import send
 from fvc.codec.base.errors import FvcError, InputError
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 
 @contextmanager

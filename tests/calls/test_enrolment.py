@@ -19,7 +19,7 @@ from fvc.codec.face.landmarks import SUP, openness
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame
 from fvc.codec.motion.sample import Profile
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 RATE = Fraction(4)

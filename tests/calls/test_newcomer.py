@@ -26,7 +26,7 @@ from fvc.codec.face.identity import FaceWatch, Person
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.sample import Profile
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 RATE = Fraction(10)

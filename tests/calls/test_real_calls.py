@@ -36,7 +36,7 @@ from fvc.codec.media.video import Frame
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.evaluation.calls import channel, long_call
 from fvc.evaluation.calls.call import read_talk
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from fvc.codec.sample_encoder import SampleEncoder
 from fvc.codec.source_builder import TrackedClip, stream_header
 from fvc.codec.wire.bitstream import Packet
 from fvc.codec.wire.source_set import code_pictures
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 FPS = Fraction(15)
 

@@ -19,7 +19,7 @@ from fvc.codec.face.landmarks import MOUTH
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.motion.sample import Profile
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 SIDE = 400  # of a talking face's picture; the photo on the wall is larger

@@ -20,7 +20,7 @@ from fvc.codec.motion.quantizer import DEFAULT, Quantizer, to_integers, to_sampl
 from fvc.codec.motion.rdo import RateDistortion, Targets
 from fvc.codec.motion.sample import DrivingSample
 from fvc.evaluation.studies import operating_points, source_bits
-from fvc.models.tracks import Track
+from fvc.models.inference.tracks import Track
 from fvc.training.tables.influence import OWN, influence, pack_influence, unpack_influence
 from fvc.training.tables.priors import fit_part
 from fvc.training.tables.shape import basis, coefficient_tracks, nearest, sent

@@ -17,9 +17,9 @@ from fvc.codec.face.source_choice import choose_donors
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.flow import Points
+from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.model import build_network
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, shipped
 
 _UPPER, _LOWER = ([eye.upper_lid for eye in EYES], [eye.lower_lid for eye in EYES])

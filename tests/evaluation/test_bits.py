@@ -13,7 +13,7 @@ from fvc.codec.motion import priors
 from fvc.codec.motion.quantizer import PAPER
 from fvc.codec.motion.sample import PART_SHAPES, Profile
 from fvc.evaluation.studies import bits
-from fvc.models.tracks import Track
+from fvc.models.inference.tracks import Track
 from fvc.training.tables.priors import fit_part, fit_priors
 
 

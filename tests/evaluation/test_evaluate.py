@@ -34,8 +34,8 @@ from fvc.evaluation.presets.evaluate import evaluate
 from fvc.evaluation.presets.figures import markdown, table
 from fvc.evaluation.presets.result import GROUPS, NO_CLIP, NO_FACE, Result
 from fvc.evaluation.presets.systems import RATES, ClipRun, default_of, parse_systems
+from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, folder_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

@@ -19,7 +19,7 @@ from fvc.codec.wire.bitstream import Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
 from fvc.evaluation.system_run import SystemRun
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 FPS = 5

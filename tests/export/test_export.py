@@ -21,6 +21,7 @@ from fvc.codec.wire.source_set import SourceSet
 from fvc.export import coreml, mil, parity, verify_on_mac
 from fvc.export.onnx_graphs import TOLERANCE, difference, export_onnx, session
 from fvc.export.shipped import DRIVING, Graph, run_module, shipped_graphs
+from fvc.models.inference.nearest import DRAWN_FROM
 from fvc.models.presets import DEFAULT
 
 
@@ -52,7 +53,7 @@ def real(encoded: Encoded, graphs: dict[str, Graph]) -> dict[str, tuple[torch.Te
     """Inputs of all graphs from the sample: its source pictures; one of them is the driving frame."""
     sources = SourceSet.parse(encoded.sources.read_bytes())
     embed = parity.embed_inputs(sources)
-    kept = run_module(graphs["embed"].module, embed)
+    kept = [rows[:DRAWN_FROM] for rows in run_module(graphs["embed"].module, embed)]
     crop = (embed[0][2:3],)
     draw = *kept, *parity.draw_inputs(sources.samples[2])
     return {"landmarks": crop, "motion": crop, "embed": embed, "draw": draw}

@@ -36,9 +36,9 @@ from fvc.codec.wire.bitstream import SYNC, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader
 from fvc.codec.wire.leb128 import leb128
 from fvc.codec.wire.source_set import SourceSet
+from fvc.models.inference.graphs import read_graph
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import read_graph
 from fvc.models.weights import blends_parts, model_hash, preset_of, shipped, verify, weight_files, write_manifest
 from fvc.training.data.pack import Pack
 from fvc.training.generator.checkpoint import load_checkpoint

@@ -22,7 +22,7 @@ from fvc.codec.media.video import Frame, VideoReader, read_image
 from fvc.codec.options import parse_fps
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 

@@ -17,7 +17,7 @@ from fvc.codec.media.video import VideoReader
 from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 FPS = 10
 
@@ -87,7 +87,7 @@ def test_whole_frames_and_pictures_as_sources(large: Encoded, tmp_path: Path) ->
 
 
 def test_networks_without_512_draw_256(large: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fvc.models.installed.draws_large", lambda _: False)
+    monkeypatch.setattr("fvc.models.inference.installed.draws_large", lambda _: False)
     assert fvc.decode(large.stream, out=tmp_path / "small.mp4")["size"] == [256, 256]
 
 

@@ -18,7 +18,7 @@ from fvc.codec.decoder import Decoder
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 ROOT = Path(__file__).parent.parent.parent
 RELEASED = ROOT / "tests" / "vectors" / "released"

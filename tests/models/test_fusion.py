@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from fvc.codec.base.errors import FvcError
 from fvc.codec.media.video import VideoReader
 from fvc.export.fusion_graph import FuseGraph, convert, load_fusion
-from fvc.models import runtime
 from fvc.models.fusion.network import Fusion
-from fvc.models.runtime import FUSION, FuseRuntime, LazyFuse
+from fvc.models.inference import fusing
+from fvc.models.inference.fusing import FUSION, FuseRuntime, LazyFuse
 from fvc.models.weights import folder_of
 
 
@@ -67,23 +67,23 @@ def test_lazy_one_serves_threads(face: np.ndarray) -> None:
 def test_damaged_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "fusion"
     shutil.copytree(folder_of(FUSION), folder)
-    monkeypatch.setattr(runtime, "folder_of", lambda _: folder)
-    assert runtime._verified_fusion.__wrapped__() == folder
+    monkeypatch.setattr(fusing, "folder_of", lambda _: folder)
+    assert fusing._verified_fusion.__wrapped__() == folder
     data = bytearray((folder / "fuse.bin").read_bytes())
     data[100] ^= 1
     (folder / "fuse.bin").write_bytes(data)
     with pytest.raises(FvcError, match=r"fuse\.bin: not what digests\.json says; reinstall"):
-        runtime._verified_fusion.__wrapped__()
+        fusing._verified_fusion.__wrapped__()
     (folder / "fuse.bin").unlink()
     with pytest.raises(FvcError, match="missing or damaged"):
-        runtime._verified_fusion.__wrapped__()
+        fusing._verified_fusion.__wrapped__()
 
 
 def test_export_writes_what_the_runtime_takes(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     save_file(Fusion().state_dict(), weights)
     folder = convert(weights, tmp_path / "out")
-    assert {path.name for path in folder.iterdir()} == {*runtime.FUSION_FILES, "digests.json"}
+    assert {path.name for path in folder.iterdir()} == {*fusing.FUSION_FILES, "digests.json"}
     (tmp_path / "other.safetensors").write_bytes(b"no weights")
     with pytest.raises(ValueError, match="not weights"):
         convert(tmp_path / "other.safetensors", tmp_path / "none")

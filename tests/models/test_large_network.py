@@ -19,9 +19,9 @@ from fvc.export.shipped import likely_inputs, load_preset
 from fvc.models import weights
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator
+from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.large.network import LargeGenerator, enlarged_flow
 from fvc.models.layers import resize_flow
-from fvc.models.runtime import DrawRuntime
 
 
 def test_flows_are_enlarged_as_elsewhere() -> None:

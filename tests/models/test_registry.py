@@ -19,10 +19,10 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export import shipped as exports
 from fvc.export.openvino_graphs import convert, main
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.drawing import DrawRuntime
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.model import build_network
 from fvc.models.presets import GENERATORS, PRESETS, GeneratorClass, Preset
-from fvc.models.runtime import DrawRuntime
 from fvc.models.weights import blends_parts, installed_presets, shipped
 from fvc.training.generator.loop import train
 from fvc.training.generator.recipe import Recipe

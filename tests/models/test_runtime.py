@@ -16,9 +16,11 @@ from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.models.flow import Points
+from fvc.models.inference.drawing import DrawRuntime
+from fvc.models.inference.graphs import points
+from fvc.models.inference.motion import MotionRuntime
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, MotionRuntime, points
 from fvc.models.weights import folder_of, model_hash, preset_of, shipped, verify
 
 

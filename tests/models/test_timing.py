@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fvc.models import timing
+from fvc.models.inference import timing
 
 
 class Clock:

@@ -27,7 +27,7 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.quantizer import to_sample
 from fvc.codec.reassembly import MotionDecoder
 from fvc.codec.wire.bitstream import Header, Kind, Packet
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.web import call as web_call
 from fvc.web.call import call
 from fvc.web.invitation import Invitation

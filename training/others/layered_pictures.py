@@ -34,7 +34,7 @@ from fvc.codec.options import EncoderOptions
 from fvc.codec.source_builder import TrackedClip, stream_header
 from fvc.codec.video_layer import resized
 from fvc.codec.wire.av1_video import VideoDecoder, encode_video
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 
 FPS = Fraction(15)
 # (side, lowest and highest crf) of the layers of each clip: 3 to 50 kbit/s

@@ -29,7 +29,7 @@ from fvc.codec.face.landmarks import INNER_LIPS, LIDS
 from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.motion.landmark_basis import COUNT
 from fvc.codec.motion.sample import DrivingSample, Profile
-from fvc.models.installed import InstalledModel
+from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 
 OWN = 0.6

@@ -31,7 +31,7 @@ from fvc.codec.motion.adaptation import (
 from fvc.codec.motion.priors import SHAPE_STEPS, PartPriors, pack
 from fvc.codec.motion.quantizer import USUAL_BITS
 from fvc.codec.motion.sample import PART_SHAPES
-from fvc.models.tracks import Track
+from fvc.models.inference.tracks import Track
 
 GROUP = 75  # frames from one keyframe to the next
 _RIDGES = ((30.0, 300.0), (300.0, 3000.0), (3000.0, 1e5), (1e5, 1e5))  # on this frame's changes, on earlier values

@@ -30,7 +30,7 @@ from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.motion.quantizer import DEFAULT, to_integers
 from fvc.codec.motion.rdo import DEFAULT_QUALITY, RateDistortion, Targets
 from fvc.codec.motion.sample import DrivingSample
-from fvc.models.tracks import FPS, Track, people
+from fvc.models.inference.tracks import FPS, Track, people
 from fvc.training.tables.influence import unpack_influence
 from fvc.training.tables.priors import GROUP, fit_part
 

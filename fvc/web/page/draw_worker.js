@@ -1,5 +1,6 @@
 // Draws in a thread of its own: source pictures (AV1, by WebCodecs) -> embedding, once; a frame's numbers -> pixels.
 import * as ort from "/page/built/ort.wasm.min.mjs";
+import { EmbeddedSources } from "./nearest.js";
 import { SIDE, decodePictures } from "./pictures.js";
 import { driving } from "./stream.js";
 
@@ -7,7 +8,7 @@ ort.env.wasm.wasmPaths = "/page/built/";
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
 ort.env.logLevel = "error";
 const tensor = (data, ...dims) => new ort.Tensor("float32", data, dims);
-let embed, draw, embedding;
+let embed, draw, embedded;
 
 async function sessions() {
   const load = async (name) => ort.InferenceSession.create(`/page/built/${name}.onnx`, { executionProviders: ["wasm"] });
@@ -17,21 +18,23 @@ async function sessions() {
 
 async function takeSources(sources) {
   await sessions();
-  const n = sources.length, pictures = await decodePictures(sources.map(({ coded }) => coded));
-  const inputs = { position: new Float32Array(n * 86), jacobian: new Float32Array(n * 172), presence: new Float32Array(n * 43) };
-  sources.forEach(({ values }, k) => {
+  const pictures = await decodePictures(sources.map(({ coded }) => coded));
+  const bytes = 3 * SIDE * SIDE, rows = [];
+  for (const [k, { values }] of sources.entries()) {
     const one = driving(values);
-    for (const name of Object.keys(inputs)) inputs[name].set(one[name], k * one[name].length);
-  });
-  const feeds = [
-    new ort.Tensor("uint8", pictures, [n, SIDE, SIDE, 3]), tensor(inputs.position, n, 43, 2),
-    tensor(inputs.jacobian, n, 43, 2, 2), tensor(inputs.presence, n, 43),
-  ];
-  embedding = await embed.run(Object.fromEntries(embed.inputNames.map((name, k) => [name, feeds[k]])));
+    const found = await embed.run({
+      pictures: new ort.Tensor("uint8", pictures.subarray(k * bytes, (k + 1) * bytes), [1, SIDE, SIDE, 3]),
+      position: tensor(one.position, 1, 43, 2), jacobian: tensor(one.jacobian, 1, 43, 2, 2),
+      presence: tensor(one.presence, 1, 43),
+    });
+    rows.push(embed.outputNames.map((name) => found[name]));
+  }
+  embedded = new EmbeddedSources(rows, sources.map(({ values }) => driving(values).position));
 }
 
 async function takeFrame({ values, recent }) {
-  const one = driving(values);
+  const one = driving(values), embedding = {};
+  embedded.near(one, recent).forEach(({ data, dims }, k) => (embedding[embed.outputNames[k]] = tensor(data, ...dims)));
   const found = await draw.run({
     ...embedding, position: tensor(one.position, 1, 43, 2), jacobian: tensor(one.jacobian, 1, 43, 2, 2),
     presence: tensor(one.presence, 1, 43), expression: tensor(one.expression, 1, 16), recent: tensor(recent, 4, 43, 2),

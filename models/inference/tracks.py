@@ -104,7 +104,7 @@ def _read(clip: Path, preset: str, filters: Filters) -> dict[str, np.ndarray]:
     from fvc.codec.motion.quantizer import PAPER, to_integers
     from fvc.codec.motion.smoothing import SampleSmoother
     from fvc.codec.wire.bitstream import Crop
-    from fvc.models.runtime import MotionRuntime
+    from fvc.models.inference.motion import MotionRuntime
 
     network, rows, smooth = MotionRuntime(preset), [], SampleSmoother(float(FPS), filters)
     with VideoReader(clip) as video, FaceTracker() as tracker:

@@ -19,8 +19,10 @@ from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
+from fvc.models.inference.drawing import DrawRuntime
+from fvc.models.inference.fusing import LazyFuse
+from fvc.models.inference.motion import MotionRuntime
 from fvc.models.presets import DEFAULT
-from fvc.models.runtime import DrawRuntime, LazyFuse, MotionRuntime
 from fvc.models.weights import blends_parts, draws_large, model_hash, preset_of, require_shipped
 
 

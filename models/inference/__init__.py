@@ -1,0 +1,1 @@
+"""Networks at work, without torch: the shipped graphs on a CPU through OpenVINO, for senders and receivers."""

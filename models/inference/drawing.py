@@ -1,0 +1,180 @@
+"""The receiver's networks: a source set and a frame's sample -> the picture.
+
+They compute in float32 unless the CPU is faster in a shorter type, in which pictures look no worse (training/LOG.md).
+Pictures are not normative. What depends on the sources alone, their embedding, is computed once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from fvc.codec.base.constants import SIDE
+from fvc.codec.base.inference import core, openvino_package
+from fvc.codec.motion.pose_history import DrawInputs, positions
+from fvc.codec.motion.sample import DrivingSample
+from fvc.models.inference.graphs import compile_graph, driving_inputs, source_inputs
+from fvc.models.inference.nearest import CONFIDENCE_TENSOR, DRAWN_FROM, Nearest, nearest, with_shares
+from fvc.models.inference.timing import cores, fastest
+from fvc.models.weights import draws_from_nearest, model_hash
+
+AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
+
+
+class _EmbeddedSources:
+    """The sources' rows of the embedding, each computed when a picture is first drawn from it."""
+
+    def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
+        self._pictures, self._samples = pictures, samples
+        self._rows: dict[int, list[np.ndarray]] = {}
+        self._one_at_a_time = threading.Lock()
+        self._request = compile_graph(preset, "embed", 1, exact=True, side=len(pictures[0])).create_infer_request()
+        self._stacked = lru_cache(2)(self._stack)  # choices change seldom
+
+    def tensors(self, numbers: tuple[int, ...]) -> list[Any]:
+        """OpenVINO tensors of these sources' rows, which nobody may write to."""
+        with self._one_at_a_time:
+            return self._stacked(numbers)
+
+    def _stack(self, numbers: tuple[int, ...]) -> list[Any]:
+        rows = zip(*(self._row(number) for number in numbers), strict=True)
+        return [openvino_package().Tensor(np.concatenate(each)) for each in rows]
+
+    def _row(self, number: int) -> list[np.ndarray]:
+        if number not in self._rows:
+            inputs = source_inputs([self._pictures[number]], [self._samples[number]])
+            self._rows[number] = [np.array(tensor) for tensor in self._request.infer(list(inputs)).values()]
+            if len(self._rows) == len(self._pictures):
+                self._request = None  # its memory is free for drawing
+        return self._rows[number]
+
+
+class _JointSources:
+    """The embedding of all sources together, for networks that join them."""
+
+    def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
+        request = compile_graph(
+            preset, "embed", len(pictures), exact=True, side=len(pictures[0])
+        ).create_infer_request()
+        found = request.infer(list(source_inputs(pictures, samples))).values()
+        self._tensors = [openvino_package().Tensor(np.array(tensor)) for tensor in found]
+
+    def tensors(self, numbers: tuple[int, ...]) -> list[Any]:
+        """OpenVINO tensors of the embedding; `numbers` are all sources."""
+        return self._tensors
+
+
+class _Request:
+    """One inference of the graph `draw`, and the sources to which it is bound."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.infer = compiled.create_infer_request()
+        self._bound: list[Any] | None = None
+        self._confidence: Any = None  # raised ones, in place of the sources' own
+
+    def bind(self, tensors: list[Any], log_shares: np.ndarray) -> None:
+        """Gives it the sources' embedding, and adds the logarithms of their shares to their confidences."""
+        if tensors is not self._bound:
+            for index, tensor in enumerate(tensors):
+                self.infer.set_input_tensor(index, tensor)
+            self._bound = tensors
+            self._confidence = None
+        if log_shares.any() or self._confidence is not None:
+            rows = with_shares([tensor.data for tensor in tensors], log_shares)
+            self._confidence = openvino_package().Tensor(rows[CONFIDENCE_TENSOR])
+            self.infer.set_input_tensor(CONFIDENCE_TENSOR, self._confidence)
+
+
+class DrawRuntime:
+    """Draws faces from one source set. May be called from several threads.
+
+    Chooses the precision, and whether to draw pictures one by one on all cores or several at a time on one core each,
+    by what is fastest on this machine (`models.inference.timing`). This is timed when the machine draws for the first
+    time.
+
+    Args:
+        pictures: N source pictures, uint8 [S, S, 3] each, S 256, or 512 where the preset draws that
+            (`models.weights.draws_large`).
+        samples: one of each source, reduced to the parts that the stream carries.
+        streams: how many pictures the caller draws at a time. 1: one, with the least delay.
+        exact: float32 on any CPU, and as many streams as given; nothing is timed.
+
+    Attributes:
+        way: how it draws, e.g. "float32, 2 at a time"; milliseconds: of the ways that were timed, for `streams`
+            pictures; empty where there was nothing to choose.
+    """
+
+    def __init__(
+        self,
+        preset: str,
+        pictures: Sequence[np.ndarray],
+        samples: Sequence[DrivingSample],
+        streams: int = 1,
+        exact: bool = False,
+    ) -> None:
+        count, side = len(pictures), len(pictures[0])
+        self._positions = np.stack([positions(sample.parts) for sample in samples])
+        self._most = DRAWN_FROM if draws_from_nearest(preset) else count
+        self._sources = (_EmbeddedSources if draws_from_nearest(preset) else _JointSources)(preset, pictures, samples)
+        ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
+        if exact or not _has_low_precision():
+            ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
+        drawn_from = min(self._most, count)
+        compiled = cache(lambda name: compile_graph(preset, "draw", drawn_from, ways[name][1], not ways[name][0], side))
+        self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
+        if len(ways) > 1:
+            inputs = DrawInputs.still(samples[0])
+            prepare = {name: partial(self._timed, compiled, name, ways[name][1], streams, inputs) for name in ways}
+            key = f"{model_hash(preset).hex()}, OpenVINO {openvino_package().__version__}, {streams} pictures"
+            key += f" of {side} pixels" if side != SIDE else ""
+            self.way, self.milliseconds = fastest(key, prepare)
+        self._idle: SimpleQueue[_Request] = SimpleQueue()
+        for _ in range(ways[self.way][1]):
+            self._idle.put(_Request(compiled(self.way)))
+
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """Returns the picture, uint8 [S, S, 3]."""
+        request = self._idle.get()
+        try:
+            tensors = self._prepare(request, inputs)
+            return np.array(next(iter(request.infer.infer(tensors).values()))[0])
+        finally:
+            self._idle.put(request)
+
+    def _prepare(self, request: _Request, inputs: DrawInputs) -> dict[int, np.ndarray]:
+        """Binds the request to the sources of a frame; returns its other inputs."""
+        chosen: Nearest = nearest(inputs, self._positions, self._most)
+        tensors = self._sources.tensors(chosen.numbers)
+        request.bind(tensors, chosen.log_shares)
+        return {len(tensors) + n: array for n, array in enumerate(driving_inputs(inputs))}
+
+    def _timed(
+        self, compiled: Callable[[str], Any], name: str, at_a_time: int, pictures: int, inputs: DrawInputs
+    ) -> Callable[[], None]:
+        """A way to draw, ready to be timed: each call draws the same number of pictures."""
+        requests = [_Request(compiled(name)) for _ in range(at_a_time)]
+        tensors = [self._prepare(request, inputs) for request in requests]
+
+        def draw() -> None:
+            for _ in range(pictures // at_a_time):
+                for request, given in zip(requests, tensors, strict=True):
+                    request.infer.start_async(given)
+                for request in requests:
+                    request.infer.wait()
+
+        return draw
+
+
+def _way(low: bool, at_a_time: int) -> str:
+    return f"{'low precision' if low else 'float32'}, {at_a_time} at a time"
+
+
+@cache
+def _has_low_precision() -> bool:
+    """Whether the CPU has a shorter type than float32, which OpenVINO would use by default."""
+    return bool({"BF16", "FP16"} & set(core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
