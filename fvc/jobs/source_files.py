@@ -18,9 +18,7 @@ import numpy as np
 from fvc.codec.base.constants import MAX_SOURCES, SIDE
 from fvc.codec.base.errors import InputError, OutputError, SourcesError, StreamError, UsageError
 from fvc.codec.base.reporting import Note, PathLike
-from fvc.codec.encoder import make_sample
 from fvc.codec.face.crop import choose_crop, cut, to_crop
-from fvc.codec.face.tracker import FaceTracker
 from fvc.codec.media.output import PICTURE, OutputGroup, encode_png
 from fvc.codec.media.resizing import resized
 from fvc.codec.media.video import label, read_image, reason
@@ -205,6 +203,9 @@ def load_sources(paths: Sequence[Path], header: Header, preset: str, note: Note)
 
 def _track_pictures(paths: Sequence[Path], header: Header, preset: str, note: Note) -> LoadedSources:
     """A source set of tracked pictures. Loads one at a time: they may be large."""
+    from fvc.codec.encoder import make_sample  # a receiver of a .fvs starts sooner without these
+    from fvc.codec.face.tracker import FaceTracker
+
     canvas = next((path for path in paths if path.name == CANVAS), None)
     paths = [path for path in paths if path.name != CANVAS]
     is_own = pixels_hash(read_image(path) for path in paths) == header.pixels_hash

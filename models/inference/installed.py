@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import OptionError, SourcesError
@@ -15,7 +16,6 @@ from fvc.codec.base.reporting import Note, silent
 from fvc.codec.media.resizing import resized
 from fvc.codec.motion.sample import Profile
 from fvc.codec.renderer import Renderer, SceneDraw
-from fvc.codec.source_builder import SourceBuilder
 from fvc.codec.wire.bitstream import Header
 from fvc.codec.wire.scenes import Scenes
 from fvc.codec.wire.source_set import SourceSet
@@ -24,6 +24,9 @@ from fvc.models.inference.fusing import LazyFuse
 from fvc.models.inference.motion import MotionRuntime
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import blends_parts, draws_large, model_hash, preset_of, require_shipped
+
+if TYPE_CHECKING:
+    from fvc.codec.source_builder import SourceBuilder
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class InstalledModel:
 
         `side`: of the pictures, 256 or 512 pixels.
         """
+        from fvc.codec.source_builder import SourceBuilder  # a sender's: receivers start sooner without it
+
         return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts, side)
 
     def motion(self, profile: Profile) -> MotionRuntime | None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,15 @@ def test_command_line(run: Command, pack_path: Path, perceptual: Path, tmp_path:
     shown = run("train", "--help")
     assert shown.code == 0
     assert "--adversarial-after" in shown.out
+
+
+def test_training_time_is_work_not_waiting() -> None:
+    engine = Engine("cpu")
+    start = engine.work_seconds()
+    time.sleep(0.3)
+    waited = engine.work_seconds() - start
+    began = time.process_time()
+    while time.process_time() - began < 0.3:
+        torch.rand(100, 100) @ torch.rand(100, 100)
+    assert waited < 0.2
+    assert engine.work_seconds() - start - waited > 0.25 / torch.get_num_threads()

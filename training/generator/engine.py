@@ -6,6 +6,7 @@ torchrun --nproc-per-node 8 -m fvc.training.generator.run composed ...       (se
 from __future__ import annotations
 
 import os
+import time
 from types import TracebackType
 
 import torch
@@ -57,6 +58,13 @@ class Engine:
             torch.cuda.set_device(kind)
         dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
         return cls(kind, dist.get_rank(), dist.get_world_size())
+
+    def work_seconds(self) -> float:
+        """A clock of training time: seconds of a GPU's machine, or of CPU time over the threads that compute.
+
+        So a run on a CPU that others use too, or that is paused, gets as much work as one that is alone.
+        """
+        return time.monotonic() if self.is_gpu else time.process_time() / torch.get_num_threads()
 
     def __enter__(self) -> Engine:
         if self.is_gpu:

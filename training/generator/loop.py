@@ -70,11 +70,11 @@ def _loop(run: TrainingRun, began: float, val: Pack | None, perceptual: Any) -> 
     quiet = None if run.engine.rank == 0 else True
     with tqdm(total=total, initial=run.seconds, unit="s", disable=quiet, desc=run.recipe.preset) as bar:
         while not _ended(run, began):
-            start = time.monotonic()
+            start = run.engine.work_seconds()
             terms = run.one_step()
             shown = run.step % options.log_every == 0
             values = {name: round(float(value), 4) for name, value in terms.items()} if shown else {}
-            run.seconds += time.monotonic() - start
+            run.seconds += run.engine.work_seconds() - start
             bar.n = min(run.seconds, total)
             if values:
                 bar.set_postfix({"step": run.step, "lpips": values["lpips"]})

@@ -54,7 +54,7 @@ class Recipe:
 
     Attributes:
         preset: name in `models.presets`.
-        minutes: training time of the run, without stops; the cosine schedule spans it.
+        minutes: training time of the run, see `Engine.work_seconds`; the cosine schedule spans it.
         batch: samples per step and process.
         rate: peak learning rate (AdamW, betas 0.5 and 0.99).
         ema: decay of the averaged weights.
