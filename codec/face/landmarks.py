@@ -105,8 +105,6 @@ LEFT_EYE, RIGHT_EYE = EYES = _eye("LEFT"), _eye("RIGHT")
 OUTER_EYE_CORNERS = LEFT_EYE.outer, RIGHT_EYE.outer  # their distance is the unit of landmark errors
 LIDS = tuple((eye.upper_lid, eye.lower_lid) for eye in EYES)
 MOUTH: tuple[int, ...] = (*OUTER_LIPS, *INNER_LIPS, *OUTER_LIP_CORNERS, *INNER_LIP_CORNERS)
-# Neither lips nor eyes: they move with the head alone, but for brows and jaw
-POSE: tuple[int, ...] = tuple(k for k in range(len(SUP)) if k not in {*MOUTH, *LEFT_EYE, *RIGHT_EYE})
 SUP_MIRROR: tuple[int, ...] = tuple(_index(_mirrored(landmark)) for landmark in Mesh)  # order in a flipped picture
 
 

@@ -105,23 +105,20 @@ final class Recent {
     }
 }
 
-/// Which sources a frame is drawn from: the nearest three (bitstream_spec.md, section 8.2).
+/// Which sources a frame is drawn from: the nearest four (bitstream_spec.md, section 8.2).
 struct Nearest {
-    static let most = 3
+    static let most = 4
     static let confidence = (tensor: 3, channel: 2)  // of the embedding
-    static let still: Set<Int> = [0, 1, 2, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 27, 28]  // of sup: neither mouth nor eyes
 
     /// Numbers of the sources, ascending, and what is added to their confidences.
     static func choose(_ sources: MLMultiArray, _ now: [String: MLMultiArray]) -> (numbers: [Int], logShares: [Float]) {
         let count = sources.shape[0].intValue
         if count <= most { return (Array(0..<count), Array(repeating: 0, count: count)) }
-        let weight = (0..<points).map { k in
-            k < supPoints && !still.contains(k) ? 0 : now["presence"]![k].floatValue
-        }
+        let presence = (0..<points).map { now["presence"]![$0].floatValue }
         let recent = now["recent"]!
-        let poses = [centred(now["position"]!, 0, weight)] + (0..<Recent.moments).map { centred(recent, $0, weight) }
+        let poses = [centred(now["position"]!, 0, presence)] + (0..<Recent.moments).map { centred(recent, $0, presence) }
         let apart = (0..<count).map { n -> Float in
-            let source = centred(sources, n, weight)
+            let source = centred(sources, n, presence)
             return poses.reduce(0) { sum, pose in sum + zip(pose, source).reduce(0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) } }
         }
         let order = (0..<count).sorted { (apart[$0], $0) < (apart[$1], $1) }
@@ -129,12 +126,12 @@ struct Nearest {
         return (numbers, numbers.map { limit > 0 ? log(min(max((1 - apart[$0] / limit) / 0.3, 1e-4), 1)) : 0 })
     }
 
-    /// The keypoints of one row about their mean; those of weight 0: 0.
-    private static func centred(_ rows: MLMultiArray, _ row: Int, _ weight: [Float]) -> [Float] {
+    /// The keypoints of one row about their mean; those that are absent: 0.
+    private static func centred(_ rows: MLMultiArray, _ row: Int, _ presence: [Float]) -> [Float] {
         let values = (0..<2 * points).map { rows[2 * points * row + $0].floatValue }
-        let count = weight.reduce(0, +)
-        let mean = (0..<2).map { axis in (0..<points).reduce(Float(0)) { $0 + values[2 * $1 + axis] * weight[$1] } / count }
-        return values.indices.map { (values[$0] - mean[$0 % 2]) * weight[$0 / 2] }
+        let count = presence.reduce(0, +)
+        let mean = (0..<2).map { axis in (0..<points).reduce(Float(0)) { $0 + values[2 * $1 + axis] * presence[$1] } / count }
+        return values.indices.map { (values[$0] - mean[$0 % 2]) * presence[$0 / 2] }
     }
 
     /// The rows of these sources in a tensor [N, ...].

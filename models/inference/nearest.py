@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fvc.codec.face.landmarks import POSE
 from fvc.codec.motion.pose_history import DrawInputs, positions
-from fvc.codec.motion.sample import N_SUP, DrivingSample
+from fvc.codec.motion.sample import DrivingSample
 
-DRAWN_FROM = 3
+DRAWN_FROM = 4
 # Where a generator takes how far it may trust a source: a tensor of `models.generator.Embedding`, and its channel.
 CONFIDENCE_TENSOR, CONFIDENCE_CHANNEL = 3, 2
 _FADING = 0.3  # of the first left out's distance: over these last 30 % a source fades out
@@ -38,19 +37,17 @@ class Nearest:
 def nearest(inputs: DrawInputs, sources: np.ndarray, count: int = DRAWN_FROM) -> Nearest:
     """Chooses `count` sources, or all where there are no more.
 
-    The distance is the square distance of keypoints about their mean, at present and at the recent moments, without
-    those of mouth and eyes: who speaks shall not change sources with every syllable. A chosen source that is nearly as
-    far away as the first which is left out loses its share of the blend, until the other one takes its place.
+    The distance is the square distance of keypoints about their mean, at present and at the recent moments. A chosen
+    source that is nearly as far away as the first which is left out loses its share of the blend, until the other one
+    takes its place.
 
     Args:
         sources: positions of their keypoints, float32 [N, K, 2], in the coordinates and the order of the frame's.
     """
     if len(sources) <= count:
         return Nearest(tuple(range(len(sources))), np.zeros(len(sources), np.float32))
-    still = [*POSE, *range(N_SUP, sources.shape[1])] if "sup" in inputs.parts else slice(None)
-    now = positions(inputs.parts)[None, still]
-    poses = _centred(np.concatenate([now, inputs.recent_positions[:, still]]))  # [1 + M, K', 2]
-    apart = np.square(poses[:, None] - _centred(sources[:, still])).sum((0, 2, 3))  # [N]
+    poses = _centred(np.concatenate([positions(inputs.parts)[None], inputs.recent_positions]))  # [1 + M, K, 2]
+    apart = np.square(poses[:, None] - _centred(sources)).sum((0, 2, 3))  # [N]
     order = np.argsort(apart, kind="stable")
     numbers, limit = np.sort(order[:count]), apart[order[count]]
     shares = (1 - apart[numbers] / limit) / _FADING if limit > 0 else np.ones(count)

@@ -1,7 +1,6 @@
-// The source pictures that a frame is drawn from: the nearest three (models/inference/nearest.py).
-const DRAWN_FROM = 3;
+// The source pictures that a frame is drawn from: the nearest four (models/inference/nearest.py).
+const DRAWN_FROM = 4;
 const CONFIDENCE_TENSOR = 3, CONFIDENCE_CHANNEL = 2; // of the embedding
-const STILL = [0, 1, 2, ...Array.from({ length: 10 }, (_, k) => 7 + k), 27, 28]; // of sup: neither mouth nor eyes
 const FADING = 0.3, LEAST_SHARE = 1e-4;
 
 export class EmbeddedSources {
@@ -28,11 +27,10 @@ export class EmbeddedSources {
   choose({ position, presence }, recent) { // -> { numbers, ascending; logShares }
     const all = this.positions.map((_, n) => n);
     if (all.length <= DRAWN_FROM) return { numbers: all, logShares: all.map(() => 0) };
-    const weight = presence.map((is, k) => (k < 33 && !STILL.includes(k) ? 0 : is));
     const poses = [position, ...[0, 1, 2, 3].map((moment) => recent.subarray(86 * moment, 86 * moment + 86))];
-    const centred = poses.map((pose) => aboutMean(pose, weight));
+    const centred = poses.map((pose) => aboutMean(pose, presence));
     const apart = this.positions.map((source) => {
-      const own = aboutMean(source, weight);
+      const own = aboutMean(source, presence);
       return centred.reduce((sum, pose) => sum + squaredDistance(pose, own), 0);
     });
     const order = all.toSorted((a, b) => apart[a] - apart[b] || a - b);
@@ -42,10 +40,10 @@ export class EmbeddedSources {
   }
 }
 
-function aboutMean(keypoints, weight) { // those of weight 0: 0
-  const mean = [0, 0], count = weight.reduce((sum, one) => sum + one, 0);
-  keypoints.forEach((value, k) => (mean[k & 1] += (value * weight[k >> 1]) / count));
-  return keypoints.map((value, k) => (value - mean[k & 1]) * weight[k >> 1]);
+function aboutMean(keypoints, presence) { // those that are absent: 0
+  const mean = [0, 0], count = presence.reduce((sum, is) => sum + is, 0);
+  keypoints.forEach((value, k) => (mean[k & 1] += (value * presence[k >> 1]) / count));
+  return keypoints.map((value, k) => (value - mean[k & 1]) * presence[k >> 1]);
 }
 
 const squaredDistance = (a, b) => a.reduce((sum, value, k) => sum + (value - b[k]) ** 2, 0);
