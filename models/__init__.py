@@ -1,1 +1,1 @@
-"""Networks, presets, weights and the inference runtime."""
+"""Networks, presets and weights."""
