@@ -68,8 +68,12 @@ class Reference(nn.Module):
 
 
 def _squared_distance(places: Tensor, position: Tensor) -> Tensor:
-    """[P, 2] or [B, P, 2], [B, K, 2] -> [B, P, K]."""
-    return ((places[..., None, :] - position[:, None]) ** 2).sum(-1)
+    """[P, 2] or [B, P, 2], [B, K, 2] -> [B, P, K].
+
+    x and y apart: an innermost axis of two values costs runtimes ten times as much.
+    """
+    x, y = (places[..., n, None] - position[:, None, :, n] for n in range(2))
+    return x * x + y * y
 
 
 def _heat(places: Tensor, position: Tensor) -> Tensor:

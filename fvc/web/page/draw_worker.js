@@ -1,5 +1,6 @@
 // Draws in a thread of its own: source pictures (AV1, by WebCodecs) -> embedding, once; a frame's numbers -> pixels.
 import * as ort from "/page/built/ort.wasm.min.mjs";
+import { Blend } from "./blend.js";
 import { EmbeddedSources } from "./nearest.js";
 import { SIDE, decodePictures } from "./pictures.js";
 import { driving } from "./stream.js";
@@ -8,12 +9,15 @@ ort.env.wasm.wasmPaths = "/page/built/";
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
 ort.env.logLevel = "error";
 const tensor = (data, ...dims) => new ort.Tensor("float32", data, dims);
-let embed, draw, embedded;
+const RGB = 2; // of the embedding
+let embed, moved, maps, blend, embedded;
 
 async function sessions() {
   const load = async (name) => ort.InferenceSession.create(`/page/built/${name}.onnx`, { executionProviders: ["wasm"] });
   embed ??= await load("embed");
-  draw ??= await load("draw");
+  moved ??= await load("moved");
+  maps ??= await load("maps");
+  blend ??= await Blend.load(await (await fetch("/page/built/fvc_blend.wasm")).arrayBuffer());
 }
 
 async function takeSources(sources) {
@@ -32,19 +36,18 @@ async function takeSources(sources) {
   embedded = new EmbeddedSources(rows, sources.map(({ values }) => driving(values).position));
 }
 
-async function takeFrame({ values, recent }) {
-  const one = driving(values), embedding = {};
-  embedded.near(one, recent).forEach(({ data, dims }, k) => (embedding[embed.outputNames[k]] = tensor(data, ...dims)));
-  const found = await draw.run({
+async function takeFrame({ values, recent }) { // export/page_graphs.py says what is done where
+  const one = driving(values), embedding = {}, near = embedded.near(one, recent);
+  near.forEach(({ data, dims }, k) => k !== RGB && (embedding[embed.outputNames[k]] = tensor(data, ...dims)));
+  const { flow, blend: weights, ...sampled } = await moved.run({
     ...embedding, position: tensor(one.position, 1, 43, 2), jacobian: tensor(one.jacobian, 1, 43, 2, 2),
-    presence: tensor(one.presence, 1, 43), expression: tensor(one.expression, 1, 16), recent: tensor(recent, 4, 43, 2),
+    presence: tensor(one.presence, 1, 43), recent: tensor(recent, 4, 43, 2),
   });
-  const picture = found[draw.outputNames[0]].data, rgba = new Uint8ClampedArray(SIDE * SIDE * 4);
-  for (let k = 0; k < SIDE * SIDE; k++) {
-    for (let c = 0; c < 3; c++) rgba[4 * k + c] = 255 * picture[3 * k + c];
-    rgba[4 * k + 3] = 255;
-  }
-  return rgba;
+  const rgb = blend.sample(near[RGB].data, flow.data, weights.data);
+  const drawn = await maps.run({
+    ...sampled, rgb: tensor(rgb, 1, 12, SIDE / 2, SIDE / 2), expression: tensor(one.expression, 1, 16),
+  });
+  return blend.finish(drawn.maps.data);
 }
 
 let busy = Promise.resolve();
