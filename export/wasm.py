@@ -27,7 +27,7 @@ class Module:
     """A module that is shipped.
 
     Attributes:
-        sources: names of the files that it is built from, in the order in which they are digested; the last is compiled.
+        sources: names of its files, in the order in which they are digested; the last is compiled.
         options: of the compiler.
     """
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnxruntime", reason="needs fvc[export]")
-wasmtime = pytest.importorskip("wasmtime", reason="needs fvc[wasm]")
+pytest.importorskip("wasmtime", reason="needs fvc[wasm]")
 
+import torch
+import wasmtime
 from torch.nn import functional as F
 
 from fvc.export.onnx_graphs import TOLERANCE, session, write_graph
@@ -100,7 +102,5 @@ def test_the_parts_draw_what_the_whole_draws(blend: Blend, draw: Graph, tmp_path
     (wanted,) = run_module(draw.module, draw.example)
     assert np.abs(drawn[..., :3] - 255 * wanted[0].numpy()).max() < 0.6
     assert (drawn[..., 3] == 255).all()
-    two = tuple(
-        tensor[:2] if name in draw.per_source else tensor for name, tensor in zip(given, parts["moved"].example)
-    )
-    assert len(moved.run(["flow"], {name: tensor.numpy() for name, tensor in zip(given, two)})[0]) == 2
+    two = {name: array[:2] if name in draw.per_source else array for name, array in given.items()}
+    assert len(moved.run(["flow"], two)[0]) == 2

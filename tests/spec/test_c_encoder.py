@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_library import ROOT, Library, Native, Wasm
+from c_library import Library, Native, Wasm
 from make_vectors import VECTORS
 
 from fvc.codec.call.datagram import Datagram

@@ -13,7 +13,7 @@ export class Blend {
     });
   }
 
-  sample(sources, flow, weights) { // sources: RGB, [K, 3, 256, 256] -> RGB in quarters, valid until the next call
+  sample(sources, flow, weights) { // sources: RGB, [K, 3, 256, 256] -> RGB in quarters
     const count = sources.length / PLANES;
     if (sources !== this.sources) {
       this.sources = sources;
@@ -25,10 +25,11 @@ export class Blend {
     this.flow.set(flow);
     this.weights.set(weights);
     this.exports.fvc_blend_sample(count);
-    return this.rgb;
+    return this.rgb.slice();
   }
 
-  finish(maps) { // what was redrawn, with what was sampled over it -> RGBA
+  finish(rgb, maps) { // what was sampled, over what was redrawn -> RGBA
+    this.rgb.set(rgb);
     this.maps.set(maps);
     this.exports.fvc_blend_finish();
     return this.pixels.slice();
