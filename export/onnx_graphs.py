@@ -41,23 +41,32 @@ def export_onnx(preset: str, folder: Path, note: Callable[[str], None] = lambda 
     folder.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {"preset": preset, "opset": OPSET, "graphs": {}}
     for graph in shipped_graphs(preset):
-        path = folder / f"{graph.name}.onnx"
-        _convert(graph, path)
-        errors = difference(graph, session(path))
-        if max(errors.values()) >= TOLERANCE:
-            path.unlink()
-            raise FvcError(f"{path}: differs from torch by {errors}")
-        manifest["graphs"][graph.name] = {
-            "sha256": file_hash(path),
-            "bytes": path.stat().st_size,
-            "inputs": input_names(session(path)),
-            "outputs": list(graph.outputs),
-            "max_error": errors,
-            **graph.metadata,
-        }
-        note(f"{path.name}: {path.stat().st_size} bytes, differs from torch by at most {max(errors.values()):.1e}")
+        manifest["graphs"][graph.name] = write_graph(graph, folder, note)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
+
+
+def write_graph(graph: Graph, folder: Path, note: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Writes one graph as NAME.onnx, and returns what the manifest says of it.
+
+    Raises:
+        FvcError: ONNX Runtime does not compute what torch does.
+    """
+    path = folder / f"{graph.name}.onnx"
+    _convert(graph, path)
+    errors = difference(graph, session(path))
+    if max(errors.values()) >= TOLERANCE:
+        path.unlink()
+        raise FvcError(f"{path}: differs from torch by {errors}")
+    note(f"{path.name}: {path.stat().st_size} bytes, differs from torch by at most {max(errors.values()):.1e}")
+    return {
+        "sha256": file_hash(path),
+        "bytes": path.stat().st_size,
+        "inputs": input_names(session(path)),
+        "outputs": list(graph.outputs),
+        "max_error": errors,
+        **graph.metadata,
+    }
 
 
 def _convert(graph: Graph, path: Path) -> None:

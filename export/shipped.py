@@ -38,6 +38,8 @@ ABOUT = {
     "motion": "Sender, per frame: face crop -> learned keypoints, their Jacobians and the expression code.",
     "embed": "Receiver, once per source set: source pictures and their keypoints -> what all frames share.",
     "draw": "Receiver, per frame: what embed gave and one driving sample -> the picture of the face.",
+    "moved": "The page, per frame: as draw, up to where each source is sampled and what it weighs.",
+    "maps": "The page, per frame: what was sampled -> the picture of the face and a mask, both in quarters.",
 }
 
 

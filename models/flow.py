@@ -68,8 +68,12 @@ class Reference(nn.Module):
 
 
 def _squared_distance(places: Tensor, position: Tensor) -> Tensor:
-    """[P, 2] or [B, P, 2], [B, K, 2] -> [B, P, K]."""
-    return ((places[..., None, :] - position[:, None]) ** 2).sum(-1)
+    """[P, 2] or [B, P, 2], [B, K, 2] -> [B, P, K].
+
+    x and y apart: an innermost axis of two values costs runtimes ten times as much.
+    """
+    x, y = (places[..., n, None] - position[:, None, :, n] for n in range(2))
+    return x * x + y * y
 
 
 def _heat(places: Tensor, position: Tensor) -> Tensor:
@@ -127,7 +131,9 @@ class SparseMotion(nn.Module):
     def weights(self, at: Points) -> tuple[Tensor, Tensor]:
         """Softmax weights [B, P, K], and the log-sum-exp of their logits [B, P]: how near the face is."""
         logits = self._logits(self.grid, at)
-        return logits.softmax(-1), logits.logsumexp(-1)
+        weights = logits.softmax(-1)
+        # The largest weight is exp(its logit - log-sum-exp), and runtimes find maxima faster than sums of exponentials.
+        return weights, logits.amax(-1) - weights.amax(-1).log()
 
     def _logits(self, places: Tensor, at: Points) -> Tensor:
         """Of the keypoints' weights at places [P, 2] or [B, P, 2] -> [B, P, K]."""

@@ -269,14 +269,24 @@ class LevelsGenerator(nn.Module):
             occlusion: logits [B, 2, 32, 32]. motion_features: [B, 32, 32, 32]. expression: [B, 16].
         """
         deep, middle, rgb = levels
+        maps = self.maps((deep, middle, F.pixel_unshuffle(rgb, 2)), occlusion, motion_features, expression)
+        return Redrawn(F.pixel_shuffle(maps[:, :12], 2), F.pixel_shuffle(maps[:, 12:], 2))
+
+    def maps(
+        self, levels: tuple[Tensor, Tensor, Tensor], occlusion: Tensor, motion_features: Tensor, expression: Tensor
+    ) -> Tensor:
+        """As `redraw`, but with pictures in quarters, as `pixel_unshuffle` makes them.
+
+        The RGB is [B, 12, 128, 128]; returns picture and mask, [B, 12 + 4, 128, 128].
+        """
+        deep, middle, rgb = levels
         occlusion = torch.sigmoid(occlusion + OCCLUSION_BIAS)
         deep = deep * occlusion[:, 0:1]
         middle = middle * resize(occlusion[:, 1:2], FLOW_SIDE)
         y = run_joined(self.deep, deep, motion_features.float(), expression[:, :, None, None])  # [B, deep, 32, 32]
         y = self.join_middle(self.up_middle(y), middle)  # [B, middle, 64, 64]
-        y = self.join_fine(self.up_fine(y), F.pixel_unshuffle(rgb, 2))  # [B, fine, 128, 128]
-        y = torch.sigmoid(self.out(y).float())  # [B, 12 + 4, 128, 128]
-        return Redrawn(F.pixel_shuffle(y[:, :12], 2), F.pixel_shuffle(y[:, 12:], 2))
+        y = self.join_fine(self.up_fine(y), rgb)  # [B, fine, 128, 128]
+        return torch.sigmoid(self.out(y).float())
 
 
 class ComposedGenerator(LevelsGenerator):

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from fvc.codec.base.errors import FvcError
 from fvc.codec.motion import landmark_basis
-from fvc.export.wasm import MODULE
+from fvc.export.wasm import BLEND, CODEC
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import model_hash
 
@@ -27,9 +27,10 @@ _RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thr
 
 def build(preset: str = DEFAULT) -> Path:
     """Fills `page/built`. Raises FvcError where npm fails."""
-    from fvc.export.onnx_graphs import export_onnx
+    from fvc.export.page_graphs import PAGE_NAMES, export_page
 
     BUILT.mkdir(exist_ok=True)
+    (BUILT / "draw.onnx").unlink(missing_ok=True)  # of an older version
     with TemporaryDirectory() as folder:
         shutil.copy(PAGE / "package.json", folder)
         command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
@@ -41,11 +42,11 @@ def build(preset: str = DEFAULT) -> Path:
             raise FvcError(f"npm: {done.stderr.strip()[:300]}")
         for name in _RUNTIME:
             shutil.copy(Path(folder) / "node_modules" / "onnxruntime-web" / "dist" / name, BUILT)
-        export_onnx(preset, Path(folder) / "onnx")
-        for name in ("embed.onnx", "draw.onnx", "landmarks.onnx"):
-            shutil.copy(Path(folder) / "onnx" / name, BUILT)
+        export_page(preset, Path(folder) / "onnx")
+        for name in PAGE_NAMES:
+            shutil.copy(Path(folder) / "onnx" / f"{name}.onnx", BUILT)
     tables = Path(landmark_basis.__file__).parent
-    for path in (MODULE, tables / "priors.bin", tables / "shape.bin"):
+    for path in (CODEC.path, BLEND.path, tables / "priors.bin", tables / "shape.bin"):
         shutil.copy(path, BUILT)
     manifest = {"preset": preset, "model_hash": model_hash(preset).hex()}
     (BUILT / "manifest.json").write_text(json.dumps(manifest) + "\n")

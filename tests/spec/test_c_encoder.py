@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_library import ROOT, Library, Native, Wasm
+from c_library import Library, Native, Wasm
 from make_vectors import VECTORS
 
 from fvc.codec.call.datagram import Datagram
@@ -26,7 +26,7 @@ from fvc.codec.motion.rdo import lambda_of
 from fvc.codec.motion.sample import PART_SHAPES, DrivingSample, Profile
 from fvc.codec.wire.bitstream import Crop, Header, Kind, Packet
 from fvc.codec.wire.container import StreamReader
-from fvc.export.wasm import MODULE, built_from
+from fvc.export.wasm import BLEND, CODEC, Module
 
 FRAMES = int(os.environ.get("FVC_ENCODER_FRAMES", "60"))  # of each profile; 1000 of each were run by hand
 
@@ -35,7 +35,7 @@ FRAMES = int(os.environ.get("FVC_ENCODER_FRAMES", "60"))  # of each profile; 100
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
     if request.param == "wasm":
         pytest.importorskip("wasmtime", reason="wasmtime is not installed")
-        return Wasm(MODULE.read_bytes())
+        return Wasm(CODEC.path.read_bytes())
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
     return Native(tmp_path_factory.mktemp("c"))
@@ -141,17 +141,14 @@ def test_datagrams(library: Library) -> None:
     assert library.datagram(bytes(datagram)[:-1] + b"x") == -24
 
 
-def test_the_shipped_module_is_that_of_these_sources() -> None:
+@pytest.mark.parametrize("module", [CODEC, BLEND], ids=lambda module: module.path.stem)
+def test_the_shipped_module_is_that_of_these_sources(module: Module) -> None:
     """Who changes the sources rebuilds the module (`python -m fvc.export.wasm`)."""
-    digest = hashlib.sha256(b"".join((ROOT / "export" / "c" / name).read_bytes() for name in built_from())).hexdigest()
-    assert (MODULE.with_suffix(".sha256")).read_text().split() == [
-        digest,
-        hashlib.sha256(MODULE.read_bytes()).hexdigest(),
-    ]
+    noted = module.path.with_suffix(".sha256").read_text().split()
+    assert noted == [module.sources_digest(), hashlib.sha256(module.path.read_bytes()).hexdigest()]
 
 
-def test_a_rebuilt_module_is_the_shipped_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", [CODEC, BLEND], ids=lambda module: module.path.stem)
+def test_a_rebuilt_module_is_the_shipped_one(module: Module, tmp_path: Path) -> None:
     pytest.importorskip("ziglang", reason="ziglang, the compiler, is not installed: pip install 'fvc[wasm]'")
-    from fvc.export.wasm import build
-
-    assert build(tmp_path / "fvc.wasm").read_bytes() == MODULE.read_bytes()
+    assert module.build(tmp_path / "built.wasm").read_bytes() == module.path.read_bytes()

@@ -1,19 +1,26 @@
 // Draws in a thread of its own: source pictures (AV1, by WebCodecs) -> embedding, once; a frame's numbers -> pixels.
-import * as ort from "/page/built/ort.wasm.min.mjs";
+// export/page_graphs.py says what the networks are. redraw_worker.js makes the pixels of a frame while the next one is
+// moved here: two cores draw twice as many pictures so, which two threads in one network do not.
 import { EmbeddedSources } from "./nearest.js";
 import { SIDE, decodePictures } from "./pictures.js";
+import { loadBlend, loadNetwork, tensor } from "./runtime.js";
 import { driving } from "./stream.js";
 
-ort.env.wasm.wasmPaths = "/page/built/";
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
-ort.env.logLevel = "error";
-const tensor = (data, ...dims) => new ort.Tensor("float32", data, dims);
-let embed, draw, embedded;
+const RGB = 2; // of the embedding
+let embed, moved, blend, embedded;
+const redrawer = new Worker("/page/redraw_worker.js", { type: "module" });
+let redrawn = Promise.resolve(); // the frame that is there at the moment; it never fails
+
+const ask = (message, transferred = []) => new Promise((found, failed) => { // of the redrawer
+  redrawer.onmessage = ({ data }) => (data.error ? failed(new Error(data.error)) : found(data));
+  redrawer.onerror = () => failed(new Error("the networks cannot be loaded"));
+  redrawer.postMessage(message, transferred);
+});
 
 async function sessions() {
-  const load = async (name) => ort.InferenceSession.create(`/page/built/${name}.onnx`, { executionProviders: ["wasm"] });
-  embed ??= await load("embed");
-  draw ??= await load("draw");
+  embed ??= await loadNetwork("embed");
+  moved ??= await loadNetwork("moved");
+  blend ??= await loadBlend();
 }
 
 async function takeSources(sources) {
@@ -23,7 +30,7 @@ async function takeSources(sources) {
   for (const [k, { values }] of sources.entries()) {
     const one = driving(values);
     const found = await embed.run({
-      pictures: new ort.Tensor("uint8", pictures.subarray(k * bytes, (k + 1) * bytes), [1, SIDE, SIDE, 3]),
+      pictures: tensor(pictures.subarray(k * bytes, (k + 1) * bytes), 1, SIDE, SIDE, 3),
       position: tensor(one.position, 1, 43, 2), jacobian: tensor(one.jacobian, 1, 43, 2, 2),
       presence: tensor(one.presence, 1, 43),
     });
@@ -32,38 +39,47 @@ async function takeSources(sources) {
   embedded = new EmbeddedSources(rows, sources.map(({ values }) => driving(values).position));
 }
 
-async function takeFrame({ values, recent }) {
-  const one = driving(values), embedding = {};
-  embedded.near(one, recent).forEach(({ data, dims }, k) => (embedding[embed.outputNames[k]] = tensor(data, ...dims)));
-  const found = await draw.run({
+async function sampled({ values, recent }) { // what the redrawer needs for a frame
+  const one = driving(values), embedding = {}, near = embedded.near(one, recent);
+  near.forEach(({ data, dims }, k) => k !== RGB && (embedding[embed.outputNames[k]] = tensor(data, ...dims)));
+  const { flow, blend: weights, ...rest } = await moved.run({
     ...embedding, position: tensor(one.position, 1, 43, 2), jacobian: tensor(one.jacobian, 1, 43, 2, 2),
-    presence: tensor(one.presence, 1, 43), expression: tensor(one.expression, 1, 16), recent: tensor(recent, 4, 43, 2),
+    presence: tensor(one.presence, 1, 43), recent: tensor(recent, 4, 43, 2),
   });
-  const picture = found[draw.outputNames[0]].data, rgba = new Uint8ClampedArray(SIDE * SIDE * 4);
-  for (let k = 0; k < SIDE * SIDE; k++) {
-    for (let c = 0; c < 3; c++) rgba[4 * k + c] = 255 * picture[3 * k + c];
-    rgba[4 * k + 3] = 255;
+  const rgb = blend.sample(near[RGB].data, flow.data, weights.data);
+  const plain = Object.entries(rest).map(([name, { data, dims }]) => [name, { data, dims }]);
+  return { rgb, sampled: { ...Object.fromEntries(plain), expression: { data: one.expression, dims: [1, 16] } } };
+}
+
+async function redraw(frame, began, message) {
+  try {
+    const { rgba } = await ask(message, [message.rgb.buffer]);
+    self.postMessage({ frame, rgba, ms: performance.now() - began }, [rgba.buffer]);
+  } catch (error) {
+    self.postMessage({ frame, error: String(error.message ?? error) });
   }
-  return rgba;
+}
+
+async function take(data) {
+  const began = performance.now();
+  if (data.load) {
+    await Promise.all([sessions(), ask({ load: true })]);
+    self.postMessage({ loaded: true });
+  } else if (data.sources) {
+    await takeSources(data.sources);
+    await redrawn; // answers have the order of the questions
+    self.postMessage({ number: data.number, accepted: true });
+  } else {
+    const message = await sampled(data);
+    await redrawn;
+    redrawn = redraw(data.frame, began, message);
+  }
 }
 
 let busy = Promise.resolve();
 self.onmessage = ({ data }) => {
-  busy = busy.then(async () => {
-    const began = performance.now();
-    try {
-      if (data.load) {
-        await sessions();
-        self.postMessage({ loaded: true });
-      } else if (data.sources) {
-        await takeSources(data.sources);
-        self.postMessage({ number: data.number, accepted: true });
-      } else {
-        const rgba = await takeFrame(data);
-        self.postMessage({ frame: data.frame, rgba, ms: performance.now() - began }, [rgba.buffer]);
-      }
-    } catch (error) {
-      self.postMessage({ number: data.number, frame: data.frame, error: String(error.message ?? error) });
-    }
+  busy = busy.then(() => take(data)).catch(async (error) => {
+    await redrawn;
+    self.postMessage({ number: data.number, frame: data.frame, error: String(error.message ?? error) });
   });
 };

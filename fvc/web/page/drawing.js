@@ -1,9 +1,11 @@
 // Frames' numbers -> pictures on a canvas. The work is done in draw_worker.js; late pictures are left out.
+const MOST_ASKED = 2; // pictures at once: the worker draws in two halves
+
 export class Drawing {
   // canvas: its 2d context; figures: counts; handlers: accepted(number), refused(number, error), began()
   static async load(canvas, figures, handlers) {
     const drawing = new Drawing();
-    Object.assign(drawing, { canvas, figures, handlers, isBusy: false, next: null });
+    Object.assign(drawing, { canvas, figures, handlers, asked: [], next: null });
     drawing.worker = new Worker("/page/draw_worker.js", { type: "module" });
     await new Promise((loaded, failed) => { // before anybody waits for us
       drawing.worker.onmessage = ({ data }) => (data.loaded ? loaded() : failed(new Error(data.error)));
@@ -19,11 +21,11 @@ export class Drawing {
   }
 
   draw(wanted) {
-    if (this.isBusy) {
+    if (this.asked.length === MOST_ASKED) {
       this.next = wanted;
       return;
     }
-    Object.assign(this, { isBusy: true, wanted });
+    this.asked.push(wanted);
     this.worker.postMessage(wanted);
   }
 
@@ -38,14 +40,14 @@ export class Drawing {
       handlers.refused(data.number, data.error);
       return;
     }
-    this.isBusy = false;
+    const shown = this.asked.shift(); // answers have the order of the questions
     if (data.error) figures.error = data.error;
     if (data.rgba) {
       this.canvas.putImageData(new ImageData(data.rgba, 256, 256), 0, 0);
       figures.first ??= performance.now() - figures.opened;
       figures.drawn++;
       figures.frame = data.frame;
-      this.shown = { ...this.wanted, setup: this.setup }; // what is on the canvas
+      this.shown = { ...shown, setup: this.setup }; // what is on the canvas
       figures.ms = figures.ms ? 0.9 * figures.ms + 0.1 * data.ms : data.ms;
       if (figures.drawn === 1) handlers.began();
     }
