@@ -10,7 +10,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { SOURCES = 3, SIDE = 256, FLOW = 64, HALF = SIDE / 2, STRIDE = SIDE + 1, ENLARGED = SIDE / FLOW };
+enum { SOURCES = 4, SIDE = 256, FLOW = 64, HALF = SIDE / 2, STRIDE = SIDE + 1, ENLARGED = SIDE / FLOW };
 
 static float picture[3 * SIDE * SIDE];                                /* one source, [3, 256, 256] */
 static v128_t sources[SOURCES][STRIDE * STRIDE];                      /* RGB0; the last column and row weigh nothing */
@@ -37,7 +37,7 @@ float *fvc_blend_rgb(void) { return rgb; }
 float *fvc_blend_maps(void) { return maps; }
 uint32_t *fvc_blend_pixels(void) { return pixels; }
 
-/* Source n (0 to 2) is what lies in `picture`. */
+/* Source n (0 to 3) is what lies in `picture`. */
 void fvc_blend_source(int n) {
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
@@ -113,7 +113,7 @@ static inline void put(const v128_t sum[4], int y, int j) {
     wasm_v128_store64_lane(to + 9 * HALF * HALF, odd_blue, 0);
 }
 
-/* The first `count` (1 to 3) sources, sampled by `flow` and summed by `blend` -> `rgb`. */
+/* The first `count` (1 to 4) sources, sampled by `flow` and summed by `blend` -> `rgb`. */
 void fvc_blend_sample(int count) {
     static float flow_row[SOURCES][2 * FLOW], weight_row[SOURCES][FLOW];
     for (int y = 0; y < SIDE; y++) {

@@ -1,5 +1,5 @@
 // The part of drawing that is not a network, in fvc_blend.wasm: see export/c/fvc_blend.c.
-const SIDE = 256, PLANES = 3 * SIDE * SIDE, FLOW_PIXELS = 64 * 64, MOST = 3; // sources
+const SIDE = 256, PLANES = 3 * SIDE * SIDE, FLOW_PIXELS = 64 * 64, MOST = 4; // sources
 
 export class Blend {
   static async load(module) {
