@@ -1,5 +1,7 @@
 // Frames' numbers -> pictures on a canvas. The work is done in draw_worker.js; late pictures are left out.
-const MOST_ASKED = 2; // pictures at once: the worker draws in two halves
+// The worker draws in two halves, so two pictures may be there at once. Where the cores are taken that only makes each
+// of them late.
+const LATE = 100; // ms
 
 export class Drawing {
   // canvas: its 2d context; figures: counts; handlers: accepted(number), refused(number, error), began()
@@ -21,7 +23,7 @@ export class Drawing {
   }
 
   draw(wanted) {
-    if (this.asked.length === MOST_ASKED) {
+    if (this.asked.length >= (this.figures.ms > LATE ? 1 : 2)) {
       this.next = wanted;
       return;
     }
