@@ -27,7 +27,10 @@ AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 
 
 class _EmbeddedSources:
-    """The sources' rows of the embedding, each computed when a picture is first drawn from it."""
+    """The sources' rows of the embedding, each computed when a picture is first drawn from it.
+
+    Those of large pictures are computed at once: the network for them takes too much memory to be kept beside drawing.
+    """
 
     def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
         self._pictures, self._samples = pictures, samples
@@ -35,6 +38,9 @@ class _EmbeddedSources:
         self._one_at_a_time = threading.Lock()
         self._request = compile_graph(preset, "embed", 1, exact=True, side=len(pictures[0])).create_infer_request()
         self._stacked = lru_cache(2)(self._stack)  # choices change seldom
+        if len(pictures[0]) > SIDE:
+            for number in range(len(pictures)):
+                self._row(number)
 
     def tensors(self, numbers: tuple[int, ...]) -> list[Any]:
         """OpenVINO tensors of these sources' rows, which nobody may write to."""
