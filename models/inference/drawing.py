@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,7 +19,7 @@ from fvc.codec.base.inference import core, openvino_package
 from fvc.codec.motion.pose_history import DrawInputs, positions
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.inference.graphs import compile_graph, driving_inputs, source_inputs
-from fvc.models.inference.nearest import CONFIDENCE_TENSOR, DRAWN_FROM, Nearest, nearest, with_shares
+from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, DRAWN_FROM, Nearest, nearest
 from fvc.models.inference.timing import cores, fastest
 from fvc.models.weights import draws_from_nearest, model_hash
 
@@ -37,19 +37,14 @@ class _EmbeddedSources:
         self._rows: dict[int, list[np.ndarray]] = {}
         self._one_at_a_time = threading.Lock()
         self._request = compile_graph(preset, "embed", 1, exact=True, side=len(pictures[0])).create_infer_request()
-        self._stacked = lru_cache(2)(self._stack)  # choices change seldom
         if len(pictures[0]) > SIDE:
             for number in range(len(pictures)):
                 self._row(number)
 
-    def tensors(self, numbers: tuple[int, ...]) -> list[Any]:
-        """OpenVINO tensors of these sources' rows, which nobody may write to."""
+    def rows(self, numbers: tuple[int, ...]) -> list[tuple[np.ndarray, ...]]:
+        """For each tensor of the embedding these sources' rows, [1, ...] each."""
         with self._one_at_a_time:
-            return self._stacked(numbers)
-
-    def _stack(self, numbers: tuple[int, ...]) -> list[Any]:
-        rows = zip(*(self._row(number) for number in numbers), strict=True)
-        return [openvino_package().Tensor(np.concatenate(each)) for each in rows]
+            return list(zip(*(self._row(number) for number in numbers), strict=True))
 
     def _row(self, number: int) -> list[np.ndarray]:
         if number not in self._rows:
@@ -67,33 +62,44 @@ class _JointSources:
         request = compile_graph(
             preset, "embed", len(pictures), exact=True, side=len(pictures[0])
         ).create_infer_request()
-        found = request.infer(list(source_inputs(pictures, samples))).values()
-        self._tensors = [openvino_package().Tensor(np.array(tensor)) for tensor in found]
+        self._tensors = [np.array(t) for t in request.infer(list(source_inputs(pictures, samples))).values()]
 
-    def tensors(self, numbers: tuple[int, ...]) -> list[Any]:
-        """OpenVINO tensors of the embedding; `numbers` are all sources."""
-        return self._tensors
+    def rows(self, numbers: tuple[int, ...]) -> list[tuple[np.ndarray, ...]]:
+        """As of `_EmbeddedSources`, all rows in one; `numbers` are all sources."""
+        return [(tensor,) for tensor in self._tensors]
 
 
 class _Request:
-    """One inference of the graph `draw`, and the sources to which it is bound."""
+    """One inference of the graph `draw`, with memory of its own for the embedding of the sources it draws from."""
 
-    def __init__(self, compiled: Any) -> None:
-        self.infer = compiled.create_infer_request()
-        self._bound: list[Any] | None = None
-        self._confidence: Any = None  # raised ones, in place of the sources' own
+    def __init__(self, compiled: Any, chooses: bool) -> None:
+        self.infer, self._chooses = compiled.create_infer_request(), chooses
+        self._numbers: tuple[int, ...] = ()
+        self._embedding: list[np.ndarray] = []
+        self._confidence = np.empty(0, np.float32)
 
-    def bind(self, tensors: list[Any], log_shares: np.ndarray) -> None:
-        """Gives it the sources' embedding, and adds the logarithms of their shares to their confidences."""
-        if tensors is not self._bound:
-            for index, tensor in enumerate(tensors):
-                self.infer.set_input_tensor(index, tensor)
-            self._bound = tensors
-            self._confidence = None
-        if log_shares.any() or self._confidence is not None:
-            rows = with_shares([tensor.data for tensor in tensors], log_shares)
-            self._confidence = openvino_package().Tensor(rows[CONFIDENCE_TENSOR])
-            self.infer.set_input_tensor(CONFIDENCE_TENSOR, self._confidence)
+    def bind(self, sources: _EmbeddedSources | _JointSources, chosen: Nearest) -> int:
+        """Makes it draw from the chosen sources; returns how many tensors their embedding has."""
+        if chosen.numbers != self._numbers:
+            self._fill(sources.rows(chosen.numbers))
+            self._numbers = chosen.numbers
+        if self._chooses:
+            self._confidence_now()[:] = self._confidence + chosen.log_shares[:, None, None]
+        return len(self._embedding)
+
+    def _fill(self, rows: list[tuple[np.ndarray, ...]]) -> None:
+        if self._embedding:
+            for tensor, each in zip(self._embedding, rows, strict=True):
+                np.concatenate(each, out=tensor)
+        else:
+            self._embedding = [np.concatenate(each) for each in rows]
+            for index, tensor in enumerate(self._embedding):
+                self.infer.set_input_tensor(index, openvino_package().Tensor(tensor, shared_memory=True))
+        if self._chooses:
+            self._confidence = self._confidence_now().copy()
+
+    def _confidence_now(self) -> np.ndarray:
+        return self._embedding[CONFIDENCE_TENSOR][:, CONFIDENCE_CHANNEL]
 
 
 class DrawRuntime:
@@ -125,8 +131,9 @@ class DrawRuntime:
     ) -> None:
         count, side = len(pictures), len(pictures[0])
         self._positions = np.stack([positions(sample.parts) for sample in samples])
-        self._most = DRAWN_FROM if draws_from_nearest(preset) else count
-        self._sources = (_EmbeddedSources if draws_from_nearest(preset) else _JointSources)(preset, pictures, samples)
+        self._chooses = draws_from_nearest(preset)
+        self._most = DRAWN_FROM if self._chooses else count
+        self._sources = (_EmbeddedSources if self._chooses else _JointSources)(preset, pictures, samples)
         ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
         if exact or not _has_low_precision():
             ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
@@ -141,7 +148,7 @@ class DrawRuntime:
             self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[_Request] = SimpleQueue()
         for _ in range(ways[self.way][1]):
-            self._idle.put(_Request(compiled(self.way)))
+            self._idle.put(_Request(compiled(self.way), self._chooses))
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [S, S, 3]."""
@@ -154,16 +161,14 @@ class DrawRuntime:
 
     def _prepare(self, request: _Request, inputs: DrawInputs) -> dict[int, np.ndarray]:
         """Binds the request to the sources of a frame; returns its other inputs."""
-        chosen: Nearest = nearest(inputs, self._positions, self._most)
-        tensors = self._sources.tensors(chosen.numbers)
-        request.bind(tensors, chosen.log_shares)
-        return {len(tensors) + n: array for n, array in enumerate(driving_inputs(inputs))}
+        count = request.bind(self._sources, nearest(inputs, self._positions, self._most))
+        return {count + n: array for n, array in enumerate(driving_inputs(inputs))}
 
     def _timed(
         self, compiled: Callable[[str], Any], name: str, at_a_time: int, pictures: int, inputs: DrawInputs
     ) -> Callable[[], None]:
         """A way to draw, ready to be timed: each call draws the same number of pictures."""
-        requests = [_Request(compiled(name)) for _ in range(at_a_time)]
+        requests = [_Request(compiled(name), self._chooses) for _ in range(at_a_time)]
         tensors = [self._prepare(request, inputs) for request in requests]
 
         def draw() -> None:
