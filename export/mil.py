@@ -272,5 +272,5 @@ _RULES: dict[str, Callable[[Any, Any], Any]] = {
     "inverse": lambda op, get: 1 / (get(op.x) + float(op.epsilon.val)),
     "reduce_sum": _reduce(lambda x, axes, keep: x.sum(axes, keepdim=keep)),
     "reduce_mean": _reduce(lambda x, axes, keep: x.mean(axes, keepdim=keep)),
-    "reduce_log_sum_exp": _reduce(lambda x, axes, keep: x.logsumexp(axes, keepdim=keep)),
+    "reduce_max": _reduce(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
 }
