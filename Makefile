@@ -28,8 +28,8 @@ $(VENV)/fuzz: pyproject.toml $(VENV)/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@touch $@
 
-fuzz: $(VENV)/fuzz ## replay the saved inputs, then try new ones for FUZZ_SECONDS (60); what breaks is left in build/fuzz
-	nice $(BIN)/python -W ignore tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+fuzz: $(VENV)/fuzz ## replay the saved inputs, then try new ones for FUZZ_SECONDS (60) with FUZZ_TARGETS (all); what breaks is left in build/fuzz
+	nice $(BIN)/python -W ignore tests/fuzz/run.py $(FUZZ_TARGETS) --seconds $(FUZZ_SECONDS)
 
 lint: $(VENV)/dev ## style and layout
 	$(BIN)/ruff check .

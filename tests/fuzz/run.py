@@ -101,7 +101,7 @@ def replay(names: list[str]) -> int:
 
 
 def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
-    """Runs one target in processes of their own until the time is used up. Returns what happened."""
+    """Runs one target in processes of their own until the time is used up, once at least. Returns what happened."""
     from fuzz.targets import seeds
 
     folder = work / name
@@ -116,13 +116,15 @@ def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
         "grown_mb": 0.0,
         "peak_mb": 0,
     }
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 1:
+    end, left, began = time.monotonic() + seconds, seconds, False
+    while left > 1 or not began:  # to begin alone may take longer than there is time
+        began = True
         total["crashes"] += _child(name, folder, left) != 0
         part = json.loads((folder / "stats.json").read_text())
         total["executions"] += part["executions"]
         for key in ("slowest_ms", "grown_mb", "peak_mb"):
             total[key] = max(total[key], part[key])
+        left = end - time.monotonic()
     return total
 
 
