@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from fvc.codec.base.errors import FvcError
 from fvc.export.onnx_graphs import write_graph
-from fvc.export.shipped import Graph, load_preset, run_module, shipped_graphs
+from fvc.export.shipped import Graph, graphs_of, load_preset, run_module
 from fvc.models.flow import Points
 from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding, Moved, blended
 
@@ -58,10 +58,11 @@ class MapsGraph(nn.Module):
 
 def page_graphs(preset: str) -> list[Graph]:
     """The graphs of `PAGE_NAMES`. Raises FvcError for a preset whose generator does not draw so."""
-    whole = {graph.name: graph for graph in shipped_graphs(preset)}
-    generator = load_preset(preset)[0].generator
+    network, sha256 = load_preset(preset)
+    generator = network.generator
     if not isinstance(generator, ComposedGenerator):
         raise FvcError(f"the page does not draw with {preset}: its generator is no ComposedGenerator")
+    whole = {graph.name: graph for graph in graphs_of(network, sha256, chooses=True)}
     return [whole["embed"], *split(whole["draw"], generator.eval()), whole["landmarks"]]
 
 

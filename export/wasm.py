@@ -2,7 +2,7 @@
 
     python -m fvc.export.wasm        needs ziglang, whose clang brings a C library for WebAssembly (extra `wasm`)
 
-fvc.wasm is decoder and encoder, 16 kB; fvc_blend.wasm is the part of drawing that is not a network, 4 kB. They import
+fvc.wasm is decoder and encoder, 16 kB; fvc_blend.wasm is the part of drawing that is not a network, 3 kB. They import
 nothing, and are the same byte for byte wherever the same ziglang builds them. They lie beside the sources with the
 digests of both, so that a test without the compiler sees when they have parted.
 """

@@ -19,7 +19,7 @@ from fvc.codec.base.inference import core, openvino_package
 from fvc.codec.motion.pose_history import DrawInputs, positions
 from fvc.codec.motion.sample import DrivingSample
 from fvc.models.inference.graphs import compile_graph, driving_inputs, source_inputs
-from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, DRAWN_FROM, Nearest, nearest
+from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, Nearest, drawn_from, nearest
 from fvc.models.inference.timing import cores, fastest
 from fvc.models.weights import draws_from_nearest, model_hash
 
@@ -132,13 +132,12 @@ class DrawRuntime:
         count, side = len(pictures), len(pictures[0])
         self._positions = np.stack([positions(sample.parts) for sample in samples])
         self._chooses = draws_from_nearest(preset)
-        self._most = DRAWN_FROM if self._chooses else count
+        self._most = drawn_from(preset, count)
         self._sources = (_EmbeddedSources if self._chooses else _JointSources)(preset, pictures, samples)
         ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
         if exact or not _has_low_precision():
             ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
-        drawn_from = min(self._most, count)
-        compiled = cache(lambda name: compile_graph(preset, "draw", drawn_from, ways[name][1], not ways[name][0], side))
+        compiled = cache(lambda name: compile_graph(preset, "draw", self._most, ways[name][1], not ways[name][0], side))
         self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
         if len(ways) > 1:
             inputs = DrawInputs.still(samples[0])

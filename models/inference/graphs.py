@@ -13,6 +13,7 @@ from fvc.codec.base.constants import SIDE
 from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, core
 from fvc.codec.motion.pose_history import MOMENTS, DrawInputs
 from fvc.codec.motion.sample import N_EXPRESSION, N_SUP, N_UNSUP, NEUTRAL_EXPRESSION, DrivingSample
+from fvc.models.inference.nearest import drawn_from
 from fvc.models.weights import folder_of, large_folder, verify
 
 
@@ -69,8 +70,8 @@ def compile_graph(
 
 
 def draw_graph(preset: str, sources: int, side: int = SIDE) -> tuple[Any, Any]:
-    """The graph that `DrawRuntime` runs, as OpenVINO's model and compiled, for counting its operations."""
-    model = _graph(preset, "draw", sources, side)
+    """The graph that `DrawRuntime` runs for so many sources, as OpenVINO's model and compiled: to count operations."""
+    model = _graph(preset, "draw", drawn_from(preset, sources), side)
     return model, compile_like_ours(model)
 
 

@@ -13,12 +13,18 @@ import numpy as np
 
 from fvc.codec.motion.pose_history import DrawInputs, positions
 from fvc.codec.motion.sample import DrivingSample
+from fvc.models.weights import draws_from_nearest
 
 DRAWN_FROM = 4
 # Where a generator takes how far it may trust a source: a tensor of `models.generator.Embedding`, and its channel.
 CONFIDENCE_TENSOR, CONFIDENCE_CHANNEL = 3, 2
 _FADING = 0.3  # of the first left out's distance: over these last 30 % a source fades out
 _LEAST_SHARE = 1e-4  # of one that has faded out
+
+
+def drawn_from(preset: str, count: int) -> int:
+    """How many of `count` sources draw a frame of an installed preset."""
+    return min(count, DRAWN_FROM) if draws_from_nearest(preset) else count
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,8 @@ def fuzz(name: str, seconds: float, work: Path) -> dict[str, Any]:
         "grown_mb": 0.0,
         "peak_mb": 0,
     }
-    end, left, began = time.monotonic() + seconds, seconds, False
-    while left > 1 or not began:  # to begin alone may take longer than there is time
-        began = True
+    end, left = time.monotonic() + seconds, max(seconds, 2.0)  # to begin alone may take longer than there is time
+    while left > 1:
         total["crashes"] += _child(name, folder, left) != 0
         part = json.loads((folder / "stats.json").read_text())
         total["executions"] += part["executions"]
