@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fvc.codec.base.constants import SIDE, SIDES
+from fvc.codec.base.constants import MAX_SOURCES, SIDE, SIDES
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face.face_choice import MOVING, FaceChoice
 from fvc.codec.face.finders import tracker_named
@@ -16,7 +16,6 @@ from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer
 from fvc.codec.motion.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.motion.sample import Profile
 from fvc.codec.wire.bitstream import MAX_FPS
-from fvc.codec.wire.source_set import MAX_SOURCES
 
 MIN_FPS = Fraction(1, 10)
 KEYFRAME_INTERVAL = 5.0  # seconds

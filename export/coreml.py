@@ -33,8 +33,8 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.shipped import DRIVING, POINTS, Graph, run_module, shipped_graphs
 from fvc.models.flow import Points
-from fvc.models.inference.graphs import driving_inputs, source_inputs
 from fvc.models.inference.nearest import NearestRows
+from fvc.models.inference.tensors import driving_inputs, source_inputs
 
 logging.getLogger("coremltools").setLevel(logging.CRITICAL)  # it warns of every part that only a Mac has
 with contextlib.redirect_stderr(io.StringIO()):

@@ -24,8 +24,8 @@ from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
 from fvc.export.openvino_graphs import DRIVING, POINTS
 from fvc.export.shipped import Graph, run_module, shipped_graphs
-from fvc.models.inference.graphs import driving_inputs, source_inputs
 from fvc.models.inference.nearest import DRAWN_FROM, NearestRows
+from fvc.models.inference.tensors import driving_inputs, source_inputs
 from fvc.models.presets import preset_named
 
 OPSET = 17

@@ -60,7 +60,7 @@ class EmbedGraph(nn.Module):
 
 
 class DrawGraph(nn.Module):
-    """The embedding, then the tensors of `models.inference.graphs.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
+    """The embedding, then `models.inference.tensors.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -28,8 +28,8 @@ from fvc.codec.renderer import Draw, Renderer
 from fvc.codec.wire.bitstream import Kind, Packet
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.inference.graphs import driving_inputs, source_inputs
 from fvc.models.inference.installed import InstalledModel
+from fvc.models.inference.tensors import driving_inputs, source_inputs
 
 LEAST, LEAST_HALF = 45.0, 40.0  # dB in the worst frame: of ONNX files; of Core ML packages, in float16
 
@@ -78,7 +78,7 @@ def _exported(folder: Path, pictures: Sequence[np.ndarray], samples: Sequence[Dr
 
 
 def embed_inputs(sources: SourceSet) -> tuple[Tensor, ...]:
-    """Inputs of the graph `embed`, see `models.inference.graphs.source_inputs`."""
+    """Inputs of the graph `embed`, see `models.inference.tensors.source_inputs`."""
     return tuple(map(torch.from_numpy, source_inputs(sources.pictures, sources.samples)))
 
 

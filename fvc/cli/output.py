@@ -6,21 +6,27 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from fvc.cli import signals
 from fvc.codec.base.errors import FvcError, OptionError, OutputError, in_flags
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+@cache
+def _errors() -> Any:
+    """stderr, shared by remarks and bars, so that a remark does not tear a bar."""
+    from rich.console import Console  # slow to import, and most commands have nothing to say
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(text: str) -> None:
     """Prints a line on stderr, verbatim; it is lost if that cannot be written (`fvc.cli.streams`)."""
     if sys.stderr is not None:
-        errors.print(text, markup=False)
+        _errors().print(text, markup=False)
 
 
 class Bar:
@@ -34,7 +40,7 @@ class Bar:
 
             stage, count = TextColumn("{task.description:>9}"), TextColumn("{task.completed:.0f}")
             columns = (stage, BarColumn(), count, TimeRemainingColumn())
-            self._progress = Progress(*columns, console=errors, transient=True)
+            self._progress = Progress(*columns, console=_errors(), transient=True)
             self._progress.start()
         return self
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from fvc.codec.base.constants import SIDE
+from fvc.codec.base.hashing import file_hash
 from fvc.codec.base.inference import core, openvino_package
 from fvc.codec.motion.pose_history import DrawInputs, positions
 from fvc.codec.motion.sample import DrivingSample
-from fvc.models.inference.graphs import compile_graph, driving_inputs, source_inputs
+from fvc.models.inference.graphs import Graph, compile_graph, graph_file
 from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, Nearest, drawn_from, nearest
+from fvc.models.inference.tensors import driving_inputs, source_inputs
 from fvc.models.inference.timing import cores, fastest
-from fvc.models.weights import draws_from_nearest, model_hash
+from fvc.models.weights import draws_from_nearest
 
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
 
@@ -36,7 +39,8 @@ class _EmbeddedSources:
         self._pictures, self._samples = pictures, samples
         self._rows: dict[int, list[np.ndarray]] = {}
         self._one_at_a_time = threading.Lock()
-        self._request = compile_graph(preset, "embed", 1, exact=True, side=len(pictures[0])).create_infer_request()
+        embed = Graph(preset, "embed", 1, exact=True, side=len(pictures[0]))
+        self._request = compile_graph(embed).create_infer_request()
         if len(pictures[0]) > SIDE:
             for number in range(len(pictures)):
                 self._row(number)
@@ -59,9 +63,8 @@ class _JointSources:
     """The embedding of all sources together, for networks that join them."""
 
     def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
-        request = compile_graph(
-            preset, "embed", len(pictures), exact=True, side=len(pictures[0])
-        ).create_infer_request()
+        embed = Graph(preset, "embed", len(pictures), exact=True, side=len(pictures[0]))
+        request = compile_graph(embed).create_infer_request()
         self._tensors = [np.array(t) for t in request.infer(list(source_inputs(pictures, samples))).values()]
 
     def rows(self, numbers: tuple[int, ...]) -> list[tuple[np.ndarray, ...]]:
@@ -134,20 +137,18 @@ class DrawRuntime:
         self._chooses = draws_from_nearest(preset)
         self._most = drawn_from(preset, count)
         self._sources = (_EmbeddedSources if self._chooses else _JointSources)(preset, pictures, samples)
-        ways = {_way(low, n): (low, n) for low in (False, True) for n in sorted({streams, 1}, reverse=True)}
-        if exact or not _has_low_precision():
-            ways = {name: way for name, way in ways.items() if not way[0] and (way[1] == streams or not exact)}
-        compiled = cache(lambda name: compile_graph(preset, "draw", self._most, ways[name][1], not ways[name][0], side))
+        ways = _ways(Graph(preset, "draw", self._most, streams, exact, side))
+        compiled = cache(compile_graph)
         self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
         if len(ways) > 1:
             inputs = DrawInputs.still(samples[0])
-            prepare = {name: partial(self._timed, compiled, name, ways[name][1], streams, inputs) for name in ways}
-            key = f"{model_hash(preset).hex()}, OpenVINO {openvino_package().__version__}, {streams} pictures"
-            key += f" of {side} pixels" if side != SIDE else ""
+            prepare = {name: partial(self._timed, compiled, way, streams, inputs) for name, way in ways.items()}
+            graph = file_hash(graph_file(preset, "draw", side))[:16]
+            key = f"{graph}, OpenVINO {openvino_package().__version__}, {streams} pictures"
             self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[_Request] = SimpleQueue()
-        for _ in range(ways[self.way][1]):
-            self._idle.put(_Request(compiled(self.way), self._chooses))
+        for _ in range(ways[self.way].streams):
+            self._idle.put(_Request(compiled(ways[self.way]), self._chooses))
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [S, S, 3]."""
@@ -164,14 +165,14 @@ class DrawRuntime:
         return {count + n: array for n, array in enumerate(driving_inputs(inputs))}
 
     def _timed(
-        self, compiled: Callable[[str], Any], name: str, at_a_time: int, pictures: int, inputs: DrawInputs
+        self, compiled: Callable[[Graph], Any], way: Graph, pictures: int, inputs: DrawInputs
     ) -> Callable[[], None]:
         """A way to draw, ready to be timed: each call draws the same number of pictures."""
-        requests = [_Request(compiled(name), self._chooses) for _ in range(at_a_time)]
+        requests = [_Request(compiled(way), self._chooses) for _ in range(way.streams)]
         tensors = [self._prepare(request, inputs) for request in requests]
 
         def draw() -> None:
-            for _ in range(pictures // at_a_time):
+            for _ in range(pictures // way.streams):
                 for request, given in zip(requests, tensors, strict=True):
                     request.infer.start_async(given)
                 for request in requests:
@@ -180,8 +181,15 @@ class DrawRuntime:
         return draw
 
 
-def _way(low: bool, at_a_time: int) -> str:
-    return f"{'low precision' if low else 'float32'}, {at_a_time} at a time"
+def _ways(graph: Graph) -> dict[str, Graph]:
+    """The ways to draw that come into question, by name. Where the graph must be exact, only as it is."""
+    lows = (False,) if graph.exact or not _has_low_precision() else (False, True)
+    streams = [graph.streams] if graph.exact else sorted({graph.streams, 1}, reverse=True)
+    return {
+        f"{'low precision' if low else 'float32'}, {n} at a time": replace(graph, streams=n, exact=not low)
+        for low in lows
+        for n in streams
+    }
 
 
 @cache

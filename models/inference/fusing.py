@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from fvc.codec.base.errors import FvcError
-from fvc.models.inference.graphs import compile_like_ours, read_model
+from fvc.codec.base.inference import compile_kept
+from fvc.models.inference.graphs import properties
 from fvc.models.weights import digests_of, folder_of, is_intact
 
 FUSION = "fusion"
@@ -53,7 +54,7 @@ class FuseRuntime:
     """
 
     def __init__(self, streams: int = 1) -> None:
-        compiled = compile_like_ours(read_model(_verified_fusion() / "fuse.xml"), streams, exact=True)
+        compiled = compile_kept(_verified_fusion() / "fuse.xml", properties(streams, exact=True))
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())

@@ -36,7 +36,7 @@ from fvc.codec.wire.bitstream import SYNC, Header, Kind, Packet
 from fvc.codec.wire.container import Damage, StreamReader
 from fvc.codec.wire.leb128 import leb128
 from fvc.codec.wire.source_set import SourceSet
-from fvc.models.inference.graphs import read_graph
+from fvc.models.inference.graphs import graph_file
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import blends_parts, model_hash, preset_of, shipped, verify, weight_files, write_manifest
@@ -401,7 +401,7 @@ def test_weights_that_are_not_those_of_the_manifest(weights: Path, name: str, at
     with pytest.raises(FvcError, match="not what its manifest says"):
         Guard()(lambda _: verify(weights), b"")
     with pytest.raises(FvcError, match="not what its manifest says"):
-        read_graph("own", "embed")
+        graph_file("own", "embed")
 
 
 @pytest.mark.parametrize(

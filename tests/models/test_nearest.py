@@ -13,8 +13,8 @@ from fvc.codec.motion.sample import DrivingSample
 from fvc.models.flow import Points
 from fvc.models.generator import Embedding
 from fvc.models.inference.drawing import DrawRuntime
-from fvc.models.inference.graphs import points
 from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, DRAWN_FROM, nearest
+from fvc.models.inference.tensors import points
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of

@@ -17,8 +17,8 @@ from fvc.codec.source_builder import SOURCE_CRF
 from fvc.codec.wire.source_set import SourceSet, code_pictures
 from fvc.models.flow import Points
 from fvc.models.inference.drawing import DrawRuntime
-from fvc.models.inference.graphs import points
 from fvc.models.inference.motion import MotionRuntime
+from fvc.models.inference.tensors import points
 from fvc.models.model import load_network
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of, model_hash, preset_of, shipped, verify
