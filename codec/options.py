@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fvc.codec.base.constants import MAX_SOURCES, SIDE, SIDES
+from fvc.codec.base.constants import MAX_FPS, MAX_SOURCES, MIN_FPS, SIDE, SIDES
 from fvc.codec.base.errors import OptionError
 from fvc.codec.face.face_choice import MOVING, FaceChoice
 from fvc.codec.face.finders import tracker_named
@@ -15,9 +15,7 @@ from fvc.codec.media.opus import BITRATES
 from fvc.codec.motion.quantizer import QUANTIZERS, Quantizer
 from fvc.codec.motion.ratecontrol import ConstantQuality, ConstantRate, Plan
 from fvc.codec.motion.sample import Profile
-from fvc.codec.wire.bitstream import MAX_FPS
 
-MIN_FPS = Fraction(1, 10)
 KEYFRAME_INTERVAL = 5.0  # seconds
 MAX_KBPS = 1000  # of everything: far above what the finest layer takes
 AUDIO_BITRATE = 6000  # bit/s, the least that Opus takes

@@ -6,6 +6,8 @@ model are in `codec.motion.adaptation`, those of the frequency tables in `codec.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 # Pictures
 SIDE = 256  # pixels: width and height of the pictures that are coded and drawn (7.1, 8.2)
 LARGE_SIDE = 512  # pixels: the other side that they may have (4.1, 7.1)
@@ -18,6 +20,7 @@ MIN_LAYER_SIDE = 64  # pixels: the smallest picture of a video layer; the larges
 # The stream's header
 MAX_HEADER_LENGTH = 4096  # (4.1)
 MAX_FPS = 240  # frames per second (4.1)
+MIN_FPS = Fraction(1, 10)  # frames per second that encoders offer and videos are written with: not of the format
 MAX_CROP_SIDE = 16384  # pixels: of the whole frame, and of the crop in it (4.1)
 MAX_QUANTIZER_BITS = 16  # (4.1)
 MAX_PRE_SKIP = 48000  # samples at 48 kHz (4.1)

@@ -34,6 +34,23 @@ def first(stage, done, total):
     print(time.monotonic(), flush=True)
     os._exit(0)
 fvc.decode(*sys.argv[1:], progress=first)"""
+_RUN_TO_FIRST_FACE = """import sys, time
+from fvc.cli import main as cli
+import fvc
+fvc.encode
+print(time.monotonic())
+from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.media.video import VideoReader
+with VideoReader(sys.argv[1]) as video, FaceTracker(tracker=sys.argv[2]) as tracker:
+    found = any(tracker.track(frame.rgb) is not None for frame in video.frames(15))
+print(time.monotonic() if found else "nan")"""
+# The system counts the memory of the parent, before it became this process, to this process: Linux has the true value.
+_PEAK = """
+import re, resource
+from pathlib import Path
+status = Path("/proc/self/status")
+true = status.exists() and re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())
+print(int(true[1]) if true else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"""
 
 
 def encode_and_decode(video: Path, stream: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +73,8 @@ def encode_and_decode(video: Path, stream: Path, options: Mapping[str, Any]) -> 
 
 def _timed(name: str, paths: list[Path], options: Mapping[str, Any]) -> dict[str, float]:
     """Runs `fvc.encode` or `fvc.decode`."""
-    start, text, usage = _child(_RUN, name, json.dumps([str(path) for path in paths]), json.dumps(options))
+    code, given = _RUN + _PEAK, json.dumps([str(path) for path in paths])
+    start, (text, peak), usage = _child(code, name, given, json.dumps(options))
     seconds = time.monotonic() - start
     report, marks = json.loads(text)
     per_frame = sum((ticks[-1] - ticks[0]) / max(len(ticks) - 1, 1) for stage, ticks in marks.items() if stage != _ONCE)
@@ -65,22 +83,33 @@ def _timed(name: str, paths: list[Path], options: Mapping[str, Any]) -> dict[str
         "whole_process_fps": round(report["frames"] / seconds, 1),
         "seconds": round(seconds, 2),
         "cpu_s_per_s": round((usage.ru_utime + usage.ru_stime) / report["duration_s"], 3),
-        "peak_rss_mb": round(usage.ru_maxrss / 1024, 1),
+        "peak_rss_mb": round(int(peak) / 1024, 1),
     }
 
 
 def start_up_seconds(stream: Path) -> float:
     """Seconds from the start of a process to its first decoded frame; the stream's source set is next to it."""
     out = stream.with_name("first.mp4")
-    start, text, _ = _child(_RUN_TO_FIRST_FRAME, stream, stream.with_suffix(".fvs"), out)
+    start, (text,), _ = _child(_RUN_TO_FIRST_FRAME, stream, stream.with_suffix(".fvs"), out)
     return round(float(text) - start, 3)
 
 
-def _child(code: str, *arguments: object) -> tuple[float, str, Any]:
+def first_face(video: Path, tracker: str) -> dict[str, float]:
+    """What a sender's start costs: "import_s" and "first_face_s", seconds from the start of a process, "peak_rss_mb".
+
+    Args:
+        video: must show a face. tracker: see `codec.face.finders`.
+    """
+    start, (*moments, peak), _ = _child(_RUN_TO_FIRST_FACE + _PEAK, video, tracker)
+    imported, found = (round(float(moment) - start, 2) for moment in moments)
+    return {"import_s": imported, "first_face_s": found, "peak_rss_mb": round(int(peak) / 1024, 1)}
+
+
+def _child(code: str, *arguments: object) -> tuple[float, list[str], Any]:
     """Runs Python code in a process of its own.
 
     Returns:
-        when it was started (time.monotonic, a clock that processes share), its stdout, its resource usage.
+        when it was started (time.monotonic, a clock that processes share), the lines of its stdout, its resource usage.
 
     Raises:
         FvcError: it failed; with the last line of its stderr.
@@ -96,4 +125,4 @@ def _child(code: str, *arguments: object) -> tuple[float, str, Any]:
         if process.returncode:
             fault = (err.read().splitlines() or [f"exit code {process.returncode}"])[-1]
             raise FvcError(f"bench: {fault.removeprefix('fvc: ')}")
-        return start, out.read(), usage
+        return start, out.read().splitlines(), usage

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fvc.codec.base.constants import MIN_FPS
 from fvc.codec.base.errors import OptionError, StreamError, UsageError
 from fvc.codec.base.hashing import open_file_hash
 from fvc.codec.base.reporting import Note, PathLike, Progress, silent
@@ -26,7 +27,6 @@ from fvc.codec.media.provenance import Provenance
 from fvc.codec.media.video import label
 from fvc.codec.media.video_writer import VideoWriter
 from fvc.codec.motion.pose_history import DrawInputs
-from fvc.codec.options import MIN_FPS
 from fvc.codec.renderer import Layered, Renderer
 from fvc.codec.wire.bitstream import Header
 from fvc.jobs.paths import file_path, keep_apart, naming, open_file
