@@ -1,9 +1,10 @@
-"""A preset's installed weights -> the graphs with which `models.inference.drawing` draws 512x512 pixels (needs torch).
+"""A preset's installed weights -> the graph with which `models.inference.drawing` embeds 512x512 pixels (needs torch).
 
     python -m fvc.export.large_graphs [PRESET] [--out FOLDER]
 
-Writes into `models/weights/PRESET-512/`, or FOLDER: the OpenVINO graphs `embed` and `draw`, and `digests.json`. The
-preset's generator must be `models.generator.ComposedGenerator`. Run it again whenever the preset's weights change.
+Writes into `models/weights/PRESET-512/`, or FOLDER: the OpenVINO graph `embed`, and `digests.json`; the preset's other
+graphs draw either size. Its generator must be `models.generator.ComposedGenerator`. Run it again whenever the preset's
+weights change.
 """
 
 from __future__ import annotations

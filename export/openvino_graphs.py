@@ -2,8 +2,8 @@
 
     python -m fvc.export.openvino_graphs RUN/weights.safetensors PRESET [--out FOLDER]
 
-Writes into `models/weights/PRESET/`, or FOLDER: `weights.safetensors` (float16, the published form), three OpenVINO
-graphs and `manifest.json` with the SHA-256 of each. The number of sources stays free in the graphs.
+Writes into `models/weights/PRESET/`, or FOLDER: `weights.safetensors` (float16, the published form), the OpenVINO
+graphs of `models.weights.graph_names` and `manifest.json` with the SHA-256 of each. The number of sources stays free.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -24,17 +25,36 @@ from fvc.codec.base.constants import SIDE
 from fvc.codec.motion.pose_history import MOMENTS
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
+from fvc.models.generator import ComposedGenerator, Embedding
 from fvc.models.model import Network, build_network, load_network, load_weights
 from fvc.models.presets import PRESETS
-from fvc.models.weights import GRAPHS, folder_of, write_manifest
+from fvc.models.weights import folder_of, graph_names, write_manifest
 
 POINTS = ("position", "jacobian", "presence")  # fields of `models.flow.Points`, as inputs of graphs
+RGB = Embedding._fields.index("rgb")
 DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `graphs.driving_inputs`
+
+
+class Converted(NamedTuple):
+    """A module to convert.
+
+    Attributes:
+        example: likely inputs. per_source: which of them have a row for each source.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    per_source: Sequence[bool]
 
 
 def unit(pictures: Tensor) -> Tensor:
     """Pictures uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [0, 1]."""
     return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+def as_bytes(pictures: Tensor) -> Tensor:
+    """The inverse of `unit`, with values outside [0, 1] cut off."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 class MotionGraph(nn.Module):
@@ -59,6 +79,48 @@ class EmbedGraph(nn.Module):
         return tuple(self.network.embed(unit(pictures)[None], Points(position, jacobian, presence)))
 
 
+class ColouredEmbedGraph(EmbedGraph):
+    """As EmbedGraph for a composed generator, but the RGB comes last, as uint8 [N, S, S, 3]: what is looked up."""
+
+    def forward(self, pictures: Tensor, position: Tensor, jacobian: Tensor, presence: Tensor) -> tuple[Tensor, ...]:
+        """`pictures`: uint8 [N, S, S, 3], S 256 pixels, or 512 for a `models.large.network.LargeGenerator`."""
+        tensors = list(super().forward(pictures, position, jacobian, presence))
+        small, large = tensors.pop(RGB), tensors.pop() if len(tensors) == len(Embedding._fields) else None
+        return (*tensors, as_bytes(small if large is None else large))
+
+
+class MovedGraph(nn.Module):
+    """The embedding without the RGB, then the tensors of `DRIVING` but the expression -> `models.generator.Moved`."""
+
+    def __init__(self, generator: ComposedGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        *embedding, position, jacobian, presence, recent = tensors
+        embedding.insert(RGB, embedding[0])  # of the RGB, only the number of rows is read
+        return tuple(self.generator.moved(Embedding(*embedding), Points(position, jacobian, presence), recent[None]))
+
+
+class RedrawnGraph(nn.Module):
+    """What was looked up, uint8 [1, 256, 256, 3], `Moved` but for flow and blend, expression [1, 16] -> `Redrawn`.
+
+    As bytes, [1, 256, 256, 4]: the picture, and how much of the looked-up colours takes its place.
+    """
+
+    def __init__(self, generator: ComposedGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(
+        self, rgb: Tensor, deep: Tensor, middle: Tensor, occlusion: Tensor, features: Tensor, expression: Tensor
+    ) -> Tensor:
+        split = rgb.reshape(1, SIDE // 2, 2, SIDE // 2, 2, 3).permute(0, 5, 2, 4, 1, 3)  # while it is small
+        quarters = split.reshape(1, 12, SIDE // 2, SIDE // 2).float() / 255  # as pixel_unshuffle gives them
+        maps = self.generator.maps((deep, middle, quarters), occlusion, features, expression)
+        return as_bytes(F.pixel_shuffle(maps, 2))
+
+
 class DrawGraph(nn.Module):
     """The embedding, then `models.inference.tensors.driving_inputs` -> picture uint8 [1, 256, 256, 3]."""
 
@@ -73,7 +135,7 @@ class DrawGraph(nn.Module):
         return self.generator.draw(embedding, Points(position, jacobian, presence), expression, recent[None])
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return (self.picture(*tensors).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return as_bytes(self.picture(*tensors))
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
@@ -86,8 +148,11 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return network
 
 
-def graphs(network: Network, side: int = SIDE) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
-    """The three modules by name, each with example inputs (three sources of `side` x `side` pixels)."""
+def graphs(network: Network, side: int = SIDE) -> dict[str, Converted]:
+    """The modules by name, with example inputs (three sources of `side` x `side` pixels).
+
+    Of a composed generator "moved" and "redrawn" in place of "draw"; of one for 512 pixels only "embed" differs.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
@@ -100,15 +165,28 @@ def graphs(network: Network, side: int = SIDE) -> dict[str, tuple[nn.Module, tup
         eye = torch.eye(2).expand(count, n_points, 2, 2) + 0.05 * rand(count, n_points, 2, 2)
         return rand(count, n_points, 2) - 0.5, eye.contiguous(), torch.ones(count, n_points)
 
-    embed = EmbedGraph(network)
+    composed = getattr(network.generator, "generator", network.generator)  # a LargeGenerator holds it
+    embed = (ColouredEmbedGraph if isinstance(composed, ComposedGenerator) else EmbedGraph)(network).eval()
     source = (pictures, *points(3))
     with torch.no_grad():
         embedding = embed(*source)
-    return {
-        "motion": (MotionGraph(network), (pictures[:1, :SIDE, :SIDE],)),
-        "embed": (embed, source),
-        "draw": (DrawGraph(network), (*embedding, *points(1), rand(1, N_EXPRESSION), points(MOMENTS)[0])),
+    sample, expression = (*points(1), points(MOMENTS)[0]), rand(1, N_EXPRESSION)
+    made = {
+        "motion": Converted(MotionGraph(network), (pictures[:1, :SIDE, :SIDE],), [False]),
+        "embed": Converted(embed, source, [True] * len(source)),
     }
+    if not isinstance(composed, ComposedGenerator):
+        per_source = embedding_per_source(embed, source) + [False] * len(DRIVING)
+        driving = (*sample[:-1], expression, sample[-1])
+        return made | {"draw": Converted(DrawGraph(network), (*embedding, *driving), per_source)}
+    given, moved = (*embedding[:-1], *sample), MovedGraph(composed).eval()
+    with torch.no_grad():
+        _, _, *rest = moved(*given)
+    looked_up = (rand(1, SIDE, SIDE, 3) * 255).to(torch.uint8), *rest, expression
+    per_source = [True] * (len(embedding) - 1) + [False] * len(sample)
+    made["moved"] = Converted(moved, given, per_source)
+    made["redrawn"] = Converted(RedrawnGraph(composed), looked_up, [False] * len(looked_up))
+    return made
 
 
 @torch.no_grad()
@@ -129,7 +207,7 @@ def convert(run_weights: Path, preset: str, folder: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     half = {name: tensor.half().contiguous() for name, tensor in load_file(run_weights).items()}
     save_file(half, folder / "weights.safetensors")
-    save_graphs(fold_batch_norms(load_network(folder / "weights.safetensors", preset)), folder, GRAPHS)
+    save_graphs(fold_batch_norms(load_network(folder / "weights.safetensors", preset)), folder, graph_names(preset))
     write_manifest(folder, preset)
     return folder
 
@@ -139,15 +217,8 @@ def save_graphs(network: Network, folder: Path, names: Sequence[str], side: int 
     import openvino
 
     converted = graphs(network, side)
-    embed, source = converted["embed"]
-    per_source = {
-        "motion": [False],
-        "embed": [True] * len(source),
-        "draw": embedding_per_source(embed, source) + [False] * len(DRIVING),
-    }
     for name in names:
-        model = to_openvino(*converted[name], per_source[name])
-        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=True)
+        openvino.save_model(to_openvino(*converted[name]), folder / f"{name}.xml", compress_to_fp16=True)
 
 
 def to_openvino(module: nn.Module, example: tuple[Tensor, ...], per_source: Sequence[bool]) -> Any:

@@ -21,26 +21,12 @@ from torch.nn import functional as F
 
 from fvc.codec.base.errors import FvcError
 from fvc.export.onnx_graphs import write_graph
+from fvc.export.openvino_graphs import RGB, MovedGraph
 from fvc.export.shipped import Graph, graphs_of, load_preset, run_module
-from fvc.models.flow import Points
-from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Embedding, Moved, blended
+from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Moved, blended
 
-RGB = Embedding._fields.index("rgb")
 PAGE_NAMES = ("embed", "moved", "maps", "landmarks")
 _PER_SOURCE = ("flow", "blend")  # of `Moved`
-
-
-class MovedGraph(nn.Module):
-    """The embedding without the RGB, then the tensors of `openvino_graphs.DRIVING` but the expression -> `Moved`."""
-
-    def __init__(self, generator: ComposedGenerator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        *embedding, position, jacobian, presence, recent = tensors
-        embedding.insert(RGB, embedding[0])  # of the RGB, only the number of rows is read
-        return tuple(self.generator.moved(Embedding(*embedding), Points(position, jacobian, presence), recent[None]))
 
 
 class MapsGraph(nn.Module):

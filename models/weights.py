@@ -3,7 +3,7 @@
 Presets lie under `models/weights`, and in the folders that the environment variable `FVC_WEIGHTS` names: there every
 `NAME/manifest.json`, as `export.openvino_graphs --out` writes one, is an installed preset called NAME.
 
-Beside the folder of a preset that draws 512x512 pixels too lies one called `NAME-512`, with two graphs made of the same
+Beside the folder of a preset that draws 512x512 pixels too lies one called `NAME-512`, with a graph made of the same
 weights. Its `digests.json` has their SHA-256 and the hash of the weights.
 
 A preset's identity is the SHA-256 of its `weights.safetensors`; streams carry its first eight bytes. `manifest.json`
@@ -24,9 +24,7 @@ from fvc.codec.base.errors import FvcError, UsageError
 from fvc.codec.base.hashing import file_hash
 from fvc.models.presets import is_preset, preset_named
 
-GRAPHS = ("motion", "embed", "draw")
-LARGE_GRAPHS = ("embed", "draw")
-_LARGE_FILES = tuple(f"{graph}.{end}" for graph in LARGE_GRAPHS for end in ("xml", "bin"))
+LARGE_GRAPHS = ("embed",)
 _DIGESTS = "digests.json"
 _MAX_MANIFEST, _MAX_BYTES = 1 << 16, 1 << 28  # bytes of the manifest, of any other file
 _ROOT = Path(__file__).parent / "weights"
@@ -69,14 +67,23 @@ def is_intact(path: Path, digest: str, most_bytes: int = _MAX_BYTES) -> bool:
     return path.is_file() and path.stat().st_size <= most_bytes and file_hash(path) == digest
 
 
-def weight_files() -> list[str]:
-    """Names of the files that a manifest covers."""
-    return ["weights.safetensors", *(f"{graph}.{end}" for graph in GRAPHS for end in ("xml", "bin"))]
+def graph_names(preset: str) -> tuple[str, ...]:
+    """The graphs of a preset (`models.presets`): a composed generator draws in two, see `models.inference.drawing`."""
+    return ("motion", "embed", *(("moved", "redrawn") if preset_named(preset).draws_from_nearest else ("draw",)))
+
+
+def weight_files(preset: str) -> list[str]:
+    """Names of the files that the manifest of a preset covers."""
+    return ["weights.safetensors", *_files_of(graph_names(preset))]
+
+
+def _files_of(graphs: Iterable[str]) -> list[str]:
+    return [f"{graph}.{end}" for graph in graphs for end in ("xml", "bin")]
 
 
 def write_manifest(folder: Path, preset: str) -> None:
     """Records the digests of all files of a preset."""
-    digests = digests_of(folder, weight_files())
+    digests = digests_of(folder, weight_files(preset))
     (folder / "manifest.json").write_text(json.dumps({"preset": preset, "sha256": digests}, indent=1) + "\n")
 
 
@@ -86,11 +93,10 @@ def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
     try:
         if path.is_file() and path.stat().st_size <= _MAX_MANIFEST:
             manifest = json.loads(path.read_text())
-            found = {name: str(manifest["sha256"][name]) for name in weight_files()}
-            if is_preset(str(manifest["preset"])) and all(
-                re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()
-            ):
-                return manifest["preset"], found
+            preset = str(manifest["preset"])
+            found = {name: str(manifest["sha256"][name]) for name in weight_files(preset)} if is_preset(preset) else {}
+            if found and all(re.fullmatch("[0-9a-f]{64}", digest) for digest in found.values()):
+                return preset, found
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
     raise FvcError(f"{path}: damaged; reinstall fvc")
@@ -99,7 +105,7 @@ def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
 def verify(folder: Path) -> None:
     """Raises FvcError if a file is missing or differs from the manifest (a damaged installation)."""
     _, digests = _manifest(folder)
-    for name in weight_files():
+    for name in digests:
         if not is_intact(folder / name, digests[name]):
             raise FvcError(f"{folder / name}: missing or not what its manifest says; reinstall fvc")
 
@@ -143,7 +149,7 @@ def large_folder(preset: str) -> Path:
 
 def write_large_digests(folder: Path, preset: str) -> None:
     """Records the SHA-256 of the graphs in such a folder, and the hash of the preset's weights."""
-    stated = {"model_hash": model_hash(preset).hex(), "sha256": digests_of(folder, _LARGE_FILES)}
+    stated = {"model_hash": model_hash(preset).hex(), "sha256": digests_of(folder, _files_of(LARGE_GRAPHS))}
     (folder / _DIGESTS).write_text(json.dumps(stated, indent=1) + "\n")
 
 
@@ -157,7 +163,7 @@ def draws_large(preset: str) -> bool:
         stated = json.loads(path.read_text()) if path.stat().st_size <= _MAX_MANIFEST else {}
         if stated["model_hash"] != model_hash(preset).hex():
             return False  # made of other weights
-        if all(is_intact(path.with_name(name), stated["sha256"][name]) for name in _LARGE_FILES):
+        if all(is_intact(path.with_name(name), stated["sha256"][name]) for name in _files_of(LARGE_GRAPHS)):
             return True
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass

@@ -17,7 +17,7 @@ from fvc.codec.motion.sample import PART_SHAPES, DrivingSample
 from fvc.evaluation.presets.systems import parse_systems
 from fvc.evaluation.speed.roofline import multiply_adds
 from fvc.models.inference.drawing import DrawRuntime
-from fvc.models.inference.graphs import draw_graph
+from fvc.models.inference.graphs import drawing_graphs
 from fvc.models.presets import AT
 from fvc.models.weights import manifest_preset
 
@@ -53,10 +53,10 @@ def sizes(systems: Sequence[str]) -> str:
     for folder, parts in weights.items():
         preset = manifest_preset(folder)
         sender, generator = parameters(preset)
-        model, _ = draw_graph(folder, _SOURCES)
+        macs = sum(multiply_adds(model) for model, _ in drawing_graphs(folder, _SOURCES))
         published = PUBLISHED.get(preset.partition(AT)[0], "")
         size = f"{sender / 1e6:.2f} + {generator / 1e6:.2f}"
-        work = f"{multiply_adds(model) / 1e9:.2f} | {1000 * seconds(folder, parts):.0f}"
+        work = f"{macs / 1e9:.2f} | {1000 * seconds(folder, parts):.0f}"
         lines.append(f"| {preset} | {size} | {published} | {work} |")
     return "\n".join([*lines, "", f"Drawing by OpenVINO in float32 with {_SOURCES} sources, on all cores."])
 

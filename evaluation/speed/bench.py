@@ -33,7 +33,7 @@ from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, m
 from fvc.evaluation.speed.stages import StageTimes, quantiles, time_stages
 from fvc.evaluation.speed.whole_process import encode_and_decode, start_up_seconds
 from fvc.models.inference.drawing import AT_A_TIME, DrawRuntime
-from fvc.models.inference.graphs import draw_graph
+from fvc.models.inference.graphs import drawing_graphs
 from fvc.models.presets import DEFAULT
 
 _FRAMES, _QUICK_FRAMES = 150, 40  # that stages are timed with
@@ -109,11 +109,12 @@ def _drawing(preset: str, stream: Path) -> dict[str, dict[str, Any]]:
 
 
 def _roofline(preset: str, stream: Path, draw_ms: float, seconds: float) -> dict[str, float]:
-    """The draw network against the limits of this machine, which are measured for `seconds` each."""
+    """The networks that draw against the limits of this machine, which are measured for `seconds` each."""
     peak = machine_peak(seconds)
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
-    model, compiled = draw_graph(preset, len(source_set.pictures), source_set.side)
-    limits = distance(multiply_adds(model), bytes_moved(compiled), draw_ms, peak)
+    graphs = drawing_graphs(preset, len(source_set.pictures))
+    macs = sum(multiply_adds(model) for model, _ in graphs)
+    limits = distance(macs, sum(bytes_moved(compiled) for _, compiled in graphs), draw_ms, peak)
     return {**{name: round(value, 1) for name, value in peak.items()}, **limits}
 
 

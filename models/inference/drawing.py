@@ -6,8 +6,8 @@ Pictures are not normative. What depends on the sources alone, their embedding, 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 from queue import SimpleQueue
@@ -15,94 +15,42 @@ from typing import Any
 
 import numpy as np
 
-from fvc.codec.base.constants import SIDE
 from fvc.codec.base.hashing import file_hash
 from fvc.codec.base.inference import core, openvino_package
-from fvc.codec.motion.pose_history import DrawInputs, positions
+from fvc.codec.motion.pose_history import DrawInputs
 from fvc.codec.motion.sample import DrivingSample
+from fvc.models.inference.composed import ComposedRequest, ComposedSources
 from fvc.models.inference.graphs import Graph, compile_graph, graph_file
-from fvc.models.inference.nearest import CONFIDENCE_CHANNEL, CONFIDENCE_TENSOR, Nearest, drawn_from, nearest
+from fvc.models.inference.nearest import drawn_from
 from fvc.models.inference.tensors import driving_inputs, source_inputs
 from fvc.models.inference.timing import cores, fastest
 from fvc.models.weights import draws_from_nearest
 
 AT_A_TIME = min(cores(), 8)  # pictures drawn concurrently where many are wanted
-
-
-class _EmbeddedSources:
-    """The sources' rows of the embedding, each computed when a picture is first drawn from it.
-
-    Those of large pictures are computed at once: the network for them takes too much memory to be kept beside drawing.
-    """
-
-    def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
-        self._pictures, self._samples = pictures, samples
-        self._rows: dict[int, list[np.ndarray]] = {}
-        self._one_at_a_time = threading.Lock()
-        embed = Graph(preset, "embed", 1, exact=True, side=len(pictures[0]))
-        self._request = compile_graph(embed).create_infer_request()
-        if len(pictures[0]) > SIDE:
-            for number in range(len(pictures)):
-                self._row(number)
-
-    def rows(self, numbers: tuple[int, ...]) -> list[tuple[np.ndarray, ...]]:
-        """For each tensor of the embedding these sources' rows, [1, ...] each."""
-        with self._one_at_a_time:
-            return list(zip(*(self._row(number) for number in numbers), strict=True))
-
-    def _row(self, number: int) -> list[np.ndarray]:
-        if number not in self._rows:
-            inputs = source_inputs([self._pictures[number]], [self._samples[number]])
-            self._rows[number] = [np.array(tensor) for tensor in self._request.infer(list(inputs)).values()]
-            if len(self._rows) == len(self._pictures):
-                self._request = None  # its memory is free for drawing
-        return self._rows[number]
+_Request = Callable[[DrawInputs], np.ndarray]  # one picture at a time
 
 
 class _JointSources:
-    """The embedding of all sources together, for networks that join them."""
+    """The embedding of all sources together, for generators that join them."""
 
     def __init__(self, preset: str, pictures: Sequence[np.ndarray], samples: Sequence[DrivingSample]) -> None:
         embed = Graph(preset, "embed", len(pictures), exact=True, side=len(pictures[0]))
         request = compile_graph(embed).create_infer_request()
-        self._tensors = [np.array(t) for t in request.infer(list(source_inputs(pictures, samples))).values()]
-
-    def rows(self, numbers: tuple[int, ...]) -> list[tuple[np.ndarray, ...]]:
-        """As of `_EmbeddedSources`, all rows in one; `numbers` are all sources."""
-        return [(tensor,) for tensor in self._tensors]
+        self.tensors = [np.array(t) for t in request.infer(list(source_inputs(pictures, samples))).values()]
 
 
-class _Request:
-    """One inference of the graph `draw`, with memory of its own for the embedding of the sources it draws from."""
+class _JointRequest:
+    """Draws one picture at a time from all sources."""
 
-    def __init__(self, compiled: Any, chooses: bool) -> None:
-        self.infer, self._chooses = compiled.create_infer_request(), chooses
-        self._numbers: tuple[int, ...] = ()
-        self._embedding: list[np.ndarray] = []
-        self._confidence = np.empty(0, np.float32)
+    def __init__(self, sources: _JointSources, draw: Any) -> None:
+        self._draw, self._count = draw.create_infer_request(), len(sources.tensors)
+        for index, tensor in enumerate(sources.tensors):
+            self._draw.set_input_tensor(index, openvino_package().Tensor(tensor, shared_memory=True))
 
-    def bind(self, sources: _EmbeddedSources | _JointSources, chosen: Nearest) -> int:
-        """Makes it draw from the chosen sources; returns how many tensors their embedding has."""
-        if chosen.numbers != self._numbers:
-            self._fill(sources.rows(chosen.numbers))
-            self._numbers = chosen.numbers
-        if self._chooses:
-            self._confidence_now()[:] = self._confidence + chosen.log_shares[:, None, None]
-        return len(self._embedding)
-
-    def _fill(self, rows: list[tuple[np.ndarray, ...]]) -> None:
-        if self._embedding:
-            for tensor, each in zip(self._embedding, rows, strict=True):
-                np.concatenate(each, out=tensor)
-        else:
-            self._embedding = [np.concatenate(each) for each in rows]
-            for index, tensor in enumerate(self._embedding):
-                self.infer.set_input_tensor(index, openvino_package().Tensor(tensor, shared_memory=True))
-        if self._chooses:
-            self._confidence = self._confidence_now().copy()
-
-    def _confidence_now(self) -> np.ndarray:
-        return self._embedding[CONFIDENCE_TENSOR][:, CONFIDENCE_CHANNEL]
+    def __call__(self, inputs: DrawInputs) -> np.ndarray:
+        """The picture, uint8 [S, S, 3]."""
+        given = {self._count + n: tensor for n, tensor in enumerate(driving_inputs(inputs))}
+        return np.array(next(iter(self._draw.infer(given).values()))[0])
 
 
 class DrawRuntime:
@@ -133,50 +81,44 @@ class DrawRuntime:
         exact: bool = False,
     ) -> None:
         count, side = len(pictures), len(pictures[0])
-        self._positions = np.stack([positions(sample.parts) for sample in samples])
-        self._chooses = draws_from_nearest(preset)
-        self._most = drawn_from(preset, count)
-        self._sources = (_EmbeddedSources if self._chooses else _JointSources)(preset, pictures, samples)
-        ways = _ways(Graph(preset, "draw", self._most, streams, exact, side))
-        compiled = cache(compile_graph)
+        is_composed = draws_from_nearest(preset)
+        self._sources = (ComposedSources if is_composed else _JointSources)(preset, pictures, samples)
+        self._compiled = cache(compile_graph)
+        ways = _ways(Graph(preset, "moved" if is_composed else "draw", drawn_from(preset, count), streams, exact))
         self.way, self.milliseconds = next(iter(ways)), dict[str, float]()
         if len(ways) > 1:
             inputs = DrawInputs.still(samples[0])
-            prepare = {name: partial(self._timed, compiled, way, streams, inputs) for name, way in ways.items()}
-            graph = file_hash(graph_file(preset, "draw", side))[:16]
-            key = f"{graph}, OpenVINO {openvino_package().__version__}, {streams} pictures"
+            prepare = {name: partial(self._timed, way, streams, inputs) for name, way in ways.items()}
+            graph = file_hash(graph_file(preset, ways[self.way].name))[:16]
+            key = f"{graph}, OpenVINO {openvino_package().__version__}, {streams} pictures of {side} pixels"
             self.way, self.milliseconds = fastest(key, prepare)
         self._idle: SimpleQueue[_Request] = SimpleQueue()
-        for _ in range(ways[self.way].streams):
-            self._idle.put(_Request(compiled(ways[self.way]), self._chooses))
+        for request in self._requests(ways[self.way]):
+            self._idle.put(request)
 
     def __call__(self, inputs: DrawInputs) -> np.ndarray:
         """Returns the picture, uint8 [S, S, 3]."""
         request = self._idle.get()
         try:
-            tensors = self._prepare(request, inputs)
-            return np.array(next(iter(request.infer.infer(tensors).values()))[0])
+            return request(inputs)
         finally:
             self._idle.put(request)
 
-    def _prepare(self, request: _Request, inputs: DrawInputs) -> dict[int, np.ndarray]:
-        """Binds the request to the sources of a frame; returns its other inputs."""
-        count = request.bind(self._sources, nearest(inputs, self._positions, self._most))
-        return {count + n: array for n, array in enumerate(driving_inputs(inputs))}
+    def _requests(self, way: Graph) -> list[_Request]:
+        """As many as are drawn at a time."""
+        sources, compiled = self._sources, self._compiled(way)
+        if isinstance(sources, _JointSources):
+            return [_JointRequest(sources, compiled) for _ in range(way.streams)]
+        redrawn = self._compiled(replace(way, name="redrawn", sources=None))
+        return [ComposedRequest(sources, compiled, redrawn) for _ in range(way.streams)]
 
-    def _timed(
-        self, compiled: Callable[[Graph], Any], way: Graph, pictures: int, inputs: DrawInputs
-    ) -> Callable[[], None]:
+    def _timed(self, way: Graph, pictures: int, inputs: DrawInputs) -> Callable[[], None]:
         """A way to draw, ready to be timed: each call draws the same number of pictures."""
-        requests = [_Request(compiled(way), self._chooses) for _ in range(way.streams)]
-        tensors = [self._prepare(request, inputs) for request in requests]
+        requests, pool = self._requests(way), ThreadPoolExecutor(way.streams)
 
         def draw() -> None:
             for _ in range(pictures // way.streams):
-                for request, given in zip(requests, tensors, strict=True):
-                    request.infer.start_async(given)
-                for request in requests:
-                    request.infer.wait()
+                list(pool.map(lambda request: request(inputs), requests))
 
         return draw
 

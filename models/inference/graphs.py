@@ -10,7 +10,7 @@ from typing import Any
 from fvc.codec.base.constants import SIDE
 from fvc.codec.base.inference import EXACT, ONE_AT_A_TIME, compile_kept, core, read_model
 from fvc.models.inference.nearest import drawn_from
-from fvc.models.weights import folder_of, large_folder, verify
+from fvc.models.weights import folder_of, graph_names, large_folder, manifest_preset, verify
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Graph:
     """A graph of an installed preset, and how it is compiled.
 
     Attributes:
-        name: "motion", "embed" or "draw".
+        name: see `models.weights.graph_names`.
         sources: how many source pictures it takes; None: it takes none.
         streams: above 1: this many concurrent inferences, each on one thread; 1: one inference on all cores.
         exact: float32 on any CPU; else the precision that OpenVINO chooses for the CPU.
@@ -50,7 +50,7 @@ def properties(streams: int = 1, exact: bool = False) -> dict[str, Any]:
     """OpenVINO's properties for networks that draw; `streams` and `exact`: see `Graph`."""
     how: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
     if streams > 1:
-        how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+        how = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams, "ENABLE_CPU_PINNING": False}
     return how | (EXACT if exact else {})
 
 
@@ -60,10 +60,14 @@ def compile_like_ours(model: Any) -> Any:
         return core().compile_model(model, "CPU", properties())
 
 
-def draw_graph(preset: str, sources: int, side: int = SIDE) -> tuple[Any, Any]:
-    """The graph that `DrawRuntime` runs for so many sources, as OpenVINO's model and compiled: to count operations."""
-    model = read_model(graph_file(preset, "draw", side), drawn_from(preset, sources))
-    return model, compile_like_ours(model)
+def drawing_graphs(preset: str, sources: int) -> list[tuple[Any, Any]]:
+    """The graphs that `DrawRuntime` runs for a picture of so many sources, to count operations.
+
+    Each as OpenVINO's model and compiled.
+    """
+    names = [name for name in graph_names(manifest_preset(preset)) if name not in ("motion", "embed")]
+    models = [read_model(graph_file(preset, name), drawn_from(preset, sources)) for name in names]
+    return [(model, compile_like_ours(model)) for model in models]
 
 
 def compile_graph(graph: Graph) -> Any:

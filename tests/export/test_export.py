@@ -171,7 +171,7 @@ def test_resample_is_torch_grid_sample() -> None:
 def test_commands(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("export", "openvino", "--out", tmp_path / "openvino")
     assert done.code == 0
-    assert "draw.xml" in done.out
+    assert "redrawn.xml" in done.out
     assert (tmp_path / "openvino" / "manifest.json").exists()
     assert run("export", "onnx", "--out", tmp_path / "x", "--preset", "none").code == 2
     bad = run("export", "coreml", "--out", tmp_path / "y", "--target", "iOS3")

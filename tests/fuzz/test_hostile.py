@@ -372,7 +372,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of an installation of its own, with small files that its manifest names."""
     folder = tmp_path / "weights" / "own"
     folder.mkdir(parents=True)
-    for name in weight_files():
+    for name in weight_files(DEFAULT):
         (folder / name).write_bytes(name.encode())
     write_manifest(folder, DEFAULT)
     monkeypatch.setattr("fvc.models.weights._ROOT", folder.parent)

@@ -108,5 +108,6 @@ def test_gradients_reach_every_parameter(preset: str) -> None:
 @pytest.mark.parametrize("preset", SMALL)
 def test_every_preset_has_graphs(preset: str) -> None:
     with torch.no_grad():
-        for module, example in graphs(build_network(preset).eval()).values():
+        for module, example, per_source in graphs(build_network(preset).eval()).values():
             module(*example)
+            assert len(per_source) == len(example)

@@ -75,7 +75,7 @@ def test_damaged_and_other_files(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     draws_large = weights.draws_large.__wrapped__
     assert draws_large("composed")
     assert not draws_large("tiny")  # made of other weights
-    (folder / "draw.xml").write_text("?")
+    (folder / "embed.xml").write_text("?")
     with pytest.raises(FvcError, match="damaged; reinstall fvc"):
         draws_large("composed")
     (folder / "digests.json").write_text("{}")

