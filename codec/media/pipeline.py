@@ -58,13 +58,16 @@ def ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
 
 
 def parallel(function: Callable[[T], U], items: Iterable[T], workers: int) -> Generator[U, None, None]:
-    """`map(function, items)`, up to `workers` calls at a time; `function` is called from several threads."""
+    """`map(function, items)`, up to `workers` calls at a time; `function` is called from several threads.
+
+    As many again wait their turn, so that no worker is idle while whoever takes the results is busy.
+    """
     under_way: deque[Future[U]] = deque()
     with ThreadPoolExecutor(workers, "fvc-parallel") as pool:
         try:
             for item in items:
                 under_way.append(pool.submit(function, item))
-                if len(under_way) > workers:
+                if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
