@@ -63,10 +63,18 @@ def parallel(function: Callable[[T], U], items: Iterable[T], workers: int) -> Ge
     As many again wait their turn, so that no worker is idle while whoever takes the results is busy.
     """
     under_way: deque[Future[U]] = deque()
+    error: Exception | None = None
     with ThreadPoolExecutor(workers, "fvc-parallel") as pool:
         try:
-            for item in items:
-                under_way.append(pool.submit(function, item))
+            source = iter(items)
+            while True:
+                try:
+                    under_way.append(pool.submit(function, next(source)))
+                except StopIteration:
+                    break
+                except Exception as raised:  # of the items: comes after the results of those before it
+                    error = raised
+                    break
                 if len(under_way) > 2 * workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -75,6 +83,8 @@ def parallel(function: Callable[[T], U], items: Iterable[T], workers: int) -> Ge
             for future in under_way:
                 future.cancel()
             _close(items)
+    if error is not None:
+        raise error
 
 
 def _close(items: object) -> None:
