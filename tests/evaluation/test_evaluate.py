@@ -113,8 +113,8 @@ class TestSystems:
             [system] = parse_systems([name], ["sup"])
             assert (system.name, Path(system.weights)) == ("mine:sup", tmp_path / "mine")
             assert blends_parts(system.weights)
-        (tmp_path / "mine" / "draw.bin").write_bytes(b"damaged")
-        with pytest.raises(FvcError, match=r"draw\.bin: missing or not what"):
+        (tmp_path / "mine" / "redrawn.bin").write_bytes(b"damaged")
+        with pytest.raises(FvcError, match=r"redrawn\.bin: missing or not what"):
             parse_systems(["mine"])
 
     @pytest.mark.parametrize(
