@@ -102,11 +102,8 @@ class MovedGraph(nn.Module):
         return tuple(self.generator.moved(Embedding(*embedding), Points(position, jacobian, presence), recent[None]))
 
 
-class RedrawnGraph(nn.Module):
-    """What was looked up, uint8 [1, 256, 256, 3], `Moved` but for flow and blend, expression [1, 16] -> `Redrawn`.
-
-    As bytes, [1, 256, 256, 4]: the picture, and how much of the looked-up colours takes its place.
-    """
+class MapsGraph(nn.Module):
+    """RGB in quarters [1, 12, 128, 128], `Moved` but for flow and blend, expression -> maps [1, 16, 128, 128]."""
 
     def __init__(self, generator: ComposedGenerator) -> None:
         super().__init__()
@@ -115,10 +112,19 @@ class RedrawnGraph(nn.Module):
     def forward(
         self, rgb: Tensor, deep: Tensor, middle: Tensor, occlusion: Tensor, features: Tensor, expression: Tensor
     ) -> Tensor:
+        return self.generator.maps((deep, middle, rgb), occlusion, features, expression)
+
+
+class RedrawnGraph(MapsGraph):
+    """As MapsGraph, but of what was looked up as bytes, uint8 [1, 256, 256, 3], and as bytes, [1, 256, 256, 4].
+
+    They are the picture, and how much of the looked-up colours takes its place.
+    """
+
+    def forward(self, rgb: Tensor, *rest: Tensor) -> Tensor:
         split = rgb.reshape(1, SIDE // 2, 2, SIDE // 2, 2, 3).permute(0, 5, 2, 4, 1, 3)  # while it is small
         quarters = split.reshape(1, 12, SIDE // 2, SIDE // 2).float() / 255  # as pixel_unshuffle gives them
-        maps = self.generator.maps((deep, middle, quarters), occlusion, features, expression)
-        return as_bytes(F.pixel_shuffle(maps, 2))
+        return as_bytes(F.pixel_shuffle(super().forward(quarters, *rest), 2))
 
 
 class DrawGraph(nn.Module):

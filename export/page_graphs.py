@@ -16,30 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fvc.codec.base.errors import FvcError
 from fvc.export.onnx_graphs import write_graph
-from fvc.export.openvino_graphs import RGB, MovedGraph
+from fvc.export.openvino_graphs import RGB, MapsGraph, MovedGraph
 from fvc.export.shipped import Graph, graphs_of, load_preset, run_module
 from fvc.models.generator import PICTURE_SIDE, ComposedGenerator, Moved, blended
 
 PAGE_NAMES = ("embed", "moved", "maps", "landmarks")
 _PER_SOURCE = ("flow", "blend")  # of `Moved`
-
-
-class MapsGraph(nn.Module):
-    """RGB in quarters [1, 12, 128, 128], `Moved` but for flow and blend, expression -> maps [1, 16, 128, 128]."""
-
-    def __init__(self, generator: ComposedGenerator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(
-        self, rgb: Tensor, deep: Tensor, middle: Tensor, occlusion: Tensor, features: Tensor, expression: Tensor
-    ) -> Tensor:
-        return self.generator.maps((deep, middle, rgb), occlusion, features, expression)
 
 
 def page_graphs(preset: str) -> list[Graph]:

@@ -46,7 +46,7 @@ class LookUp:
         """
         at = flow * (self._side / 2) + (self._side - 1) / 2
         weights = blend[:, 0] if self._side == SIDE else _sharpened(blend[:, 0])
-        used = [n for n in range(len(pictures)) if weights[n].max() >= _LEAST]
+        used = [n for n in range(len(pictures)) if not weights[n].max() < _LEAST]  # what is no number counts
         for n in used:
             cv2.resize(at[n], self._places.shape[:2], dst=self._places)
             cv2.remap(pictures[n], self._places, None, cv2.INTER_LINEAR, self._colours[n], cv2.BORDER_REPLICATE)

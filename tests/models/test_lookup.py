@@ -88,3 +88,10 @@ def test_places_that_are_no_numbers_do_no_harm(wild: float) -> None:
     flow = np.full((1, FLOW, FLOW, 2), wild, np.float32)
     found = LookUp(1, 256).sampled([np.full((256, 256, 3), 7, np.uint8)], flow, np.ones((1, 1, FLOW, FLOW), np.float32))
     assert (found == 7).all()
+
+
+def test_weights_that_are_no_numbers_do_no_harm() -> None:
+    flow = np.repeat(identity_grid(FLOW).numpy()[None], 2, 0)
+    pictures = [np.full((256, 256, 3), 7, np.uint8)] * 2
+    found = LookUp(2, 256).sampled(pictures, flow, np.full((2, 1, FLOW, FLOW), np.nan, np.float32))
+    assert found.shape == (256, 256, 3)
