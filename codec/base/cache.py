@@ -1,11 +1,12 @@
-"""A disk cache for the results of slow work: tracked clips, coded anchors, metrics."""
+"""The user's cache folder: a cache for the results of slow work, and files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,18 +49,31 @@ class Cache:
         with contextlib.suppress(Exception):  # absent, damaged or of another version: made again
             return load(path)
         result = make()
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save(result, part)
-            part.replace(path)
+            with written_whole(path) as part:
+                save(result, part)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             if not self._is_broken:
                 self._note(f"{self.folder}: cannot keep results there ({error.strerror}); the next run starts anew")
             self._is_broken = True
         return result
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """The name of a file for the block to write, which becomes `path` at its end; nothing is left where that fails.
+
+    Raises OSError: the folder cannot be made, or the file not get its name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
 
 
 def code_digest(*modules: object) -> str:

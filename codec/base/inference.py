@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from fvc.codec.base.cache import written_whole
 
 # OpenVINO sets the process's locale to "C" and back while it reads a network: two at once would leave it so.
 ONE_AT_A_TIME = threading.Lock()
@@ -101,11 +102,8 @@ def _read(kept: Path) -> bytes | None:
 def _write(kept: Path, blob: bytes) -> None:
     """Keeps a compiled network, and no more of them than `_KEPT`. Without a cache that can be written: nothing."""
     with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=kept.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(blob).digest() + blob)
-        os.replace(name, kept)
+        with written_whole(kept) as part:
+            part.write_bytes(hashlib.sha256(blob).digest() + blob)
         by_use = sorted(kept.parent.glob("*.blob"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in by_use[_KEPT:]:
             old.unlink()

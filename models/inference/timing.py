@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+
+from fvc.codec.base.cache import written_whole
 
 Run = Callable[[], object]  # one call is one unit of work
 _WARM_UP, _ROUNDS = 2, 7
@@ -94,9 +95,5 @@ def _read() -> dict[str, dict[str, float]]:
 
 def _write(known: Mapping[str, Mapping[str, float]]) -> None:
     """Stores results, if the cache folder can be written to; otherwise the next run times again."""
-    with suppress(OSError):
-        _path().parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=_path().parent, prefix=_FILE)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(known, file, indent=1)
-        os.replace(name, _path())
+    with suppress(OSError), written_whole(_path()) as part:
+        part.write_text(json.dumps(known, indent=1))
