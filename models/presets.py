@@ -163,6 +163,7 @@ PRESETS = {
         _first_order("fom-light-expr", "a code taught by action units enters its decoder", "decoder", "supervised"),
         _first_order("fom-light-free", "a free code enters its decoder", "decoder", "free"),
         _frontalizer("frontalizer", "the paper's dense Frontalizer", PAPER_PROFILES),
+        _frontalizer("frontalizer-new-sampling", "trained with the paper's new sampling", PAPER_PROFILES),
         _frontalizer("frontalizer-jac", "with Jacobians", {"sup+unsup+jac+expr": 1.0}),
         Preset(
             "nth",

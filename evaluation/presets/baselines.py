@@ -8,8 +8,8 @@
 part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used, into the
 user's cache folder.
 
-Weights are rounded to a third of their tensor's standard deviation, which compresses to 3.8 bits each and costs less
-than one percent of LPIPS (training/LOG.md).
+Weights are rounded to a third of their tensor's standard deviation, those of the large dense networks to half of it,
+which compresses to 3.8 and 3.2 bits each and costs less than one percent of LPIPS (training/LOG.md).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from typing import Any
 
 import platformdirs
 
-from fvc.models.presets import DEFAULT, is_preset
+from fvc.models.presets import DEFAULT, is_preset, preset_named
 from fvc.models.weights import folder_of
 
 _ROOT = Path(__file__).parent / "weights"
 _SHARED = "restorer."
 _RECORDS = "records.json"
 _ENDING = ".safetensors.xz"
-_STEP, _STEPS = ".step", 3  # suffix of a tensor's step; how many steps its standard deviation has
+_STEP = ".step"  # suffix of a tensor's step
+_STEPS, _DENSE_STEPS = 3, 2  # how many steps a tensor's standard deviation has
 _LARGE = 4096  # values from which on a tensor is rounded to steps; smaller ones are float16
 
 
@@ -85,14 +86,14 @@ def records() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _narrowed(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """Large tensors as integers of a step, NAME.step; all others as float16."""
+def _narrowed(weights: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Large tensors as integers of a step, NAME.step, of which their deviation has `steps`; all others as float16."""
     kept = {}
     for name, tensor in weights.items():
         if tensor.dim() < 2 or tensor.numel() < _LARGE:
             kept[name] = tensor.half().contiguous()
             continue
-        step = (tensor.float().std() / _STEPS).clamp(min=1e-6)
+        step = (tensor.float().std() / steps).clamp(min=1e-6)
         kept[name] = (tensor / step).round().clamp(-127, 127).char().contiguous()
         kept[name + _STEP] = step[None]
     return kept
@@ -123,7 +124,8 @@ def keep(run: Path, start: str = "") -> Path:
     weights = load_file(run / "weights.safetensors")
     own = {name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)}
     _ROOT.mkdir(exist_ok=True)
-    _kept(preset).write_bytes(lzma.compress(save(_narrowed(own)), preset=9 | lzma.PRESET_EXTREME))
+    narrowed = _narrowed(own, _DENSE_STEPS if preset_named(preset).is_dense else _STEPS)
+    _kept(preset).write_bytes(lzma.compress(save(narrowed), preset=9 | lzma.PRESET_EXTREME))
     known = dict(sorted((records() | {preset: record}).items()))
     (_ROOT / _RECORDS).write_text(json.dumps(known, indent=1) + "\n")
     return _kept(preset)

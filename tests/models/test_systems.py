@@ -29,7 +29,8 @@ from fvc.training.generator.recipe import Recipe, paper_recipe
 from fvc.training.generator.session import RunOptions
 
 OVERFITTING_STEPS = 20
-SYSTEMS = [name for name, preset in PRESETS.items() if preset.is_dense or "spade" in name]
+SAME_NETWORK = "frontalizer-new-sampling"  # as `frontalizer`, trained on other frames
+SYSTEMS = [name for name, preset in PRESETS.items() if name != SAME_NETWORK and (preset.is_dense or "spade" in name)]
 # One of each class and decoder; the others differ from these by a layer
 EXPORTED = ["fom-dm-expr", "frontalizer-jac", "hybrid-spade", "nth"]
 
