@@ -1,7 +1,8 @@
 """Clips of a data set: finds them, tracks each once for all runs, and tells whether the head turns.
 
-A data folder holds a folder for each split and, where somebody made one, `catalog.csv` with the columns `split`,
-`clip` and `rotation` (1: the head turns). Clips that it does not list are classified by their tracked yaw.
+A data folder holds a folder for each split (a tree of `codec.layouts`) and, where somebody made one, `catalog.csv`
+with the columns `split`, `clip` and `rotation` (1: the head turns). Clips that it does not list are classified by their
+tracked yaw.
 """
 
 from __future__ import annotations
@@ -33,22 +34,34 @@ from fvc.codec.face.crop import cut
 from fvc.codec.face.finders import OWN, tracker_named
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
+from fvc.codec.layouts import SUFFIXES as SUFFIXES
+from fvc.codec.layouts import clip_name, find_videos
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.source_builder import TrackedClip
 from fvc.codec.wire.bitstream import Crop
 
 _T = TypeVar("_T")
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")  # of video files
 ROTATION = 0.5  # radians: a clip with at least this range of yaw is a rotation, as in the catalog
 _PERCENTILES = 1, 99  # of the yaw: the ends of its range
 
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A clip of a split. `rotation`: as in the catalog; None if the clip is not listed there."""
+    """A clip of a split.
+
+    Attributes:
+        rotation: as in the catalog; None if the clip is not listed there.
+        split: the folder below which it was found; None: that of the file.
+    """
 
     path: Path
     rotation: bool | None
+    split: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """That of no other clip of the split."""
+        return clip_name(self.path, self.split or self.path.parent)
 
 
 def half_of(items: Sequence[_T], half: str) -> list[_T]:
@@ -76,10 +89,10 @@ def find_clips(data: Path, split: str, limit: int | None = None, half: str = "")
                 marks = {row["clip"]: row["rotation"] == "1" for row in csv.DictReader(file) if row["split"] == split}
         except (KeyError, csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"{catalog}: not a catalog with split, clip and rotation ({error!r})") from None
-    paths = half_of(sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), half)
+    paths = half_of(find_videos(folder), half)
     if not paths:
         raise InputError(f"{folder}: no video in it")
-    return [ClipFile(path, marks.get(path.name)) for path in paths[:limit]]
+    return [ClipFile(path, marks.get(clip_name(path, folder)), folder) for path in paths[:limit]]
 
 
 def spaced(files: list[ClipFile], limit: int | None) -> list[ClipFile]:
@@ -92,7 +105,7 @@ class Clip:
     """A clip whose frames were tracked.
 
     Attributes:
-        name: of the file.
+        name: as that of its `ClipFile`.
         key: SHA-256 of the file's bytes.
         video: the open file.
         rate: frames per second that are coded.
@@ -138,7 +151,7 @@ def open_clip(file: ClipFile, rate: Fraction, cache: Cache, each: Callable[[], N
         if not len(seen.index):
             raise InputError(f"{video.name}: no face found in any of its {seen.frames} frames")
         turns = yaw_range(seen.yaw) >= ROTATION if file.rotation is None else file.rotation
-        yield Clip(file.path.name, key, video, rate, seen, seen.crop(video.width, video.height), turns)
+        yield Clip(file.name, key, video, rate, seen, seen.crop(video.width, video.height), turns)
 
 
 def _tracker() -> str:

@@ -27,12 +27,12 @@ from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP
 from fvc.models.flow import Points
 from fvc.models.generator import ComposedGenerator, Embedding
 from fvc.models.model import Network, build_network, load_network, load_weights
-from fvc.models.presets import PRESETS
+from fvc.models.presets import PRESETS, preset_named
 from fvc.models.weights import folder_of, graph_names, write_manifest
 
 POINTS = ("position", "jacobian", "presence")  # fields of `models.flow.Points`, as inputs of graphs
 RGB = Embedding._fields.index("rgb")
-DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `graphs.driving_inputs`
+DRIVING = (*POINTS, "expression", "recent")  # inputs of `draw` after the embedding, see `tensors.driving_inputs`
 
 
 class Converted(NamedTuple):
@@ -247,12 +247,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="weights.safetensors of a run")
-    parser.add_argument("preset", choices=PRESETS, help="; ".join(f"{p.name}: {p.about}" for p in PRESETS.values()))
+    about = "; ".join(f"{p.name}: {p.about}" for p in PRESETS.values())
+    parser.add_argument("preset", help=f"{about}; with @0.25 after its name a dense one has a quarter of its channels")
     parser.add_argument("--out", type=Path, help="folder to write instead of the preset's installed weights")
     args = parser.parse_args()
     if not args.weights.is_file():
         parser.error(f"{args.weights}: no such file")
     try:
+        preset_named(args.preset)
         print(convert(args.weights, args.preset, args.out))
     except ValueError as error:
         parser.error(str(error))

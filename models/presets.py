@@ -11,10 +11,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 DEFAULT = "composed"
 AT = "@"  # between the name of a dense preset and its width
+ExpressionSteps = Literal["none", "coded", "given", "all"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Preset:
         sender: name in `SENDERS`; sender_size: keyword arguments of that class.
         is_dense: whether generator and sender take a `width`, the share of the published channels.
         discriminator: of adversarial training, "patch" or "projection" (`training.generator.projection`).
-        expression_loss: whether training has the loss of facial action units (None: where it is given the network).
+        expression_loss: the training steps that have the loss of facial action units. none; coded: those with an
+            expression code, where training is given the loss's network; given: all, where it is; all: it must be.
     """
 
     name: str
@@ -93,7 +95,7 @@ class Preset:
     sender_size: Mapping[str, Any] = field(default_factory=dict)
     is_dense: bool = False
     discriminator: str = "patch"
-    expression_loss: bool | None = None
+    expression_loss: ExpressionSteps = "given"
 
     @property
     def blends_parts(self) -> bool:
@@ -119,7 +121,7 @@ class Preset:
         return replace(self, name=f"{self.name}{AT}{width:g}", size=size, sender_size=sender_size)
 
 
-def _first_order(name: str, about: str, code: str, expression: str, expression_loss: bool = True) -> Preset:
+def _first_order(name: str, about: str, code: str, expression: str, expression_loss: ExpressionSteps = "all") -> Preset:
     """The dense first-order model, perhaps with an expression code (Oquab et al., Table 2)."""
     profile = "unsup+jac" if code == "nowhere" else "unsup+jac+expr"
     return Preset(
@@ -138,8 +140,24 @@ def _first_order(name: str, about: str, code: str, expression: str, expression_l
 
 def _frontalizer(name: str, about: str, profiles: Mapping[str, float]) -> Preset:
     """The paper's dense Frontalizer."""
-    sender_size = {"expression": "free"}
-    return Preset(name, "dense-frontalizer", about, profiles, 2, sender="dense", sender_size=sender_size, is_dense=True)
+    return Preset(
+        name,
+        "dense-frontalizer",
+        about,
+        profiles,
+        max_sources=2,
+        sender="dense",
+        sender_size={"expression": "free"},
+        is_dense=True,
+        expression_loss="coded",
+    )
+
+
+def _mobile_frontalizer(
+    name: str, generator: str, about: str, profiles: Mapping[str, float], max_sources: int = 2
+) -> Preset:
+    """A mobile Frontalizer."""
+    return Preset(name, generator, about, profiles, max_sources, expression_loss="coded")
 
 
 PAPER_PROFILES = {"sup": 0.4, "sup+unsup": 0.3, "sup+unsup+expr": 0.3}  # the paper's three, alike
@@ -150,13 +168,15 @@ PRESETS = {
     for preset in (
         Preset("composed", "composed", "the default", max_sources=5),
         Preset("tiny", "composed", "draws faster", max_sources=5, size=TINY_SIZE),
-        Preset("frontalizer-mobile", "fused", "the paper's Frontalizer", PAPER_PROFILES, max_sources=2),
-        Preset("frontalizer-multiscale", "multi-scale", "a finer one", {"sup": 0.7, "sup+unsup+expr": 0.3}),
-        Preset("frontalizer-mobile-spade", "fused-spade", "with SPADE", PAPER_PROFILES, max_sources=2),
+        _mobile_frontalizer("frontalizer-mobile", "fused", "the paper's Frontalizer", PAPER_PROFILES),
+        _mobile_frontalizer(
+            "frontalizer-multiscale", "multi-scale", "a finer one", {"sup": 0.7, "sup+unsup+expr": 0.3}, max_sources=3
+        ),
+        _mobile_frontalizer("frontalizer-mobile-spade", "fused-spade", "with SPADE", PAPER_PROFILES),
         # Trained with one source, as its authors do; with more at inference it is the paper's FOM-Mult
-        Preset("fom-mobile", "first-order", "first-order model", {"unsup+jac": 1.0}, max_sources=1),
-        Preset("hybrid-spade", "hybrid-spade", "the same with SPADE", {"sup+unsup": 1.0}, max_sources=1),
-        _first_order("fom", "dense first-order model", "nowhere", "none", expression_loss=False),
+        Preset("fom-mobile", "first-order", "first-order model", {"unsup+jac": 1.0}, 1, expression_loss="none"),
+        Preset("hybrid-spade", "hybrid-spade", "the same with SPADE", {"sup+unsup": 1.0}, 1, expression_loss="none"),
+        _first_order("fom", "dense first-order model", "nowhere", "none", expression_loss="none"),
         _first_order("fom-fau", "with the loss of action units", "nowhere", "none"),
         _first_order("fom-dm-expr", "action units enter its dense motion", "motion", "oracle"),
         _first_order("fom-dec-expr", "action units enter its decoder", "decoder", "oracle"),
@@ -174,6 +194,7 @@ PRESETS = {
             sender="none",
             is_dense=True,
             discriminator="projection",
+            expression_loss="none",
         ),
     )
 }

@@ -99,7 +99,10 @@ def _manifest(folder: Path) -> tuple[str, dict[str, str]]:
                 return preset, found
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         pass
-    raise FvcError(f"{path}: damaged; reinstall fvc")
+    if folder.parent == _ROOT:
+        raise FvcError(f"{path}: damaged; reinstall fvc")
+    fault = "damaged, or of another version of fvc"
+    raise FvcError(f"{path}: {fault}; make the folder anew with python -m fvc.export.openvino_graphs")
 
 
 def verify(folder: Path) -> None:
@@ -130,6 +133,11 @@ def blends_parts(preset: str) -> bool:
     return preset_named(manifest_preset(preset)).blends_parts
 
 
+def profiles(preset: str) -> tuple[str, ...]:
+    """Labels of the profiles that it was trained for, the usual one first (`models.presets`). As `blends_parts`."""
+    return tuple(preset_named(manifest_preset(preset)).profiles)
+
+
 @cache
 def draws_from_nearest(preset: str) -> bool:
     """Whether it draws from the nearest sources only (`models.presets`). As `blends_parts`."""
@@ -137,8 +145,15 @@ def draws_from_nearest(preset: str) -> bool:
 
 
 def preset_of(model: bytes) -> str | None:
-    """The installed preset that a stream names, or None."""
-    return next((preset for preset in shipped() if model_hash(preset) == model), None)
+    """The installed preset that a stream names, or None. Raises FvcError where one that ships with fvc is damaged."""
+    for preset in shipped():
+        try:
+            if model_hash(preset) == model:
+                return preset
+        except FvcError:  # a damaged folder of somebody's own keeps nobody from drawing with other weights
+            if folder_of(preset).parent == _ROOT:
+                raise
+    return None
 
 
 def large_folder(preset: str) -> Path:

@@ -126,9 +126,9 @@ def check_folder(path: str | os.PathLike[str], marker: str, overwrite: bool) -> 
         raise UsageError(f"{name!r}: not the name of a folder")
     if fault := name_fault(path):
         raise UsageError(fault)
-    if not folder.exists():
+    if not os.path.exists(folder):
         return
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"{name}: not a folder")
     if not any(folder.iterdir()):
         return

@@ -396,10 +396,21 @@ def name_fault(path: str | os.PathLike[str]) -> str | None:
     return f"{address}: is a URL; fvc reads and writes files only: download it first"
 
 
+def absence(path: str | os.PathLike[str]) -> str:
+    """Why a file is not found, as a message that names it."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{label(path)}: no such file"
+    except OSError as error:  # a folder that may not be searched, a name that is too long, a loop of links
+        return f"{label(path)}: cannot be read ({error.strerror})"
+    return f"{label(path)}: has only just appeared; try again"
+
+
 def _readable(path: str | os.PathLike[str]) -> str:
     name = label(path)
     if not os.path.exists(path):
-        raise InputError(name_fault(path) or f"{name}: no such file")
+        raise InputError(name_fault(path) or absence(path))
     if not os.path.isfile(path):
         raise InputError(f"{name}: not a file" if not os.path.isdir(path) else f"{name}: is a directory")
     if not os.access(path, os.R_OK):

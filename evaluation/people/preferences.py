@@ -59,18 +59,25 @@ def interval(successes: float, trials: float) -> tuple[float, float]:
 
 
 def table(votes: Sequence[Vote]) -> str:
-    """Markdown: share of all votes for each system, and how often it won where it was shown; ties count half."""
+    """Markdown: share of all votes for each system, and how often it won where it was shown; ties count half.
+
+    Both with 95 % intervals, which take the votes as independent.
+    """
     wins: dict[str, float] = defaultdict(float)
     shown: Counter[str] = Counter()
     for vote in votes:
         for system in vote.systems:
             shown[system] += 1
             wins[system] += 1.0 if vote.preferred == system else 0.5 * (vote.preferred == "")
-    lines = ["| system | share of votes | won, of its comparisons | 95 % |", "|---|---:|---:|---:|"]
+    lines = ["| system | share of votes | 95 % | won, of its comparisons | 95 % |", "|---|---:|---:|---:|---:|"]
     for system in sorted(shown, key=lambda name: -wins[name] / shown[name]):
-        low, high = interval(wins[system], shown[system])
         share, won = 100 * wins[system] / len(votes), 100 * wins[system] / shown[system]
-        cells = f"{share:.0f} % | {won:.0f} % of {shown[system]} | {100 * low:.0f} to {100 * high:.0f} %"
-        lines.append(f"| {system} | {cells} |")
+        cells = [f"{share:.0f} %", _percent(interval(wins[system], len(votes)))]
+        cells += [f"{won:.0f} % of {shown[system]}", _percent(interval(wins[system], shown[system]))]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
     people = f"{len(votes)} votes on {len({vote.clip for vote in votes})} clips; ties count half."
     return "\n".join([*lines, "", people])
+
+
+def _percent(ends: tuple[float, float]) -> str:
+    return f"{100 * ends[0]:.0f} to {100 * ends[1]:.0f} %"

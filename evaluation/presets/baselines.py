@@ -1,12 +1,12 @@
 """The trained baselines: presets that `fvc evaluate` compares with ours, and that are not shipped for calls.
 
-    python -m fvc.evaluation.presets.baselines keep RUN [START]      # keeps a run's weights
+    python -m fvc.evaluation.presets.baselines keep RUN [START]      # keeps a run's weights; --as PRESET: as another's
     python -m fvc.evaluation.presets.baselines restore PRESET OUT    # kept weights as `fvc train --init` takes them
 
 `evaluation/presets/weights/PRESET.safetensors.xz` has all networks except the restorer, which is that of `composed`;
-`records.json` beside them says how each was trained. Dense presets carry their width, e.g. `fom@0.25`. The files are
-part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used, into the
-user's cache folder.
+`records.json` beside them says how each was trained (`keep`). Dense presets carry their width, e.g. `fom@0.25`. The
+files are part of the repository, not of the wheel. `exported` converts one for the receiver when it is first used,
+into the user's cache folder.
 
 Weights are rounded to a third of their tensor's standard deviation, those of the large dense networks to half of it,
 which compresses to 3.8 and 3.2 bits each and costs less than one percent of LPIPS (training/LOG.md).
@@ -20,14 +20,14 @@ import json
 import lzma
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from fvc.models.presets import DEFAULT, is_preset, preset_named
-from fvc.models.weights import folder_of
+from fvc.models.weights import folder_of, shipped
 
 _ROOT = Path(__file__).parent / "weights"
 _SHARED = "restorer."
@@ -80,10 +80,18 @@ def _kept(preset: str) -> Path:
 
 
 def records() -> dict[str, dict[str, Any]]:
-    """Preset -> how its kept weights were trained: steps, batch, samples, minutes (if known), sampling, start."""
+    """Preset -> how its kept weights were trained, see `keep`; older records lack some of its keys."""
     path = _ROOT / _RECORDS
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     return found
+
+
+def record_of(weights: str) -> dict[str, Any] | None:
+    """The record of the weights that `fvc evaluate` takes for this name; None: there is none.
+
+    Installed weights come before kept ones of the same name, so they have no record.
+    """
+    return None if weights in shipped() else records().get(weights)
 
 
 def _narrowed(weights: Mapping[str, Any], steps: int) -> dict[str, Any]:
@@ -108,19 +116,54 @@ def _widened(kept: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def keep(run: Path, start: str = "") -> Path:
+def _record(lines: Sequence[Mapping[str, Any]], start: str) -> dict[str, Any]:
+    """The record of a run from the lines of its log."""
+    begun = next(line for line in lines if "recipe" in line)
+    steps, batch = lines[-1]["step"], begun["recipe"]["batch"] * begun["processes"]
+    record = {"steps": steps, "batch": batch, "samples": steps * batch, "minutes": lines[-1]["minutes"]}
+    record |= {"sampling": begun["recipe"]["sampling"], "start": start, "adversarial_steps": _adversarial_steps(lines)}
+    record["expression_loss"] = any("expression" in line for line in lines)
+    return record | {key: begun[key] for key in ("data", "people") if key in begun}
+
+
+def _adversarial_steps(lines: Sequence[Mapping[str, Any]]) -> int:
+    """Steps since the last line of losses without an adversary; a log has such a line every few steps."""
+    losses = [line for line in lines if "lpips" in line]
+    alone = [line["step"] for line in losses if "adversarial" not in line]
+    has_adversary = len(alone) < len(losses)
+    return int(lines[-1]["step"] - max(alone, default=0)) if has_adversary else 0
+
+
+def _architecture(preset: str) -> tuple[object, ...]:
+    """What presets whose weights fit each other have in common."""
+    found = preset_named(preset)
+    return found.generator, dict(found.size), found.sender, dict(found.sender_size)
+
+
+def keep(run: Path, start: str = "", preset: str = "") -> Path:
     """Keeps the weights of a run in `evaluation/presets/weights`, and how they were trained; returns the file.
 
+    The record has: steps, batch, samples (their product), minutes, sampling; start; adversarial_steps (those with an
+    adversary); expression_loss (whether there was the loss of action units); and, where the run's log has them, data
+    (the name of the training set) and people (how many are in it).
+
     Args:
-        run: the folder of `fvc train`. start: what the run started from, in words; empty: from nothing.
+        run: the folder of `fvc train`.
+        start: what the run started from, in words, with the steps and minutes of earlier runs; empty: from nothing.
+        preset: under which the weights are kept, of the same networks as the run's, e.g. with another sampling; empty:
+            the run's.
+
+    Raises:
+        ValueError: the presets have different networks.
     """
     from safetensors.torch import load_file, save
 
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    begun = next(line for line in lines if "recipe" in line)
-    preset, steps, batch = begun["recipe"]["preset"], lines[-1]["step"], begun["recipe"]["batch"] * begun["processes"]
-    record = {"steps": steps, "batch": batch, "samples": steps * batch, "minutes": lines[-1]["minutes"]}
-    record |= {"sampling": begun["recipe"]["sampling"], "start": start}
+    trained_as: str = next(line for line in lines if "recipe" in line)["recipe"]["preset"]
+    preset = preset or trained_as
+    if _architecture(preset) != _architecture(trained_as):
+        raise ValueError(f"{run}: has weights of {trained_as}, whose networks are not those of {preset}")
+    record = _record(lines, start)
     weights = load_file(run / "weights.safetensors")
     own = {name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)}
     _ROOT.mkdir(exist_ok=True)
@@ -137,9 +180,10 @@ def main() -> None:
     parser.add_argument("way", choices=["keep", "restore"])
     parser.add_argument("name", metavar="RUN | PRESET")
     parser.add_argument("rest", metavar="START | OUT", nargs="*", default=[])
+    parser.add_argument("--as", dest="preset", default="", help="keep: the preset under which the weights are kept")
     args = parser.parse_args()
     if args.way == "keep":
-        print(keep(Path(args.name), " ".join(args.rest)))
+        print(keep(Path(args.name), " ".join(args.rest), args.preset))
     else:
         restore(args.name, Path(args.rest[0]))
 

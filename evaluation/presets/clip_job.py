@@ -151,7 +151,7 @@ def _evaluate(job: ClipJob, keeper: Cache, count: FrameCount) -> ClipResult:
     try:
         with open_clip(job.file, job.options.rate, keeper, count.frame) as clip:
             count.tracked(clip.seen.frames)
-            if (turn := float(np.ptp(clip.seen.yaw))) <= job.min_turn > 0:
+            if (turn := _turn(clip)) <= job.min_turn > 0:
                 result.notes.append(f"{clip.name}: turns by {turn:.2f} rad only; left out")
                 return result
             _run_systems(job, clip, keeper, count, result)
@@ -161,6 +161,11 @@ def _evaluate(job: ClipJob, keeper: Cache, count: FrameCount) -> ClipResult:
         result.notes.append(f"{error}; left out")
         result.failed = {system.name: str(error) for system in job.systems}
     return result
+
+
+def _turn(clip: Clip) -> float:
+    """From the least to the greatest yaw, radians: the rule of the paper's DFDC-rotations."""
+    return float(np.ptp(clip.seen.yaw))
 
 
 def _run_systems(job: ClipJob, clip: Clip, keeper: Cache, count: FrameCount, result: ClipResult) -> None:
@@ -181,7 +186,7 @@ def _run_systems(job: ClipJob, clip: Clip, keeper: Cache, count: FrameCount, res
             result.failed[system.name] = str(error)
             continue
         about: dict[str, Any] = {"clip": clip.name, "system": system.name, "rotation": bool(clip.rotation)}
-        about |= {"yaw_range": round(yaw_range(clip.seen.yaw), 4), "length": clip.seen.frames}
+        about |= {"yaw_range": round(yaw_range(clip.seen.yaw), 4), "turn": _turn(clip), "length": clip.seen.frames}
         result.rows.append({**about, **row, **run.rates()})
     if job.draws_strips:
         result.strip = strip.png()

@@ -2,7 +2,8 @@
 
 Per clip and system: sources as `fvc encode` chooses them, every frame through sender, packets and receiver, metrics
 of the drawn crops against the originals. Tables give the mean over clips with its standard error, separately for
-clips that turn ("rotations"), those that do not ("frontal") and all.
+clips that turn ("rotations"), those of the paper's DFDC-rotations ("large rotations"), those that do not turn
+("frontal") and all.
 """
 
 from __future__ import annotations
@@ -58,15 +59,15 @@ def evaluate(
         out: folder for report.md, results.json, plots and strips of pictures; None: nothing is written.
         study: folder for a page that asks people which of two drawings is better (`people.study_page`): new or empty.
         cache: folder where tracking and everything else about the originals is kept; None: the user's cache folder.
-        profiles: for presets that name none.
+        profiles: for presets that name none; empty: the first profile of each (`models.presets`).
         every: LPIPS, SSIM and the networks look at every n-th frame.
         source_frames: how many source pictures each system gets, 1 to 8; None: as `fvc encode`.
         quantizer: "default", or "paper" (see `systems.ClipRun`).
         limit: at most this many clips, the first by name.
         half: "first" or "second": only this half of the clips by name; empty: all.
         min_turn: clips whose yaw does not range over more radians are left out; the paper's DFDC-rotations: 1.5.
-        jobs: clips at a time. With more than one, or on Ray, finished clips are kept in the cache, and a run that was
-            stopped goes on with the others.
+        jobs: clips at a time. Finished clips are kept in the cache, and a run that was stopped goes on with the
+            others; with `study` all are run again, for their videos.
         backend: "process", or "ray": over the cluster that `RAY_ADDRESS` names; see `codec.base.workers`.
         note: called for each clip that fails (the run goes on); progress: called with (stage, done, total).
 
@@ -92,8 +93,8 @@ def evaluate(
     names = [system.name for system in systems]
     result = Result(names, (*metrics.names, *RATES), default_of(systems), metrics.missing, settings)
     strips = _strips_folder(out)
-    is_parallel, common = jobs > 1 or backend != DEFAULT_BACKEND, (tuple(systems), options, metric_weights, every)
-    resumes = is_parallel and study is None  # known rows would leave the study without videos
+    common = (tuple(systems), options, metric_weights, every)
+    resumes = study is None  # known rows would leave the study without videos
     work = [ClipJob(file, *common, cache, resumes, strips is not None, min_turn, study) for file in files]
     _Evaluation(result, strips, note, progress).run(work, jobs, backend)
     if not result.rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fvc.codec.media.output import atomic_write
 from fvc.evaluation.metrics.catalog import CATALOG, compared_metrics, further_metrics, main_metrics, plotted_metrics
-from fvc.evaluation.presets.result import Result
+from fvc.evaluation.presets.result import LARGE_ROTATIONS, LARGE_TURN, Result
 from fvc.evaluation.presets.systems import RATES
 
 _RATE = "bits_per_frame"  # the rate in tables and plots
@@ -19,7 +19,17 @@ _DECIMALS = 4  # of all other values below 2, and half as many above
 _PLOTS_IN_A_ROW = 3
 _PLOT_HEIGHT, _PLOTS_WIDTH = 3.2, 11.0  # inches: of a row of plots
 _DPI = 110
-GROUP_TITLES = {"rotations": "Rotations (clips that turn)", "frontal": "Frontal", "all": "All clips"}
+_GROUP_TITLES = {
+    "rotations": "Rotations (clips that turn)",
+    LARGE_ROTATIONS: f"Large rotations (clips that turn by more than {LARGE_TURN} rad)",
+    "frontal": "Frontal",
+    "all": "All clips",
+}
+
+
+def shown_groups(result: Result) -> dict[str, str]:
+    """Group -> title of its table; few test sets have large rotations, so those are shown only where there are some."""
+    return {name: title for name, title in _GROUP_TITLES.items() if name != LARGE_ROTATIONS or result.has(name)}
 
 
 def table(result: Result, group: str, columns: tuple[str, ...] | None = None) -> str:
@@ -54,7 +64,7 @@ def markdown(result: Result) -> str:
         f"LPIPS, SSIM and the networks on every n-th frame, n = {how['every']}, everything else on all. "
         f"Mean over clips ± standard error. fvc {how['version']}.",
     ]
-    for group, title in GROUP_TITLES.items():
+    for group, title in shown_groups(result).items():
         parts += [f"## {title}", table(result, group)]
     parts += ["## Rates, all clips", table(result, "all", tuple(RATES))]
     parts += ["## Second opinions, all clips", table(result, "all", further_metrics())]

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-GROUPS = ("rotations", "frontal", "all")
+LARGE_ROTATIONS = "large rotations"
+GROUPS = ("rotations", LARGE_ROTATIONS, "frontal", "all")
+LARGE_TURN = 1.5  # radians: clips of the paper's DFDC-rotations turn by more, from the least to the greatest yaw
 NO_CLIP = "no clip of this kind was evaluated"
 NO_FACE = "no frame with a face in it on both sides"
 
@@ -23,7 +25,8 @@ class Result:
         default: the system that `fvc encode` uses, if it is among them.
         missing: metric -> why.
         settings: the options of the run.
-        rows: one for each clip and system: "clip", "system", "rotation", "yaw_range", "frames" and the values.
+        rows: one for each clip and system: "clip", "system", "rotation", "yaw_range" (without the last percent at
+            either end), "turn" (with it, where known), "frames" and the values.
         failed: system -> clip -> why.
     """
 
@@ -49,6 +52,10 @@ class Result:
                 missing[value] = self.missing.get(value) or (NO_FACE if rows else NO_CLIP)
         return {**means, "clips": len(rows), "standard_error": errors, "missing": missing}
 
+    def has(self, name: str) -> bool:
+        """Whether there are clips in a group."""
+        return any(_belongs(row, name) for row in self.rows)
+
     def report(self) -> dict[str, Any]:
         """The object that `fvc evaluate --json` prints."""
         systems: dict[str, Any] = {}
@@ -59,6 +66,8 @@ class Result:
 
 
 def _belongs(row: dict[str, Any], group: str) -> bool:
+    if group == LARGE_ROTATIONS:
+        return bool(row.get("turn", 0.0) > LARGE_TURN)
     return group == "all" or row["rotation"] == (group == "rotations")
 
 

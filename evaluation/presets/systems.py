@@ -22,8 +22,8 @@ from fvc.evaluation.system_run import SystemRun
 from fvc.models.inference.installed import InstalledModel
 from fvc.models.presets import DEFAULT
 from fvc.models.weights import folder_of, shipped, verify
+from fvc.models.weights import profiles as trained_profiles
 
-DEFAULT_PROFILE = Profile.SUP
 RATES: dict[str, str] = {
     "bits_per_frame": "motion: entropy-coded driving samples, bits per frame",
     "motion_kbps": "the same, kbit/s",
@@ -52,11 +52,11 @@ def parse_systems(presets: Sequence[str], profiles: Sequence[str] = ()) -> list[
 
     Args:
         presets: empty: all that are installed.
-        profiles: for presets that name none; empty: the default profile.
+        profiles: for presets that name none; empty: the first profile of each preset (`models.presets`).
 
     Raises:
         UsageError: a preset is neither installed, nor a trained baseline, nor an exported folder; a profile is
-            unknown; a system is named twice.
+            unknown, or the preset was not trained for it; a system is named twice.
         FvcError: damaged weights.
     """
     systems = []
@@ -69,11 +69,21 @@ def parse_systems(presets: Sequence[str], profiles: Sequence[str] = ()) -> list[
         elif profiles:
             systems += [System(f"{name}:{label}", weights, kind) for label, kind in _named(profiles).items()]
         else:
-            systems.append(System(name, weights, DEFAULT_PROFILE))
+            systems.append(System(name, weights, Profile.named(trained_profiles(weights)[0])))
+        _check_trained(systems, name)
     names = [system.name for system in systems]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"{min(twice)}: named twice")
     return systems
+
+
+def _check_trained(systems: Sequence[System], name: str) -> None:
+    """Raises UsageError for a profile whose parts the preset has never drawn from."""
+    for system in systems:
+        known = trained_profiles(system.weights)
+        if system.profile.label not in known:
+            fault = f"not trained for profile {system.profile.label}; choose {' or '.join(known)}"
+            raise UsageError(f"{name}: {fault}")
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -114,7 +124,7 @@ def _weights(preset: str) -> str:
 
 def default_of(systems: Sequence[System]) -> str | None:
     """The name of the system that `fvc encode` uses by default, if it is among them."""
-    return next((s.name for s in systems if s.weights == DEFAULT and s.profile == DEFAULT_PROFILE), None)
+    return next((s.name for s in systems if s.weights == DEFAULT and s.profile == Profile.SUP), None)
 
 
 @cache

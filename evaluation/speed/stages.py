@@ -72,17 +72,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """The stopwatches of all stages, and the pictures that were drawn, uint8 [S, S, 3].
+    """The stopwatches of all stages; "network" is a part of "code", in profiles that have one.
 
-    "network" is a part of "code", in profiles that have one.
+    Attributes:
+        pictures: what each frame shows, uint8 [S, S, 3].
+        drawn: whether it was drawn; else the last picture is held.
     """
 
     stages: dict[str, Stage]
     pictures: list[np.ndarray]
+    drawn: list[bool]
 
     def of_both_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Milliseconds of each frame: at the sender, and at the receiver."""
-        sender, receiver = (np.sum([self.stages[name].wall for name in end], axis=0) for end in (SENDER, RECEIVER))
+        drawing = np.zeros(len(self.drawn))
+        drawing[self.drawn] = self.stages["draw"].wall
+        walls = {name: stage.wall for name, stage in self.stages.items()} | {"draw": drawing}
+        sender, receiver = (np.sum([walls[name] for name in end], axis=0) for end in (SENDER, RECEIVER))
         return np.asarray(sender), np.asarray(receiver)
 
 
@@ -100,9 +106,9 @@ def time_stages(video: Path, stream: Path, preset: str, count: int) -> StageTime
         frames = stages["read"].each(islice(reader.frames(header.fps), count))
     packets = _time_sender(stages, frames, header, model)
     source_set = SourceSet.parse(stream.with_suffix(".fvs").read_bytes())
-    pictures = _time_receiver(stages, packets, header, model, source_set)
+    pictures, drawn = _time_receiver(stages, packets, header, model, source_set)
     _time_writing(stages["write"], pictures, header.fps, stream.with_name("stage.mp4"))
-    return StageTimes(stages, pictures)
+    return StageTimes(stages, pictures, drawn)
 
 
 def _time_sender(stages: dict[str, Stage], frames: list[Frame], header: Header, model: InstalledModel) -> list[Packet]:
@@ -122,7 +128,7 @@ def _time_sender(stages: dict[str, Stage], frames: list[Frame], header: Header, 
 
 def _time_receiver(
     stages: dict[str, Stage], packets: list[Packet], header: Header, model: InstalledModel, source_set: SourceSet
-) -> list[np.ndarray]:
+) -> tuple[list[np.ndarray], list[bool]]:
     renderer = model.renderer(source_set, header.profile, header.fps)
     decoder = Decoder(header, renderer)
 
@@ -134,9 +140,10 @@ def _time_receiver(
     for inputs in [inputs for inputs in shown if inputs is not None][:_WARM_UP]:
         renderer.draw(inputs)
     pictures: list[np.ndarray] = []
+    blank = np.zeros((renderer.side, renderer.side, 3), np.uint8)  # until the first face
     for inputs in shown:  # a held frame repeats the last picture, and is not drawn
-        pictures.append(pictures[-1] if inputs is None else stages["draw"](renderer.draw, inputs))
-    return pictures
+        pictures.append((pictures or [blank])[-1] if inputs is None else stages["draw"](renderer.draw, inputs))
+    return pictures, [inputs is not None for inputs in shown]
 
 
 def _time_writing(stage: Stage, pictures: list[np.ndarray], fps: Fraction, path: Path) -> None:

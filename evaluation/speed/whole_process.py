@@ -79,7 +79,7 @@ def _timed(name: str, paths: list[Path], options: Mapping[str, Any]) -> dict[str
     report, marks = json.loads(text)
     per_frame = sum((ticks[-1] - ticks[0]) / max(len(ticks) - 1, 1) for stage, ticks in marks.items() if stage != _ONCE)
     return {
-        "fps": round(1 / per_frame, 1),
+        "fps": round(1 / per_frame if per_frame else report["frames"] / seconds, 1),  # one frame: no rate of its own
         "whole_process_fps": round(report["frames"] / seconds, 1),
         "seconds": round(seconds, 2),
         "cpu_s_per_s": round((usage.ru_utime + usage.ru_stime) / report["duration_s"], 3),

@@ -1,17 +1,20 @@
 """Bits of motion coders on the same integers, as in the paper's table 4.
 
-    python -m fvc.evaluation.studies.bits DIR TRAIN_DIR [--cache DIR] [--profile P ...] [--unfiltered] [--json OUT]
+    python -m fvc.evaluation.studies.bits DIR TRAIN_DIR | DIR --half
+                                          [--cache DIR] [--profile P ...] [--unfiltered] [--json OUT]
 
 All are lossless on the paper's quantizers at 15 fps with a keyframe every 75 frames, except `paper`, the figure
 that the paper prints (on other clips). Samples are those of `fvc encode --quantizer paper`: the sender filters them
 (`codec.motion.smoothing`), unless `--unfiltered` is given. Coders:
 
     static    the paper's method: differences, one fixed Laplace distribution for each part, fitted on the clips of
-              TRAIN_DIR; ideal code lengths, keyframes as plain bits, nothing for the ends of packets
+              TRAIN_DIR, or with --half on the first half of the clips, of which only the second is measured then;
+              ideal code lengths, keyframes as plain bits, nothing for the ends of packets
     jvet      like the coder of the JVET software for generative faces, on these integers: differences, signs mapped,
               order-0 Exp-Golomb, adaptive arithmetic coding of the bits with one context, counts reset in each frame,
               an end symbol, whole bytes; otherwise ideal code lengths, keyframes as plain bits
-    fvc       ours: bytes of real payloads, and the shares of keyframes, of each part and of the ends of packets
+    fvc       ours, with the priors of the format: bytes of real payloads, and the shares of keyframes, of each part and
+              of the ends of packets
 """
 
 from __future__ import annotations
@@ -175,15 +178,19 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("train", type=Path, help="clips that the static coder is fitted on")
+    parser.add_argument("train", type=Path, nargs="?", help="clips that the static coder is fitted on")
+    halves = "fit on the first half of the clips of DIR by name, measure the second, as the paper's table 4"
+    parser.add_argument("--half", action="store_true", help=halves)
     parser.add_argument("--cache", type=Path, default=Path("tracks"), help="tracks are kept here; default: %(default)s")
     parser.add_argument("--profile", nargs="+", default=[p.label for p in Profile], choices=[p.label for p in Profile])
     parser.add_argument("--unfiltered", action="store_true", help="code the samples as tracker and networks find them")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    filters = {} if args.unfiltered else FILTERS
-    tracks = track_folder(args.folder, args.cache, DEFAULT, math.inf, filters=filters)
-    train = track_folder(args.train, args.cache, DEFAULT, filters=filters)
+    if args.half == (args.train is not None):
+        parser.error("say TRAIN_DIR or --half")
+    filters, (first, second) = {} if args.unfiltered else FILTERS, ("first", "second") if args.half else ("", "")
+    tracks = track_folder(args.folder, args.cache, DEFAULT, math.inf, filters=filters, half=second)
+    train = track_folder(args.train or args.folder, args.cache, DEFAULT, filters=filters, half=first)
     rows = report(tracks, train, [Profile.named(label) for label in args.profile])
     show(rows)
     if args.json:

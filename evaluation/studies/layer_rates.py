@@ -121,11 +121,12 @@ def main() -> None:
     args = parser.parse_args()
     lpips, found = Networks(args.metric_weights, instruments=False).lpips["lpips"], dict[str, Any]()
     for file in find_clips(args.folder.parent, args.folder.name):
-        if args.clips and file.path.stem not in args.clips:
+        clip = Path(file.name).stem
+        if args.clips and clip not in args.clips:
             continue
         with tempfile.TemporaryDirectory() as name:
             source = shortened(file.path, args.seconds, Path(name))
-            found[file.path.stem] = measure(source, args.kbps, lpips)
+            found[clip] = measure(source, args.kbps, lpips)
         if args.json:
             args.json.write_text(json.dumps(found, indent=1))
     show(found, args.kbps)

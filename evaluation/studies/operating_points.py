@@ -172,7 +172,7 @@ def main() -> None:
             with open_clip(file, FPS, cache) as clip:
                 rows += measure(clip, chosen, metrics, round(args.seconds * FPS), args.every)
         except FvcError as error:
-            print(f"{file.path.name}: left out ({error})")
+            print(f"{file.name}: left out ({error})")
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1))
     print(f"{len({row['clip'] for row in rows})} clips, first {args.seconds:g} s\n")

@@ -22,8 +22,8 @@ import av
 import numpy as np
 
 from fvc.codec.base.errors import FvcError
-from fvc.codec.dataset import SUFFIXES
 from fvc.codec.face.crop import cut
+from fvc.codec.layouts import clip_name, find_videos
 from fvc.codec.media.output import write_image
 from fvc.codec.media.video import LIMITS, VideoReader
 from fvc.codec.motion.quantizer import QUANTIZERS
@@ -163,20 +163,21 @@ def main() -> None:
     print("|" + "---|" * len(_COLUMNS))
     options = {"quantizer": args.quantizer, "quality": args.quality, "motion_kbps": args.motion_kbps}
     rows = []
-    for source in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in SUFFIXES):
+    for source in find_videos(args.folder):
+        name = clip_name(source, args.folder)
         for profile in args.profile:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     row, strip = roundtrip(source, Path(folder), profile, metrics, **options)
             except FvcError as error:
-                print(f"| {source.name} | {profile} | failed: {error} |")
+                print(f"| {name} | {profile} | failed: {error} |")
                 continue
             rows.append(row)
             cells = (round(v, 3) if isinstance(v := row[name], float) else v for name in _COLUMNS)
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
             if args.strips:
                 args.strips.mkdir(parents=True, exist_ok=True)
-                write_image(args.strips / f"{source.stem}-{profile}.png", strip, overwrite=True)
+                write_image(args.strips / f"{Path(name).stem}-{profile}.png", strip, overwrite=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
 

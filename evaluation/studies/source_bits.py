@@ -125,7 +125,7 @@ def main() -> None:
             with open_clip(file, _FPS, cache) as clip:
                 rows.append({"clip": clip.name, "ways": measure(clip, args.way, args.frames, networks)})
         except FvcError as error:
-            print(f"{file.path.name}: left out ({error})")
+            print(f"{file.name}: left out ({error})")
         if args.json:
             args.json.write_text(json.dumps(rows, indent=1))
     show(rows, args.way)

@@ -108,7 +108,7 @@ def main() -> None:
                 bits_and_lpips(c, args.every, networks, args.seconds) for c in (clip, other)
             )
         rows.append([float(errors.mean()), float(errors.max()), bits, bits_student, lpips, lpips_student])
-        print(f"| {file.path.stem} | {' | '.join(f'{x:.4g}' for x in rows[-1])} |", flush=True)
+        print(f"| {Path(file.name).stem} | {' | '.join(f'{x:.4g}' for x in rows[-1])} |", flush=True)
     mean = np.mean(rows, 0)
     print(f"| **mean of {len(rows)}** | {' | '.join(f'{x:.4g}' for x in mean)} |")
     print(

@@ -59,7 +59,10 @@ def evaluate(
         Path | None, typer.Option(help="Folder for a page that asks people which drawing is better: new or empty.")
     ] = None,
     fps: Annotated[str, typer.Option(help="Frames per second.")] = "15",
-    profiles: Annotated[str, typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup.")] = "",
+    profiles: Annotated[
+        str,
+        typer.Option(help="For presets without one, with commas, e.g. sup,sup+unsup. Default: each preset's first."),
+    ] = "",
     every: Every = 5,
     source_frames: Annotated[int | None, typer.Option(help="Source pictures of each clip, 1 to 8.")] = None,
     quantizer: Annotated[
@@ -80,7 +83,7 @@ def evaluate(
 
     with extra("ray" if backend == "ray" else "measure"):
         from fvc.evaluation.presets.evaluate import evaluate as run
-        from fvc.evaluation.presets.figures import GROUP_TITLES, table
+        from fvc.evaluation.presets.figures import shown_groups, table
 
         for package in ("matplotlib",) * (out is not None) + ("torch",) * (metric_weights is not None):
             importlib.import_module(package)
@@ -106,7 +109,7 @@ def evaluate(
             note=note_line,
             progress=bar,
         )
-    lines = [f"{title}:\n{table(result, group)}\n" for group, title in GROUP_TITLES.items()]
+    lines = [f"{title}:\n{table(result, group)}\n" for group, title in shown_groups(result).items()]
     lines += [f"missing: {name} ({why})" for name, why in result.missing.items()]
     show(result.report(), as_json, lines if out is None else [*lines, f"{label(out)}: report.md, plots, strips/"])
 
@@ -116,7 +119,7 @@ def explore_expression(
     data: Annotated[Path, typer.Option(help="A folder that holds the split's folder of clips.")] = Path("."),
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("expression.png"),
     split: Annotated[str, typer.Option(help="The folder of clips within --data.")] = "val",
-    clip: Annotated[int, typer.Option(help="Which of its clips, by name, from 0.")] = 0,
+    clip: Annotated[str, typer.Option(help="The file of one of its clips. Default: the first.")] = "",
     cache: Annotated[
         Path | None, typer.Option(help="Where tracking is kept. Default: the user's cache folder.")
     ] = None,
@@ -149,7 +152,8 @@ def reproduce(
     metric_weights: Annotated[
         Path | None, typer.Option(help="Folder of networks (lpips_squeeze, ...). Default: metrics without networks.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables.md, reports and picture strips.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables.md, reports, picture strips and figures.")] = None,
+    clip: Annotated[str, typer.Option(help="The file of the clip that figures show. Default: the first.")] = "",
     every: Every = 10,
     limit: Limit = None,
     half: Half = "",
@@ -180,6 +184,7 @@ def reproduce(
             jobs=jobs,
             backend=backend,
             cache=cache,
+            clip=clip,
             note=note_line,
             progress=bar,
         )

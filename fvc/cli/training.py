@@ -31,6 +31,9 @@ def prepare(
     quality: Annotated[int, typer.Option(help="Of the WebP pictures.", min=1, max=100)] = 85,
     fps: Annotated[int, typer.Option(help="How often per second a video is looked at.", min=1, max=60)] = 10,
     min_frames: Annotated[int, typer.Option(help="Frames of the video that a tube must have.", min=1)] = 90,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Most frames of the video in a tube; the paper's DFDC-rotations: 350.", min=1)
+    ] = None,
     min_side: Annotated[int, typer.Option(help="Pixels that the box around a head must have.", min=16)] = 96,
     min_turn: Annotated[
         float, typer.Option(help="Radians over which a tube's yaw must range; the paper's DFDC-rotations: 1.5.", min=0)
@@ -65,7 +68,7 @@ def prepare(
         else:
             if not inputs[0].is_dir():
                 raise InputError(f"{inputs[0]}: no such folder")
-            options = PrepareOptions(per_person, fps, quality, min_frames, min_side, min_turn)
+            options = PrepareOptions(per_person, fps, quality, min_frames, min_side, min_turn, max_frames)
             report = run(
                 inputs[0],
                 out,

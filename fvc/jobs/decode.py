@@ -5,6 +5,7 @@ Three stages at a time: packets become samples, samples become pictures (one per
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -133,7 +134,7 @@ def _sources_beside(stream: Path) -> Path:
     Raises InputError, StreamError (E01) for what is no stream: its sources are not what is missing.
     """
     beside = stream.with_suffix(".fvs")
-    if stream.exists() and not beside.exists():
+    if os.path.exists(stream) and not os.path.exists(beside):
         with open_file(stream):
             pass
         raise UsageError(f"{label(stream)}: there is no {label(beside.name)} beside it; name its `sources`")

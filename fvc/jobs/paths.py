@@ -12,7 +12,7 @@ from pathlib import Path
 from fvc.codec.base.errors import InputError, StreamError, UsageError
 from fvc.codec.base.reporting import PathLike
 from fvc.codec.media.output import FileKind
-from fvc.codec.media.video import label, name_fault
+from fvc.codec.media.video import absence, label, name_fault
 from fvc.codec.wire.bitstream import MAGIC as STREAM_MAGIC
 from fvc.codec.wire.container import StreamReader
 from fvc.codec.wire.source_set import MAGIC as SOURCES_MAGIC
@@ -63,7 +63,7 @@ def _open_regular(path: PathLike) -> BufferedReader:
     """A regular file that is not empty, at its start. Raises InputError, OSError."""
     name = label(path)
     if not os.path.exists(path):
-        raise InputError(name_fault(path) or f"{name}: no such file{_unfinished(path)}")
+        raise InputError(name_fault(path) or absence(path) + _unfinished(path))
     if not os.path.isfile(path):
         raise InputError(f"{name}: is a directory" if os.path.isdir(path) else f"{name}: not a regular file")
     file = open(path, "rb")  # noqa: SIM115 - the caller closes it

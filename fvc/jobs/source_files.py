@@ -36,7 +36,7 @@ _WANTED = f"`sources`: name a .fvs file, or 1 to {MAX_SOURCES} pictures, or a fo
 
 def _is_folder(path: Path) -> bool:
     """Whether sources written to `path` become PNG pictures in a folder rather than a .fvs file."""
-    return path.is_dir() or not path.suffix
+    return os.path.isdir(path) or not path.suffix
 
 
 class SourcesWriter:
@@ -44,7 +44,7 @@ class SourcesWriter:
 
     def __init__(self, path: Path, group: OutputGroup, overwrite: bool) -> None:
         self._path, self._group, self._overwrite = path, group, overwrite
-        if not _is_folder(path) and path.suffix.lower() not in SOURCES.endings and not path.exists():
+        if not _is_folder(path) and path.suffix.lower() not in SOURCES.endings and not os.path.exists(path):
             raise UsageError(f"{label(path)}: sources go to a file that ends in .fvs, or to a folder (no ending)")
         self._file = None if _is_folder(path) else group.open(path, SOURCES, overwrite)
 
@@ -97,7 +97,7 @@ def write_sources(path: Path, group: OutputGroup, overwrite: bool = False) -> It
     Raises:
         UsageError: `path` is neither a folder nor called .fvs. OutputError: it cannot be written, or holds a set.
     """
-    made = _is_folder(path) and not path.exists()
+    made = _is_folder(path) and not os.path.exists(path)
     try:
         if _is_folder(path):
             path.mkdir(exist_ok=True)

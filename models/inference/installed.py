@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fvc.codec.base.constants import SIDE
@@ -23,7 +24,7 @@ from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.inference.fusing import LazyFuse
 from fvc.models.inference.motion import MotionRuntime
 from fvc.models.presets import DEFAULT
-from fvc.models.weights import blends_parts, draws_large, model_hash, preset_of, require_shipped
+from fvc.models.weights import blends_parts, draws_large, model_hash, preset_of, profiles, require_shipped
 
 if TYPE_CHECKING:
     from fvc.codec.source_builder import SourceBuilder
@@ -82,8 +83,11 @@ class InstalledModel:
     def source_builder(self, profile: Profile, side: int = SIDE) -> SourceBuilder:
         """A builder of source sets for these weights; loads the sender's networks if the profile needs them.
 
-        `side`: of the pictures, 256 or 512 pixels.
+        `side`: of the pictures, 256 or 512 pixels. Raises OptionError for a profile that they were not trained for.
         """
+        if profile.label not in (known := profiles(self.preset)):
+            fault = f"preset {Path(self.preset).name} was not trained for it; choose {' or '.join(known)}"
+            raise OptionError("profile", profile.label, fault)
         from fvc.codec.source_builder import SourceBuilder  # a sender's: receivers start sooner without it
 
         return SourceBuilder(profile, self.motion(profile), self.hash, self.blends_parts, side)

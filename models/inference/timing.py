@@ -89,7 +89,7 @@ def _read() -> dict[str, dict[str, float]]:
     try:
         known = json.loads(_path().read_text())
         return {str(key): {str(n): float(ms) for n, ms in of.items()} for key, of in known.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 

@@ -1,8 +1,9 @@
-"""Sixteen facial action units, measured on the 33 tracked landmarks: the stand-in for the paper's f_E.
+"""Sixteen facial action units, measured on the 33 tracked landmarks: the stand-in for the paper's f_E as a code.
 
 The paper takes f_E from a network that classifies action units (section 3.2.2), which has no free licence. Here each
 unit of the Facial Action Coding System that moves landmarks is a distance between some of them, over the height of the
-face; units without such a trace (wrinkles, cheeks) are absent. `OracleExpression` gives them as an expression code.
+face; units without such a trace (wrinkles, cheeks) are absent. They are the oracle's code (`OracleExpression`) and what
+a supervised code is taught; in the loss on pictures, f_E is blendshapes (`training.generator.losses.ExpressionLoss`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocks of the dense (server) models: the first-order model's as its authors published it (Siarohin et al., 2019).
 
 Channels are those of the published configuration "vox-256", times `width`. At width 1 the numbers of parameters and of
-multiply-adds are the published ones (`tests/models/test_dense.py`).
+multiply-adds are the published ones (`tests/models/test_systems.py`, `tests/models/test_dense_counts.py`).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from fvc.codec.base.errors import InputError, UsageError
 from fvc.evaluation.speed.bench import lines
 from fvc.evaluation.speed.dense_first_order import DenseFirstOrder, example
 from fvc.evaluation.speed.roofline import bytes_moved, distance, machine_peak, multiply_adds
-from fvc.evaluation.speed.stages import Stage
+from fvc.evaluation.speed.stages import RECEIVER, SENDER, Stage, StageTimes
 
 
 def test_multiply_adds_and_bytes_of_a_small_network() -> None:
@@ -76,6 +76,17 @@ def test_stages_count_each_item() -> None:
     assert stage(lambda a, b: a + b, 2, 3) == 5
     assert len(stage.wall) == 6
     assert stage.report()["p95_ms"] >= stage.report()["ms"] >= 0
+
+
+def test_held_frames_are_not_drawn_and_count_as_such() -> None:
+    stages = {name: Stage() for name in (*SENDER, *RECEIVER)}
+    for name, stage in stages.items():
+        for _ in range(2 if name == "draw" else 3):
+            stage(lambda: None)
+    blank = np.zeros((256, 256, 3), np.uint8)
+    sender, receiver = StageTimes(stages, [blank] * 3, [True, False, True]).of_both_ends()
+    assert sender.shape == receiver.shape == (3,)
+    assert receiver[1] == stages["decode"].wall[1]
 
 
 def test_bench_as_json_and_text(clip: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -50,6 +51,29 @@ def test_static_coder_is_near_the_entropy() -> None:
     entropy = -66 * float((p * np.log2(p)).sum())
     found = bits.laplace_bits([track.parts["sup"]], 12)[np.abs(change)].reshape(-1, 66).sum(1).mean()
     assert entropy <= found < 1.001 * entropy
+
+
+def test_the_static_coder_is_fitted_on_another_half(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The paper's table 4: its distribution comes from the first half of the clips, its figures from the second."""
+    halves = {"": [walk(0, 4, 1.0)], "first": [walk(1, 4, 1.0)], "second": [walk(2, 4, 1.0)]}
+    asked = list[tuple[Path, str]]()
+
+    def tracks(folder: Path, *_: object, half: str, **__: object) -> list[Track]:
+        asked.append((folder, half))
+        return halves[half]
+
+    monkeypatch.setattr(bits, "track_folder", tracks)
+    out = tmp_path / "rows.json"
+    for arguments in (["val", "--half"], ["val", "train"]):
+        monkeypatch.setattr("sys.argv", ["bits", *arguments, "--profile", "sup", "--json", str(out)])
+        bits.main()
+        if "--half" in arguments:
+            assert [row["clip"] for row in json.loads(out.read_text())] == ["2.mp4", "mean"]
+    assert asked == [(Path("val"), "second"), (Path("val"), "first"), (Path("val"), ""), (Path("train"), "")]
+    for arguments in (["val"], ["val", "train", "--half"]):
+        monkeypatch.setattr("sys.argv", ["bits", *arguments])
+        with pytest.raises(SystemExit):
+            bits.main()
 
 
 def test_our_figures_add_up() -> None:

@@ -32,7 +32,7 @@ from fvc.evaluation.presets import baselines, clip_job
 from fvc.evaluation.presets.clip_job import ClipJob
 from fvc.evaluation.presets.evaluate import evaluate
 from fvc.evaluation.presets.figures import markdown, table
-from fvc.evaluation.presets.result import GROUPS, NO_CLIP, NO_FACE, Result
+from fvc.evaluation.presets.result import GROUPS, LARGE_ROTATIONS, NO_CLIP, NO_FACE, Result
 from fvc.evaluation.presets.systems import RATES, ClipRun, default_of, parse_systems
 from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.presets import DEFAULT
@@ -313,7 +313,7 @@ class TestRun:
 
 
 def row(system: str, rotation: bool, **values: float | None) -> dict[str, Any]:
-    return {"clip": "x", "system": system, "rotation": rotation, "yaw_range": 0.3, "frames": 9, **values}
+    return {"clip": "x", "system": system, "rotation": rotation, "yaw_range": 0.3, "turn": 0.4, "frames": 9, **values}
 
 
 class TestJobs:
@@ -382,6 +382,13 @@ class TestTables:
         assert result.group("a", "all")["nme"] == pytest.approx(0.3)
         assert result.group("a", "frontal")["nme"] == pytest.approx(0.6)
         assert result.group("a", "frontal")["standard_error"]["nme"] is None  # one clip has none
+
+    def test_large_rotations_are_shown_where_there_are_some(self, result: Result) -> None:
+        assert "Large rotations" not in markdown(result)
+        assert result.group("a", LARGE_ROTATIONS)["clips"] == 0
+        result.rows[1]["turn"] = 1.6
+        assert "## Large rotations (clips that turn by more than 1.5 rad)" in markdown(result)
+        assert result.group("a", LARGE_ROTATIONS)["nme"] == pytest.approx(0.2)
 
     def test_missing_is_null_with_a_reason(self, result: Result) -> None:
         turning, nothing = result.group("a", "rotations"), result.group("b", "frontal")
@@ -478,8 +485,8 @@ def test_real_clips(tmp_path: Path, cache: Path) -> None:
         (tmp_path / "val" / name).symlink_to(SHARED / "val" / name)
     result = evaluate([DEFAULT], tmp_path, metric_weights=SHARED / "weights", cache=cache, fps=5, every=5)
     groups = result.report()["systems"][DEFAULT]
-    assert [groups[name]["clips"] for name in GROUPS] == [1, 1, 2]
-    assert all(groups[name]["missing"] == {} for name in GROUPS)
+    assert [groups[name]["clips"] for name in ("rotations", "frontal", "all")] == [1, 1, 2]
+    assert all(groups[name]["missing"] == {} for name in ("rotations", "frontal", "all"))
     assert 0.01 < groups["all"]["lpips"] < 0.25
     assert groups["all"]["csim"] > 0.6
     assert groups["all"]["expr"] > 0.9

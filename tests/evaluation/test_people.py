@@ -10,7 +10,7 @@ import pytest
 from conftest import Run, frames_of
 
 from fvc.codec.base.errors import InputError
-from fvc.evaluation.people.preferences import FORMAT, interval, read_votes, table
+from fvc.evaluation.people.preferences import FORMAT, Vote, interval, read_votes, table
 
 
 def answers(path: Path, *preferred: str) -> Path:
@@ -22,11 +22,18 @@ def answers(path: Path, *preferred: str) -> Path:
 def test_shares_with_intervals(tmp_path: Path, run: Run) -> None:
     files = [answers(tmp_path / "1.json", "a", "a", "b", ""), answers(tmp_path / "2.json", "a", "a", "a", "a")]
     text = table(read_votes(files))
-    assert "| a | 81 % | 81 % of 8 | 47 to 96 % |" in text
-    assert "| b | 19 % | 19 % of 8 | 4 to 53 % |" in text
+    assert "| a | 81 % | 47 to 96 % | 81 % of 8 | 47 to 96 % |" in text
+    assert "| b | 19 % | 4 to 53 % | 19 % of 8 | 4 to 53 % |" in text
     assert "8 votes on 4 clips" in text
     shown = run("study", *files)
     assert (shown.code, shown.out) == (0, text + "\n")
+
+
+def test_the_share_of_votes_has_an_interval_of_its_own() -> None:
+    """Of 10 votes, 8 of which asked about `a`, it won 5. Wilson: 0.2366 to 0.7634 of 10, 0.3057 to 0.8632 of 8."""
+    pairs = [*[("a", "b")] * 8, *[("b", "c")] * 2]
+    votes = [Vote(f"{n}.mp4", pair, "a" if n < 5 else "b") for n, pair in enumerate(pairs)]
+    assert "| a | 50 % | 24 to 76 % | 62 % of 8 | 31 to 86 % |" in table(votes)
 
 
 def test_intervals_are_wilsons() -> None:

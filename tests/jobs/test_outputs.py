@@ -469,3 +469,16 @@ def test_sources_beside_the_stream(short: Path, run: Run) -> None:
     assert (missing.code, "none.fvc: no such file" in missing.err) == (3, True)
     wrong = run("decode", short, short.with_name("a.mp4"))
     assert (wrong.code, "-o OUT.mp4" in wrong.err) == (2, True)
+
+
+def test_names_that_no_file_can_have(short: Path, clip: Path, run: Run) -> None:
+    """They are looked up before anything is opened: that ended in tracebacks."""
+    long = short.with_name("n" * 300)
+    for code, arguments in (
+        (3, ("decode", f"{long}.fvc")),
+        (6, ("encode", clip, f"{long}.fvc")),
+        (6, ("encode", clip, short.with_name("new.fvc"), "--sources-out", long)),
+    ):
+        result = run(*arguments)
+        assert (result.code, result.err.count("\n")) == (code, 1), result.err
+        assert "File name too long" in result.err

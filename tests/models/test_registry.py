@@ -14,16 +14,17 @@ from conftest import Run
 from overfitting import small_name
 from safetensors.numpy import save_file
 
+from fvc.codec.base.errors import FvcError, OptionError
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
 from fvc.codec.motion.pose_history import DrawInputs
-from fvc.codec.motion.sample import DrivingSample
+from fvc.codec.motion.sample import DrivingSample, Profile
 from fvc.export import shipped as exports
 from fvc.export.openvino_graphs import convert, main
 from fvc.models.inference.drawing import DrawRuntime
 from fvc.models.inference.installed import InstalledModel
 from fvc.models.model import build_network
-from fvc.models.presets import GENERATORS, PRESETS, GeneratorClass, Preset
-from fvc.models.weights import blends_parts, installed_presets, shipped
+from fvc.models.presets import DEFAULT, GENERATORS, PRESETS, GeneratorClass, Preset
+from fvc.models.weights import blends_parts, installed_presets, model_hash, preset_of, profiles, shipped
 from fvc.training.generator.loop import train
 from fvc.training.generator.recipe import Recipe
 from fvc.training.generator.session import RunOptions
@@ -59,6 +60,14 @@ def test_a_new_generator_is_trained_converted_and_drawn_with(
         assert drawn.std() > 0
 
 
+def test_a_profile_that_a_preset_was_not_trained_for_is_refused() -> None:
+    """It would have no keypoints to draw with: `fom` showed its source picture unmoved."""
+    for profile in profiles(DEFAULT):
+        InstalledModel.named().source_builder(Profile.named(profile))
+    with pytest.raises(OptionError, match=r"profile unsup\+jac\+expr: .* choose sup or sup\+unsup or"):
+        InstalledModel.named().source_builder(Profile.named("unsup+jac+expr"))
+
+
 def test_a_new_generator_can_be_exported(flat: Preset) -> None:
     """It has no `reference`, which exports use where there is one."""
     torch.manual_seed(0)
@@ -67,6 +76,16 @@ def test_a_new_generator_can_be_exported(flat: Preset) -> None:
     assert graphs["draw"].per_source == {"embedding1"}
     [picture] = exports.run_module(graphs["draw"].module, graphs["draw"].example)
     assert picture.shape == (1, 256, 256, 3)
+
+
+def test_a_damaged_folder_of_ones_own_stops_no_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aaa").mkdir()
+    (tmp_path / "aaa" / "manifest.json").write_text("{}")
+    monkeypatch.setenv("FVC_WEIGHTS", str(tmp_path))
+    assert preset_of(model_hash(DEFAULT)) == DEFAULT
+    assert preset_of(bytes(8)) is None
+    with pytest.raises(FvcError, match=r"aaa.manifest\.json: damaged, .*; make the folder anew"):
+        model_hash("aaa")
 
 
 def test_a_new_preset_is_in_the_help_of_train(flat: Preset, run: Run) -> None:

@@ -15,15 +15,17 @@ import pytest
 from conftest import Run, write_clip
 from fake_pack import clip, write
 
+from fvc.codec import layouts
 from fvc.codec.base.errors import InputError, OptionError, UsageError
 from fvc.codec.dataset import half_of
 from fvc.codec.face.landmarks import SUP
-from fvc.training.data import layouts, reading
+from fvc.codec.media.video import Frame
 from fvc.training.data import prepare as preparing
+from fvc.training.data import reading
 from fvc.training.data.pack import Pack
 from fvc.training.data.prepare import find_jobs, merge_packs, prepare
 from fvc.training.data.reading import Clips, Job, PrepareOptions, rank_frames, read_video
-from fvc.training.data.tubes import follow, overlap
+from fvc.training.data.tubes import FaceDetector, find_tubes, follow, overlap
 
 GREY = np.full((32, 32), 0.5, np.float32)
 BOX = np.array([10.0, 10, 50, 50])
@@ -95,6 +97,23 @@ def test_a_video_with_two_faces_a_cut_and_a_blank_becomes_three_tubes(faces: lis
     strict = read_video((video, "v.mp4", "", PrepareOptions(min_frames=90)))
     assert strict[0] == []
     assert strict[1]["videos dropped: no tube"] == 1
+
+
+def test_a_tube_has_a_least_and_a_most_length() -> None:
+    """One face in ten frames."""
+    frames = [Frame(np.zeros((64, 64, 3), np.uint8), n) for n in range(10)]
+
+    class Detector(FaceDetector):
+        def __init__(self) -> None:
+            """Without a network."""
+
+        def __call__(self, rgb: np.ndarray) -> np.ndarray:
+            return BOX[None]
+
+    for limits, why in (((11, 20), "short"), ((10, 10), ""), ((5, 9), "long")):
+        tubes, counts = find_tubes(frames, Detector(), 64, 64, limits[0], 16, limits[1])
+        assert [(tube.first, tube.last) for tube in tubes] == ([] if why else [(0, 10)])
+        assert counts[f"tubes dropped: too {why}"] == bool(why)
 
 
 def test_a_damaged_video_is_counted_and_not_fatal(tmp_path: Path) -> None:
@@ -278,6 +297,36 @@ def test_dfdc_and_voxceleb_as_they_come(tmp_path: Path) -> None:
     layouts._labels.cache_clear()
     with pytest.raises(InputError, match="not the metadata"):
         find_jobs(dfdc, PrepareOptions())
+
+
+@pytest.mark.parametrize(
+    ("real", "others", "person"),
+    [
+        (
+            "dfdc_train_part_7/aa.mp4",
+            ("dfdc_train_part_7/bb.mp4", "dfdc_train_part_7/cc.mp4"),
+            "dfdc_train_part_7/aa.mp4",
+        ),
+        ("dev/mp4/id00012/21Uxsk56VDQ/00001.mp4", ("dev/mp4/id00012/x/00001.mp4",), "id00012"),
+    ],
+)
+def test_a_clip_of_each_layout_becomes_a_pack(
+    real: str, others: Sequence[str], person: str, run: Run, clip: Path, tmp_path: Path
+) -> None:
+    """One real clip in a tree; the other videos are fakes, or cannot be read."""
+    tree = tmp_path / "tree"
+    for name in (real, *others):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(clip.read_bytes() if name == real else b"no video")
+    if real.startswith("dfdc"):
+        labels = {"aa.mp4": {"label": "REAL"}, "bb.mp4": {"label": "FAKE", "original": "aa.mp4"}}
+        (tree / real).with_name("metadata.json").write_text(json.dumps(labels))
+    options = ("--fps", 5, "--min-frames", 20, "--max-frames", 350, "--workers", 1, "--per-person", 8)
+    result = run("prepare", tree, tmp_path / "a.pack", *options)
+    assert result.code == 0, result.err
+    assert [(c.name, c.identity, len(c.frames)) for c in Pack(tmp_path / "a.pack", SUP).clips] == [(real, person, 8)]
+    report = json.loads((tmp_path / "a.pack.report.json").read_text())
+    assert report["videos"] == (1 if real.startswith("dfdc") else 2)
 
 
 def test_clips_that_turn_too_little_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

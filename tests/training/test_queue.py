@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fvc.codec.base.errors import InputError
+from fvc.evaluation.reproduction.paper import TABLES
+from fvc.models.presets import AT, preset_named
+from fvc.training.generator.recipe import PAPER_SAMPLING
+from fvc.training.generator.run import command_line, main
 from fvc.training.queue import Manifest, Progress, command, next_row, status, work
 
 MANIFEST = """
@@ -102,6 +107,25 @@ def test_what_is_no_manifest_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "rows.toml").write_text(text)
     with pytest.raises(ValueError, match="not a manifest"):
         Manifest.read(tmp_path / "rows.toml")
+
+
+def test_the_papers_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`training/rows.toml` trains every system of the paper's tables, with options that `fvc train` takes."""
+    manifest = Manifest.read(Path(__file__).parents[2] / "training" / "rows.toml")
+    named = {system.partition(":")[0] for table in TABLES.values() for row in table.rows for system in row.systems}
+    assert {row.preset.partition(AT)[0] for row in manifest.rows} == named
+    monkeypatch.chdir(tmp_path)
+    sampling = {}
+    for row in manifest.rows:
+        words = command(manifest, row)[3:]
+        given, preset = command_line().parse_args(words), preset_named(row.preset)
+        sampling[row.name] = given.sampling
+        assert preset.name == (f"{row.name}@0.25" if preset.is_dense else row.name)
+        assert (given.landmarker is not None) == (preset.expression_loss != "none"), row.name
+        with pytest.raises(InputError, match=r"train\.pack: no such file"):  # and nothing was wrong before
+            main(words)
+    paper = {row.name: PAPER_SAMPLING[row.name] for row in manifest.rows}
+    assert sampling == paper
 
 
 def test_the_queue_trains(pack_path: Path, perceptual: Path, tmp_path: Path) -> None:

@@ -254,6 +254,7 @@ def test_command_line(run: Command, pack_path: Path, perceptual: Path, tmp_path:
         (["composed", *needed, "--width", "0.5"], 2, "only dense presets"),
         (["fom@0.5", *needed, "--width", "0.5"], 2, "has a width already"),
         (["fom-fau", *needed], 2, "needs --landmarker"),
+        (["frontalizer", *needed, "--paper"], 2, "--paper needs --landmarker"),
         (["composed", *needed, "--frobnicate"], 2, "--frobnicate"),
     ):
         result = run("train", *arguments)

@@ -50,6 +50,23 @@ def test_the_papers_sampling_wants_heads_that_turn(tmp_path: Path) -> None:
     assert plan.frames.shape == (8, 4)
 
 
+def test_random_sampling_takes_any_frames_of_a_clip(pack: Pack, tmp_path: Path) -> None:
+    plan = Sampler(pack, 0, "random").plan(0, 300, 8)
+    assert plan.frames.shape == (300, 9)
+    assert all(len(set(frames)) == 9 for frames in plan.frames.tolist())
+    assert (pack.clip[plan.frames] == pack.clip[plan.frames[:, :1]]).all()
+    driving = Sampler(pack, 0, "random").plan(0, 2000, 1).frames[:, 1]
+    assert set(driving) == set(range(len(pack.yaw)))  # whatever their yaw
+    short = Pack(write(tmp_path / "s.pack", [clip("c", "cid", np.zeros(3))]), SUP)
+    sources, driving = np.split(Sampler(short, 0, "random").plan(0, 9, 8).frames, [8], 1)
+    assert not (sources == driving).any()  # a source that is the driving frame would be copied
+
+
+def test_the_equivariance_motion_is_as_large_as_wanted(pack: Pack) -> None:
+    theta = Sampler(pack, 0, jitter=(0.05, 0.02)).plan(0, 2000, 2).theta - np.eye(2, 3)
+    assert np.allclose(theta.std(0), [[0.05, 0.05, 0.02]] * 2, rtol=0.1)
+
+
 def test_neighbours_follow_each_other_in_time(pack: Pack) -> None:
     plan = Sampler(pack, 0, temporal=True).plan(0, 50, 2)
     assert plan.frames.shape == (50, 4)

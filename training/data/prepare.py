@@ -6,9 +6,9 @@ Each finished video is a file in `OUT.parts/`, written in one move, so a run tha
 (`shard=(i, n)`) are packs too, and are merged like parts. Merging caps the frames per person, so that nobody dominates,
 and lowers the cap until the pack fits its size limit.
 
-Trees of DFDC and VoxCeleb are known (`layouts`). Identities: `catalog.csv` (columns `clip`, `identity`) in the folder
-or above it; else VoxCeleb's, or the top folder of a video; else each tube is its own person. Faces that share the
-screen are different people.
+Trees of DFDC and VoxCeleb are known (`codec.layouts`). Identities: `catalog.csv` (columns `clip`, `identity`) in the
+folder or above it; else VoxCeleb's, or the top folder of a video; else each tube is its own person. Faces that share
+the screen are different people.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from tqdm import tqdm
 
 from fvc.codec.base.errors import InputError, OptionError, OutputError, UsageError
 from fvc.codec.base.workers import BACKENDS
+from fvc.codec.layouts import find_videos, person_of
 from fvc.codec.media.output import FileKind, atomic_write, check_output
-from fvc.training.data.layouts import is_wanted, person_of
 from fvc.training.data.merge import merge
 from fvc.training.data.pack_writer import PACK, PackWriter
 from fvc.training.data.reading import Clips, Job, PrepareOptions, read_video
 
-ENDINGS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}
 IDENTITY = ("auto", "folder", "tube")
 
 
@@ -48,7 +47,7 @@ def find_jobs(folder: Path, options: PrepareOptions, identity: str = "auto") -> 
             if {"clip", "identity"} <= set(rows.fieldnames or ()):
                 who = {row["clip"]: row["identity"] for row in rows}
     jobs = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file() and is_wanted(p)):
+    for path in find_videos(folder):
         name = path.relative_to(folder)
         top = name.parts[0] if len(name.parts) > 1 and identity != "tube" else ""
         if identity == "auto" and (person := person_of(name, folder)) is not None:

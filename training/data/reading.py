@@ -37,6 +37,7 @@ class PrepareOptions:
         min_frames: length of a tube at least, in frames of the video; the paper's 90.
         min_side: side of a tube's box at least, in pixels of the video.
         min_turn: a tube's yaw must range over more radians than this; the paper's DFDC-rotations: 1.5.
+        max_frames: length of a tube at most, in frames of the video; the paper's DFDC-rotations: 350. None: any.
     """
 
     frames: int = 48
@@ -45,6 +46,7 @@ class PrepareOptions:
     min_frames: int = 90
     min_side: int = 96
     min_turn: float = 0.0
+    max_frames: int | None = None
 
 
 Job = tuple[Path, str, str, PrepareOptions]  # video, its name in the pack, its identity or ""
@@ -102,11 +104,12 @@ def read_video(job: Job) -> Clips:
     counts: Counter[str] = Counter({"videos": 1})
     try:
         with VideoReader(path) as video, FaceDetector() as detector:
-            seconds = options.min_frames / float(video.source_fps or 25)
-            least = max(MIN_CLIP_FRAMES, math.floor(seconds * options.fps))
+            ticks = options.fps / float(video.source_fps or 25)  # for each frame of the video
+            least = max(MIN_CLIP_FRAMES, math.floor(options.min_frames * ticks))
+            most = math.inf if options.max_frames is None else math.ceil(options.max_frames * ticks)
             grid = Fraction(options.fps)
             size = video.width, video.height
-            tubes, found = find_tubes(video.frames(grid), detector, *size, least, options.min_side)
+            tubes, found = find_tubes(video.frames(grid), detector, *size, least, options.min_side, most)
             counts.update(found)
             clips = list(_clips(video, tubes, name, identity, options, counts))
     except InputError:

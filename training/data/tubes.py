@@ -8,6 +8,7 @@ frame; a *tick* is one examined frame (`PrepareOptions.fps` per second).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -163,7 +164,13 @@ def follow(frames: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[list[_Track
 
 
 def find_tubes(
-    frames: Iterable[Frame], detector: FaceDetector, width: int, height: int, min_ticks: int, min_side: int
+    frames: Iterable[Frame],
+    detector: FaceDetector,
+    width: int,
+    height: int,
+    min_ticks: int,
+    min_side: int,
+    max_ticks: float = math.inf,
 ) -> tuple[list[Tube], Counter[str]]:
     """Tubes of a video, and counts of what was found and left out.
 
@@ -182,6 +189,9 @@ def find_tubes(
         boxes = np.array(track.boxes)
         if len(boxes) < min_ticks:
             counts["tubes dropped: too short"] += 1
+            continue
+        if len(boxes) > max_ticks:
+            counts["tubes dropped: too long"] += 1
             continue
         crop = choose_crop(boxes, width, height)
         if width == height and crop.side > 0.6 * width:

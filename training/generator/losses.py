@@ -154,7 +154,8 @@ def face_windows(keypoints: Tensor, side: int) -> Tensor:
 class ExpressionLoss:
     """The paper's expression loss (section 3.2.2): f_E is 52 blendshapes, f_L 478 landmarks, of one frozen network.
 
-    The paper's own networks (20 action units and landmarks, EmoNet's family) have no free licence.
+    The paper's own network (action units and landmarks, EmoNet's family) has no free licence. Where f_E is an
+    expression code, 16 action units measured on landmarks stand for it (`models.systems.action_units`).
     """
 
     def __init__(self, folder: Path, device: str) -> None:

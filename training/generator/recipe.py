@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 
-SAMPLINGS = ("spread", "three", "four")
+from fvc.models.presets import AT
+
+SAMPLINGS = ("spread", "random", "three", "four")
 SCHEDULES = ("cosine", "paper", "constant")
 PAPER_STEPS = 100_000
 PAPER_DECAYS = (60_000, 90_000)  # steps after which the paper divides the learning rate by ten
 FINE_TUNING_STEPS = 50_000  # with an adversary, of the paper's first-order models
 SPADE_STEPS = 400_000  # of the paper's mobile model with SPADE
+JITTER = (0.08, 0.06)  # see `Recipe.jitter`
+DENSE_FIRST_ORDER = ("fom", "fom-fau", "fom-dm-expr", "fom-dec-expr", "fom-light-expr", "fom-light-free")
+PAPER_SAMPLING = {  # of the paper's systems (section 3.3); only its Frontalizers have a sampling of their own
+    **dict.fromkeys((*DENSE_FIRST_ORDER, "fom-mobile", "hybrid-spade", "nth"), "random"),
+    **dict.fromkeys(("frontalizer", "frontalizer-jac", "frontalizer-mobile", "frontalizer-multiscale"), "three"),
+    **dict.fromkeys(("frontalizer-new-sampling", "frontalizer-mobile-spade"), "four"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,12 +72,14 @@ class Recipe:
             whole again once fine-tuning with an adversary begins (`adversarial_from`); constant.
         steps: end of the run by steps (None: by minutes only).
         sampling: spread: half of the samples with sources chosen as at inference, half with sources far apart in yaw;
-            eyes and mouths unlike the sources' preferred; three, four: the paper's A, B, C and A, B1, B2, C (section
-            3.3).
-        three: share of steps with three sources, or more if the preset has them, instead of the paper's two.
+            eyes and mouths unlike the sources' preferred; random: any frames of a clip; three, four: the paper's A, B,
+            C and A, B1, B2, C (section 3.3).
+        sources: source pictures of a sample, as far as the preset takes them.
+        three: share of steps with three sources, or more if the preset has them, instead.
         scales: factors by which the picture is shrunk for the perceptual loss. (SqueezeNet needs 35 pixels: up to 4.)
         coarse: driving keypoints and codes are quantized as in the stream, up to 2^coarse times coarser, at random.
         turning: share of samples from clips whose head turns by more than the paper's 0.3 rad; rare in most data.
+        jitter: standard deviations of the equivariance loss's affine motion: of its matrix and of its shift.
         keep_motion: freeze the sender's networks, and so their output, its priors and existing streams.
         patched: share of samples of three sources whose last one is the first with the eyes or the mouth of another
             frame, as `fvc encode` sends it (`fvc.codec.face.patching`).
@@ -86,10 +97,12 @@ class Recipe:
     schedule: str = "cosine"
     steps: int | None = None
     sampling: str = "spread"
+    sources: int = 2
     three: float = 0.5
     scales: tuple[int, ...] = (1, 2)
     coarse: int = 0
     turning: float = 0.3
+    jitter: tuple[float, float] = JITTER
     keep_motion: bool = False
     patched: float = 0.0
     adversarial_after: float | None = None
@@ -124,29 +137,44 @@ class Recipe:
         return replace(self, weights=replace(self.weights, **changes))
 
 
-def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
-    """Sections 3.3, 4.2 and 6.1.3: four-frame sampling, Adam 2e-4 in three stages, batch 32, 100,000 steps.
+PAPER_WEIGHTS = Weights(
+    l1=0,
+    faces=0,
+    relative=10,
+    lpips=0,
+    equivariance=10,
+    equivariance_jacobian=10,
+    code=40,
+    expression=40,  # gamma_E
+    landmarks=40,  # gamma_E
+    adversarial=1,
+    matching=10 * 4,  # 10 for each of four blocks; the loss is their mean
+)
 
-    Frontalizers train with an adversary from scratch, first-order models get one for 50,000 more steps ("FOM adv", as
-    in their authors' configuration at the full rate). The SPADE model has neither adversary nor decay, and 400,000
-    steps. The perceptual network is ours (SqueezeNet at three scales for VGG-19 at four); the first-order model's
-    weights: perceptual 10, equivariance 10 and 10, feature matching 10, adversarial 1, and the paper's 40 for
-    expression.
+
+def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
+    """Sections 3.3, 4.2, 6.1.2 and 6.1.3: Adam at 2e-4 in three stages, batch 32, 100,000 steps.
+
+    The frames of a sample: `PAPER_SAMPLING`; a preset that is no system of the paper takes the new sampling. Two
+    sources at most; Neural Talking Heads have their authors' eight.
+
+    The dense first-order models get an adversary for 50,000 more steps ("FOM adv"), at the full rate, which their
+    authors keep all the time. `frontalizer-mobile-spade` has no adversary, no decay and 400,000 steps. All others have
+    an adversary from scratch: section 6.1.3 says so of all but the dense first-order model.
+
+    Weights are those of the first-order model, and 40 for expression. What differs from the paper:
+
+    - The perceptual network is SqueezeNet at three scales, relative to its features; theirs is VGG-19 at four.
+    - The discriminator looks at two scales, has 32 to 256 channels and no keypoints; its authors' looks at one, has 64
+      to 512 and sees the keypoints. Each loss is a mean over scales.
+    - The equivariance loss's motion is affine, with the authors' noise; theirs adds a thin-plate spline (0.005).
+    - The expression loss is a mean over blendshapes and over landmarks of another network (`losses.ExpressionLoss`).
+    - A preset with several profiles learns them in turns; the paper trains one network for each.
+    - `nth` has these losses, and a matching of 10 for each of its discriminator's six blocks.
+    - Augmentation, quantized driving samples, clipped gradients and averaged weights are ours.
     """
-    weights = Weights(
-        l1=0,
-        faces=0,
-        relative=10,
-        lpips=0,
-        equivariance=10,
-        equivariance_jacobian=10,
-        code=40,
-        expression=40,
-        landmarks=40,
-        adversarial=1,
-        matching=10,
-    )
-    base = Recipe(
+    name = preset.partition(AT)[0]
+    recipe = Recipe(
         preset,
         minutes,
         batch=32,
@@ -155,13 +183,17 @@ def paper_recipe(preset: str, minutes: float, seed: int = 0) -> Recipe:
         seed=seed,
         schedule="paper",
         steps=PAPER_STEPS,
-        sampling="four",
+        sampling=PAPER_SAMPLING.get(name, "four"),
         three=0.0,
         scales=(1, 2, 4),
-        weights=weights,
+        turning=0.0,
+        jitter=(0.05, 0.05),
+        weights=PAPER_WEIGHTS,
     )
-    if preset.startswith("fom"):
-        return replace(base, steps=PAPER_STEPS + FINE_TUNING_STEPS, adversarial_from=PAPER_STEPS)
-    if preset.endswith("-spade"):
-        return replace(base, schedule="constant", steps=SPADE_STEPS)
-    return replace(base, adversarial_after=0.0)
+    if name in DENSE_FIRST_ORDER:
+        return replace(recipe, steps=PAPER_STEPS + FINE_TUNING_STEPS, adversarial_from=PAPER_STEPS)
+    if name == "frontalizer-mobile-spade":
+        return replace(recipe, schedule="constant", steps=SPADE_STEPS)
+    if name == "nth":
+        recipe = replace(recipe, sources=8, weights=replace(PAPER_WEIGHTS, matching=10 * 6))
+    return replace(recipe, adversarial_after=0.0)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from fvc.codec.base.errors import FvcError, InputError, OptionError, UsageError
 from fvc.codec.face.landmarks import SUP, SUP_MIRROR
-from fvc.models.presets import AT, PRESETS, preset_named
+from fvc.models.presets import AT, PRESETS, Preset, preset_named
 from fvc.training.generator.recipe import SAMPLINGS, SCHEDULES, Recipe, paper_recipe
 
 
@@ -70,7 +70,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, help="training pack from `fvc prepare`")
     add("--perceptual", type=Path, required=True, help="folder with load_lpips_squeeze.py and its weights")
     add("--run", type=Path, required=True, help="folder of the run")
-    add("--minutes", type=_positive, default=90.0, help="training time of the run, without stops (90)")
+    add("--minutes", type=_positive, default=90.0, help="CPU minutes of the run over its threads (90)")
     add("--segment", type=_positive, help="stop this call after this many minutes, loading included")
     add("--steps", type=_count, help="end of the run by steps")
     add("--init", type=Path, metavar="WEIGHTS", help="start a new run from these weights of the same preset")
@@ -85,7 +85,7 @@ def _add_recipe(add: Callable[..., object]) -> None:
     add("--batch", type=_count, help="samples per step and process (6; paper 32)")
     add("--rate", type=_positive, help="peak learning rate (1e-3; paper 2e-4)")
     add("--schedule", choices=SCHEDULES, help="cosine over --minutes; paper: a tenth after 60k and 90k steps")
-    add("--sampling", type=_sampling, help="spread, or the paper's three or four frames (3, 4)")
+    add("--sampling", type=_sampling, help="spread, random, or the paper's three or four frames (3, 4)")
     add("--adversarial-after", type=float, metavar="MIN", help="minutes until the discriminator joins (never)")
     add("--adversarial-from", type=_count, metavar="STEP", help="the step at which it joins, instead")
     add("--coarse", type=int, choices=range(5), help="quantizers up to 2^N coarser than the stream's (0)")
@@ -129,9 +129,18 @@ def _preset(given: argparse.Namespace) -> str:
             preset = preset.narrowed(given.width)
     except ValueError as error:
         raise UsageError(f"train: {error}") from None
-    if preset.expression_loss and not given.landmarker:
-        raise UsageError(f"train: preset {preset.name}: needs --landmarker, the network of its loss")
+    if not given.landmarker:
+        _check_expression_loss(preset, given.paper)
     return preset.name
+
+
+def _check_expression_loss(preset: Preset, is_paper: bool) -> None:
+    """Raises UsageError if training needs the network that is not given."""
+    if preset.expression_loss == "all":
+        raise UsageError(f"train: preset {preset.name}: needs --landmarker, the network of its loss")
+    has_code = any("expr" in profile for profile in preset.profiles)
+    if is_paper and has_code and preset.expression_loss != "none":
+        raise UsageError(f"train: preset {preset.name}: --paper needs --landmarker, the network of its expression loss")
 
 
 def _check_files(given: argparse.Namespace) -> None:

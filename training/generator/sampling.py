@@ -14,6 +14,7 @@ from fvc.codec.base.constants import SIDE
 from fvc.codec.face.landmarks import CHIN, FOREHEAD, INNER_LIPS, LIDS
 from fvc.codec.face.source_choice import SHUT
 from fvc.training.data.pack import Clip, Pack
+from fvc.training.generator.recipe import JITTER
 
 HARD_SHARE = 0.3  # of samples whose driving frame is chosen for its eyes or mouth
 INFERENCE_SHARE = 0.5  # of samples whose sources are chosen as at inference, from a part of the clip
@@ -26,7 +27,6 @@ PATCH_SHARES = (0.5, 0.25, 0.25)
 # Augmentation
 CROP_SHARE, MIN_CROP = 0.6, 0.8  # share of samples that are cropped; side of the crop
 TINT_SHARE, TINT, MAX_BIAS = 0.5, 0.2, 15  # share that is tinted; gains 1 +- TINT; levels of 255
-LINEAR_JITTER, SHIFT_JITTER = 0.08, 0.06  # standard deviations of the equivariance loss's affine motion
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Sampler:
     """Draws batch plans. Clips are drawn by person first, so that people with many minutes do not dominate.
 
     Args:
-        sampling, coarse, turning, patched: see `recipe.Recipe`.
+        sampling, coarse, turning, patched, jitter: see `recipe.Recipe`.
         temporal: append a neighbour in time as the last driving frame.
 
     Raises:
@@ -86,17 +86,18 @@ class Sampler:
         temporal: bool = False,
         turning: float = 0.0,
         patched: float = 0.0,
+        jitter: tuple[float, float] = JITTER,
     ) -> None:
         self._pack, self._seed, self._sampling, self._patched = pack, seed, sampling, patched
-        self._coarse, self._temporal = coarse, temporal
+        self._coarse, self._temporal, self._jitter = coarse, temporal, jitter
         points = pack.keypoints
         height = np.linalg.norm(points[:, FOREHEAD] - points[:, CHIN], axis=-1)
         self._eyes, self._mouth = (
             np.mean([np.linalg.norm(points[:, up] - points[:, low], axis=-1) for up, low in pairs], 0) / height
             for pairs in (LIDS, (INNER_LIPS,))
         )
-        least = {"spread": 4, "three": 3, "four": 4}[sampling]
-        turn = 0.0 if sampling == "spread" else MIN_TURN
+        least = {"spread": 4, "random": 2, "three": 3, "four": 4}[sampling]
+        turn = MIN_TURN if sampling in ("three", "four") else 0.0
 
         def fits(clip: Clip) -> bool:
             return len(clip.frames) >= least and float(np.ptp(pack.yaw[clip.frames])) > turn - 1e-9
@@ -122,7 +123,7 @@ class Sampler:
         return BatchPlan(columns[0], n_sources, *columns[1:])
 
     def _sample(self, rng: np.random.Generator, n_sources: int) -> tuple[np.ndarray, ...]:
-        pick = self._spread if self._sampling == "spread" else self._paper
+        pick = {"spread": self._spread, "random": self._random}.get(self._sampling, self._paper)
         sources, driving = pick(rng, n_sources)
         patch = 0
         if n_sources >= 3 and self._patched and rng.random() < self._patched:
@@ -174,7 +175,8 @@ class Sampler:
         if rng.random() < TINT_SHARE:
             colour, light = rng.uniform(1 - TINT, 1 + TINT, 3), rng.uniform(1 - TINT, 1 + TINT)
             gain, bias = colour * 0.5 + light * 0.5, rng.uniform(-MAX_BIAS, MAX_BIAS)
-        linear, shift = np.eye(2) + rng.normal(0, LINEAR_JITTER, (2, 2)), rng.normal(0, SHIFT_JITTER, (2, 1))
+        of_matrix, of_shift = self._jitter
+        linear, shift = np.eye(2) + rng.normal(0, of_matrix, (2, 2)), rng.normal(0, of_shift, (2, 1))
         theta = np.concatenate([linear, shift], 1)
         coarse = 2.0 ** rng.uniform(0, self._coarse) if self._coarse else 1.0
         return (
@@ -215,6 +217,11 @@ class Sampler:
         raise ValueError(
             f"sampling {self._sampling}: found no frames with the yaws that it needs in {MAX_DRAWS} random clips"
         )
+
+    def _random(self, rng: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:
+        """Any frames of a clip, each once; a clip of too few repeats its first source."""
+        driving, *sources = (int(f) for f in rng.permutation(self._clip(rng).frames)[: n_sources + 1])
+        return sources + [sources[0]] * (n_sources - len(sources)), [driving]
 
     def _spread(self, rng: np.random.Generator, n_sources: int) -> tuple[list[int], list[int]]:
         clip = self._clip(rng)

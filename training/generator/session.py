@@ -25,7 +25,6 @@ from fvc.training.generator.recipe import PAPER_DECAYS, Recipe
 from fvc.training.generator.sampling import Sampler
 from fvc.training.generator.step import PARTS, Drawn, TrainingStep
 
-PAPER_SOURCES = 2  # source pictures of a training sample in the paper
 WARM_UP_STEPS = 50  # of the cosine schedule
 MIN_RATE = 0.02  # share of the peak learning rate that the cosine schedule ends at
 MAX_GRADIENT_NORM = 5.0
@@ -112,8 +111,6 @@ class TrainingRun:
         state = load_checkpoint(options.folder, engine.device)
         self._restore_networks(state)
         perceptual, expression = measuring
-        if preset.expression_loss is False:
-            expression = None
         self.step_module = TrainingStep(self.network, recipe, perceptual, expression)
         self.wrapped_step = engine.wrap(self.step_module)
         self.optimizer = self._adam(self.network, state and state["optimizer"])
@@ -168,7 +165,7 @@ class TrainingRun:
         self.frames = kind(pack, options.mirror, engine.device)
         temporal = recipe.weights.temporal > 0
         self.sampler = Sampler(
-            pack, recipe.seed, recipe.sampling, recipe.coarse, temporal, recipe.turning, recipe.patched
+            pack, recipe.seed, recipe.sampling, recipe.coarse, temporal, recipe.turning, recipe.patched, recipe.jitter
         )
         self.batches = Prefetch(lambda step: self.batch(step))
 
@@ -199,7 +196,7 @@ class TrainingRun:
         """Profile and number of sources of a step: random, but by step, so that a resumed run takes the same."""
         rng = np.random.default_rng([self.recipe.seed, step, 1])
         profile = str(rng.choice(list(self.profiles), p=list(self.profiles.values())))
-        n_sources = PAPER_SOURCES
+        n_sources = self.recipe.sources
         if rng.random() < self.recipe.three:  # as `fvc encode` sends
             n_sources = int(rng.integers(SOURCES, max(self.most_sources, SOURCES) + 1))
         return profile, min(n_sources, self.most_sources)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fvc.codec.motion.quantizer import PAPER, Quantizer
 from fvc.codec.motion.sample import N_EXPRESSION, N_UNSUP, NEUTRAL_EXPRESSION, Profile
 from fvc.models.model import Network
+from fvc.models.presets import preset_named
 from fvc.models.systems.action_units import action_units
 from fvc.training.generator.batches import Batch
 from fvc.training.generator.losses import (
@@ -100,6 +101,7 @@ class TrainingStep(nn.Module):
         super().__init__()
         self.network, self._recipe = network, recipe
         self._measuring = (perceptual, expression)  # a tuple: modules in it are not registered
+        self._expression_steps = preset_named(recipe.preset).expression_loss
 
     def draw(self, batch: Batch, parts: Set[str]) -> Drawn:
         """See `draw_batch`."""
@@ -108,7 +110,7 @@ class TrainingStep(nn.Module):
     def forward(self, batch: Batch, parts: Set[str]) -> tuple[Tensor, Drawn, dict[str, Tensor]]:
         """Returns the loss without its adversarial terms, what was drawn, and the terms by name, detached."""
         drawn = self.draw(batch, parts)
-        terms = self._terms(batch, drawn.pictures)
+        terms = self._terms(batch, drawn.pictures, parts)
         if not self._recipe.keep_motion:
             terms |= self._motion_terms(batch, drawn)
         loss = torch.stack([getattr(self._recipe.weights, name) * value for name, value in terms.items()]).sum()
@@ -126,8 +128,13 @@ class TrainingStep(nn.Module):
             terms["code"] = (drawn.code - action_units(batch.driving_keypoints[:, 0])).abs().mean()
         return terms
 
-    def _terms(self, batch: Batch, pictures: Tensor) -> dict[str, Tensor]:
-        weights, (perceptual, expression) = self._recipe.weights, self._measuring
+    def _expression_of(self, parts: Set[str]) -> ExpressionLoss | None:
+        """The expression loss, if a step with these parts has it (`models.presets.Preset.expression_loss`)."""
+        steps = self._expression_steps
+        return None if steps == "none" or (steps == "coded" and "expr" not in parts) else self._measuring[1]
+
+    def _terms(self, batch: Batch, pictures: Tensor, parts: Set[str]) -> dict[str, Tensor]:
+        weights, perceptual, expression = self._recipe.weights, self._measuring[0], self._expression_of(parts)
         picture, target = pictures.flatten(0, 1), batch.driving.flatten(0, 1)
         keypoints = batch.driving_keypoints.flatten(0, 1)
         error = (picture - target).abs()

@@ -1,10 +1,10 @@
-"""How the paper's data sets lie in folders: which videos count, and who is in them.
+"""The videos of a data set below a folder: which count, how they are called, and who is in them.
 
     DFDC (Dolhansky et al., 2020)          PART/metadata.json, PART/NAME.mp4
     VoxCeleb 1 and 2 (Nagrani et al.)      .../idNNNNN/VIDEO/CLIP.mp4
 
 Of DFDC only videos count that the metadata labels REAL, and each face tube is a person of its own; in VoxCeleb the
-person is idNNNNN. Any other tree is taken as it is.
+person is idNNNNN. Any other tree is taken as it is, whether its videos lie in one folder or in many.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 
 from fvc.codec.base.errors import InputError
 
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts"}  # of video files
 _VOXCELEB_PERSON = re.compile(r"id\d{5}")
 
 
@@ -31,7 +32,18 @@ def _labels(folder: Path) -> dict[str, str] | None:
         raise InputError(f"{path}: not the metadata of a DFDC part ({error!r})") from None
 
 
-def is_wanted(video: Path) -> bool:
+def find_videos(folder: Path) -> list[Path]:
+    """The videos below `folder` that count, sorted by path. Raises InputError."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in found if _is_wanted(path))
+
+
+def clip_name(video: Path, folder: Path) -> str:
+    """The path of a video below `folder` as a file name: `id00012+VIDEO+00001.mp4` (VoxCeleb's own names repeat)."""
+    return "+".join(video.relative_to(folder).parts)
+
+
+def _is_wanted(video: Path) -> bool:
     """Whether a video counts: not one that a DFDC part's metadata calls fake, or does not name. Raises InputError."""
     labels = _labels(video.parent)
     return labels is None or labels.get(video.name) == "REAL"
