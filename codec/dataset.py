@@ -34,7 +34,6 @@ from fvc.codec.face.crop import cut
 from fvc.codec.face.finders import OWN, tracker_named
 from fvc.codec.face.survey import Survey, survey
 from fvc.codec.face.tracker import FaceTracker
-from fvc.codec.layouts import SUFFIXES as SUFFIXES
 from fvc.codec.layouts import clip_name, find_videos
 from fvc.codec.media.video import Frame, VideoReader
 from fvc.codec.source_builder import TrackedClip

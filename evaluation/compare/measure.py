@@ -25,7 +25,7 @@ from fvc.codec.base.errors import FvcError, InputError, OutputError, UsageError
 from fvc.codec.base.reporting import Note, Progress, silent
 from fvc.codec.base.version import __version__
 from fvc.codec.base.workers import over_ray
-from fvc.codec.dataset import SUFFIXES
+from fvc.codec.layouts import SUFFIXES
 from fvc.codec.media.output import check_folder
 from fvc.codec.media.video import label, name_fault, reason
 from fvc.evaluation import ffmpeg

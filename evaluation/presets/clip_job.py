@@ -60,8 +60,8 @@ class ClipJob:
 
     @property
     def name(self) -> str:
-        """Of the clip's file."""
-        return self.file.path.name
+        """Of the clip, see `codec.dataset.ClipFile`."""
+        return self.file.name
 
 
 @dataclass

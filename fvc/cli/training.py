@@ -130,7 +130,7 @@ def fit_priors(
     tracks = track_folder(folder, cache, name, seconds, workers, half=half)
     if len({track.person for track in tracks}) < 12:
         raise InputError(f"{folder}: at least 12 people are needed")
-    data = fit(tracks, coefficient_tracks(folder, seconds, cache, DEFAULT_QUALITY), typer.echo)
+    data = fit(tracks, coefficient_tracks(folder, seconds, cache, DEFAULT_QUALITY, half), typer.echo)
     with atomic_write(out, kind, force) as file:
         file.write(data)
     typer.echo(f"{out}: {len(data)} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}")

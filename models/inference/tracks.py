@@ -21,11 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fvc.codec.dataset import half_of
+from fvc.codec.layouts import clip_name, find_videos, person_of
 from fvc.codec.motion.sample import PART_SHAPES
 from fvc.codec.motion.smoothing import FILTERS, Filters
 
 FPS = Fraction(15)
-_VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,22 @@ class Track:
     parts: dict[str, np.ndarray]
 
 
-def people(folder: Path) -> dict[str, str]:
-    """Clip -> person, from the `catalog.csv` (columns `clip`, `identity`) above the folder; empty without one."""
-    catalog = folder.parent / "catalog.csv"
-    if not catalog.exists():
-        return {}
-    with catalog.open(newline="") as file:
-        return {row["clip"]: row["identity"] for row in csv.DictReader(file)}
+def clips_of(folder: Path, half: str = "") -> list[tuple[Path, str, str]]:
+    """Path, name and person of the clips below a folder (`codec.layouts`), or of a half of them.
+
+    The person is that of the `catalog.csv` (columns `clip`, `identity`) above the folder, else VoxCeleb's; else each
+    clip shows a person of its own. Raises InputError, OptionError.
+    """
+    catalog, who = folder.parent / "catalog.csv", dict[str, str]()
+    if catalog.exists():
+        with catalog.open(newline="") as file:
+            who = {row["clip"]: row["identity"] for row in csv.DictReader(file)}
+    found = []
+    for path in half_of(find_videos(folder), half):
+        name = clip_name(path, folder)
+        person = who.get(name) or person_of(path.relative_to(folder), folder)
+        found.append((path, name, person or Path(name).stem))
+    return found
 
 
 def track_folder(
@@ -60,18 +69,18 @@ def track_folder(
     filters: Filters = FILTERS,
     half: str = "",
 ) -> list[Track]:
-    """Tracks the clips of a folder (square face tubes), at most `seconds` of each person; finished ones are kept.
+    """Tracks the clips below a folder (square face tubes), at most `seconds` of each person; finished ones are kept.
 
-    `half`: see `codec.dataset.half_of`. Raises OptionError.
+    `half`: see `codec.dataset.half_of`. Raises InputError, OptionError.
     """
     from fvc.models.weights import model_hash
 
-    who, jobs = people(folder), []
     left: dict[str, float] = defaultdict(lambda: seconds)
     stamp = f"{model_hash(preset).hex()}-{zlib.crc32(repr(filters).encode()):08x}"
-    for clip in half_of(sorted(p for p in folder.iterdir() if p.suffix.lower() in _VIDEOS), half):
-        person = who.get(clip.name, clip.stem)
-        jobs.append((clip, cache / f"{clip.stem}.{stamp}.npz", person, preset, filters))
+    jobs = [
+        (path, name, cache / f"{Path(name).stem}.{stamp}.npz", person, preset, filters)
+        for path, name, person in clips_of(folder, half)
+    ]
     cache.mkdir(parents=True, exist_ok=True)
     tracks = []
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -84,8 +93,8 @@ def track_folder(
     return tracks
 
 
-def _track_clip(job: tuple[Path, Path, str, str, Filters]) -> Track:
-    clip, kept, person, preset, filters = job
+def _track_clip(job: tuple[Path, str, Path, str, str, Filters]) -> Track:
+    clip, name, kept, person, preset, filters = job
     if not kept.exists():
         parts = _read(clip, preset, filters)
         unfinished = kept.with_suffix(".part")
@@ -93,7 +102,7 @@ def _track_clip(job: tuple[Path, Path, str, str, Filters]) -> Track:
             np.savez_compressed(file, **parts)  # type: ignore[arg-type]
         unfinished.replace(kept)
     with np.load(kept) as arrays:
-        return Track(clip.name, person, {part: arrays[part].astype(np.int64) for part in PART_SHAPES})
+        return Track(name, person, {part: arrays[part].astype(np.int64) for part in PART_SHAPES})
 
 
 def _read(clip: Path, preset: str, filters: Filters) -> dict[str, np.ndarray]:

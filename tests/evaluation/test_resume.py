@@ -81,5 +81,5 @@ def test_measuring_on_ray_gives_what_one_process_gives(run: Run, clip: Path, tmp
         result = run("measure", clip, "--out", tmp_path / backend, *options, "--backend", backend, "--jobs", 2)
         assert result.code == 0, result.err
         [measured] = json.loads((tmp_path / backend / "results.json").read_text())["clips"]
-        found.append([(point["codec"], point["kbps"]) for point in measured["points"]])
+        found.append([(point["system"], point["label"], point["spans"]) for point in measured["points"]])
     assert found[0] == found[1]

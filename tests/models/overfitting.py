@@ -28,7 +28,7 @@ SAME_NETWORK = "frontalizer-new-sampling"  # as `frontalizer`, trained on other 
 # Rows of the paper's tables -> steps after which LPIPS-squeeze of the drawings is below half of its start
 STEPS = {
     "fom-mobile": 60,
-    "frontalizer-mobile": 50,
+    "frontalizer-mobile": 40,
     "frontalizer-mobile-spade": 60,
     "hybrid-spade": 40,
     "fom": 30,
@@ -38,7 +38,7 @@ STEPS = {
     "fom-light-expr": 30,
     "fom-light-free": 30,
     "frontalizer": 90,
-    "frontalizer-jac": 90,
+    "frontalizer-jac": 160,
     "nth": 60,
 }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from fvc.codec.base.cache import Cache
-from fvc.codec.dataset import find_clips, open_clip
+from fvc.codec.dataset import ClipFile, open_clip
 from fvc.codec.face.crop import to_crop
 from fvc.codec.motion import coding, landmark_basis, priors
 from fvc.codec.motion.entropy import RangeWriter, format_tables
@@ -30,7 +30,7 @@ from fvc.codec.motion.predictor import MotionModel
 from fvc.codec.motion.quantizer import DEFAULT, to_integers
 from fvc.codec.motion.rdo import DEFAULT_QUALITY, RateDistortion, Targets
 from fvc.codec.motion.sample import DrivingSample
-from fvc.models.inference.tracks import FPS, Track, people
+from fvc.models.inference.tracks import FPS, Track, clips_of
 from fvc.training.tables.influence import unpack_influence
 from fvc.training.tables.priors import GROUP, fit_part
 
@@ -71,25 +71,25 @@ def nearest(face: np.ndarray) -> np.ndarray:
     return np.array([to_integers(DrivingSample({"sup": sup}), _QUANTIZERS)["shape"] for sup in face], np.int64)
 
 
-def _clips(folder: Path, seconds: float, cache: Path | None) -> Iterator[tuple[str, str, np.ndarray]]:
+def _clips(folder: Path, seconds: float, cache: Path | None, half: str = "") -> Iterator[tuple[str, str, np.ndarray]]:
     """Name, person and landmarks [T, 33, 2] of each clip; at most `seconds` of each person."""
-    who, kept, limit = people(folder), Cache(cache), round(seconds * FPS)
+    kept, limit = Cache(cache), round(seconds * FPS)
     left = defaultdict[str, int](lambda: limit)
-    for file in find_clips(folder.parent, folder.name):
-        name = file.path.name
-        person = who.get(name, file.path.stem)
-        with open_clip(file, FPS, kept) as clip:
+    for path, name, person in clips_of(folder, half):
+        with open_clip(ClipFile(path, None, folder), FPS, kept) as clip:
             face = to_crop(clip.seen.sup, clip.crop)[: left[person]]
         left[person] -= len(face)
         if len(face) > 1:
             yield name, person, face
 
 
-def coefficient_tracks(folder: Path, seconds: float, cache: Path | None, quality: float | None) -> list[Track]:
+def coefficient_tracks(
+    folder: Path, seconds: float, cache: Path | None, quality: float | None, half: str = ""
+) -> list[Track]:
     """The part `shape` of the clips of a folder, as it is sent, or (quality None) as its nearest integers."""
     return [
         Track(name, person, {"shape": nearest(face) if quality is None else sent(face, quality)})
-        for name, person, face in _clips(folder, seconds, cache)
+        for name, person, face in _clips(folder, seconds, cache, half)
     ]
 
 
