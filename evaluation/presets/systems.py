@@ -70,20 +70,20 @@ def parse_systems(presets: Sequence[str], profiles: Sequence[str] = ()) -> list[
             systems += [System(f"{name}:{label}", weights, kind) for label, kind in _named(profiles).items()]
         else:
             systems.append(System(name, weights, Profile.named(trained_profiles(weights)[0])))
-        _check_trained(systems, name)
+    for system in systems:
+        _check_trained(system)
     names = [system.name for system in systems]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"{min(twice)}: named twice")
     return systems
 
 
-def _check_trained(systems: Sequence[System], name: str) -> None:
+def _check_trained(system: System) -> None:
     """Raises UsageError for a profile whose parts the preset has never drawn from."""
-    for system in systems:
-        known = trained_profiles(system.weights)
-        if system.profile.label not in known:
-            fault = f"not trained for profile {system.profile.label}; choose {' or '.join(known)}"
-            raise UsageError(f"{name}: {fault}")
+    known = trained_profiles(system.weights)
+    if system.profile.label not in known:
+        fault = f"not trained for profile {system.profile.label}; choose {' or '.join(known)}"
+        raise UsageError(f"{Path(system.weights).name}: {fault}")
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -170,8 +170,8 @@ def _beside(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def position_of(files: Sequence[ClipFile], clip: str) -> int:
-    """Which of the files is called so; the first where `clip` is empty. Raises OptionError."""
-    names = [file.path.name for file in files]
+    """Which of the files is called so (`ClipFile.name`); the first where `clip` is empty. Raises OptionError."""
+    names = [file.name for file in files]
     if clip and clip not in names:
         raise OptionError("clip", clip, "no clip of the split is called so")
     return names.index(clip) if clip else 0

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from fvc.codec.base.cache import written_whole
 from fvc.codec.dataset import half_of
 from fvc.codec.layouts import clip_name, find_videos, person_of
 from fvc.codec.motion.sample import PART_SHAPES
@@ -97,10 +98,8 @@ def _track_clip(job: tuple[Path, str, Path, str, str, Filters]) -> Track:
     clip, name, kept, person, preset, filters = job
     if not kept.exists():
         parts = _read(clip, preset, filters)
-        unfinished = kept.with_suffix(".part")
-        with unfinished.open("wb") as file:
+        with written_whole(kept) as part, part.open("wb") as file:
             np.savez_compressed(file, **parts)  # type: ignore[arg-type]
-        unfinished.replace(kept)
     with np.load(kept) as arrays:
         return Track(name, person, {part: arrays[part].astype(np.int64) for part in PART_SHAPES})
 

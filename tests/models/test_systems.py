@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from fvc.codec.base.inference import openvino_package
 from fvc.codec.face.landmarks import CHIN, FOREHEAD, INNER_LIPS, LEFT_EYE, SUP, SUP_MIRROR
 from fvc.codec.motion.sample import N_SUP
+from fvc.evaluation.reproduction.counts import parameters
 from fvc.export import openvino_graphs
 from fvc.export import shipped as exports
 from fvc.export.onnx_graphs import TOLERANCE, _convert, difference, session
@@ -37,10 +38,6 @@ ALL_ROWS = "FVC_ALL_ROWS" in os.environ  # also in the tests that take minutes o
 OVERFITTING_STEPS = 20  # with a stand-in for LPIPS
 OPENVINO_TOLERANCE = 0.05  # its weights are in float16
 SENT = ["fom-dm-expr", "frontalizer-jac", "hybrid-spade", "nth"]  # one of each class, not only with ALL_ROWS
-
-
-def parameters(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, norm: bool = True) -> int:

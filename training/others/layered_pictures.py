@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from fvc.codec.base.cache import written_whole
 from fvc.codec.base.constants import SIDE
 from fvc.codec.base.errors import FvcError
 from fvc.codec.dataset import ClipFile, find_clips
@@ -71,7 +72,7 @@ def moments_of(file: ClipFile, seconds: float, count: int, rng: np.random.Genera
         clip = TrackedClip(seen, FPS, seen.crop(video.width, video.height))
     sup_of = clip.seen.sup_of()
     if len(sup_of) < 2 * count:
-        raise FvcError(f"{file.path.name}: a face in {len(sup_of)} frames only")
+        raise FvcError(f"{file.name}: a face in {len(sup_of)} frames only")
     options, model = EncoderOptions(fps=FPS), InstalledModel.named()
     builder = model.source_builder(options.kind)
     source_set = builder.choose(kept, clip, count=SOURCE_COUNTS[rng.integers(len(SOURCE_COUNTS))]).source_set
@@ -95,7 +96,7 @@ def one_of_each_person(files: Sequence[ClipFile]) -> list[ClipFile]:
     """One clip of each person, in an order that mixes them; file names begin with the person."""
     rng, people = np.random.default_rng(0), dict[str, list[ClipFile]]()
     for file in files:
-        people.setdefault(file.path.name.split("-")[0], []).append(file)
+        people.setdefault(file.name.split("-")[0], []).append(file)
     chosen = [clips[rng.integers(len(clips))] for clips in people.values()]
     return [chosen[i] for i in rng.permutation(len(chosen))]
 
@@ -113,19 +114,18 @@ def main() -> None:
     folder = args.out / args.split
     folder.mkdir(parents=True, exist_ok=True)
     for file in tqdm(one_of_each_person(find_clips(args.data, args.split))[: args.clips]):
-        target = folder / f"{file.path.stem}.npy"
+        name = Path(file.name).stem
+        target = folder / f"{name}.npy"
         if target.exists():
             continue
-        rng = np.random.default_rng([*file.path.stem.encode()])
+        rng = np.random.default_rng([*name.encode()])
         try:
             pictures = moments_of(file, args.seconds, args.moments, rng)
         except FvcError as error:
             print(error, flush=True)
             continue
-        part = folder / f"{file.path.stem}.part"
-        with part.open("wb") as out:
+        with written_whole(target) as part, part.open("wb") as out:
             np.save(out, pictures)
-        part.rename(target)
 
 
 if __name__ == "__main__":
